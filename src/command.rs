@@ -1,0 +1,224 @@
+//! The gate: the one way from the north to a device.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::model::{Access, DataType, Fault, TagId, Value};
+
+/// Who asks for a write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The publisher's name.
+    pub publisher: String,
+    /// The user or client, where the protocol tells.
+    pub who: String,
+}
+
+/// Why a write was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// There is no such tag.
+    #[error("no such tag")]
+    UnknownTag,
+    /// The tag has no `access = "read-write"`.
+    #[error("the tag is read-only")]
+    ReadOnly,
+    /// The value is not of the tag's type.
+    #[error("the value does not fit the tag's type")]
+    WrongType,
+    /// Outside `low` … `high` or of what the registers can hold.
+    #[error("the value is out of range")]
+    OutOfRange,
+    /// More writes than [`Gate::MIN_INTERVAL`] allows, or a full mailbox.
+    #[error("too many writes")]
+    TooOften,
+    /// The origin may not write.
+    #[error("not allowed")]
+    NotAllowed,
+    /// The link is stopped or restarting.
+    #[error("the link is down")]
+    LinkDown,
+    /// The device did not take it.
+    #[error("the device did not take it: {0}")]
+    Fault(Fault),
+}
+
+/// What became of a write. `Ok`: the device answered that it took it.
+pub type WriteOutcome = Result<(), Refusal>;
+
+/// A write on its way to a link's task.
+#[derive(Debug)]
+pub struct Write {
+    /// Which tag.
+    pub tag: TagId,
+    /// The value, already of the tag's type and within its limits.
+    pub value: Value,
+    /// Where the outcome goes.
+    pub reply: oneshot::Sender<WriteOutcome>,
+}
+
+/// What the gate knows of one tag.
+#[derive(Debug, Clone)]
+pub struct WriteRule {
+    /// `device/tag`, for the audit.
+    pub path: Arc<str>,
+    /// The type of the values as they go north.
+    pub kind: DataType,
+    /// Whether anybody may write.
+    pub access: Access,
+    /// Lower limit.
+    pub low: Option<f64>,
+    /// Upper limit.
+    pub high: Option<f64>,
+    /// The mailbox of the tag's link.
+    pub mailbox: mpsc::Sender<Write>,
+}
+
+/// The gate. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Gate(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    rules: RwLock<HashMap<TagId, WriteRule>>,
+    last: Mutex<HashMap<TagId, Instant>>,
+}
+
+impl Gate {
+    /// Shortest time between two writes of one tag.
+    pub const MIN_INTERVAL: Duration = Duration::from_millis(50);
+
+    /// Replaces all rules.
+    pub fn load(&self, rules: HashMap<TagId, WriteRule>) {
+        *self.0.rules.write().unwrap_or_else(|e| e.into_inner()) = rules;
+    }
+
+    /// Writes a tag and waits for the device's answer. One audit event a call.
+    pub async fn write(&self, tag: TagId, value: Value, origin: &Origin) -> WriteOutcome {
+        let (path, outcome) = self.try_write(tag, &value, origin).await;
+        match outcome {
+            Ok(()) => {
+                tracing::info!(target: "audit", tag = %path, %value, publisher = origin.publisher, who = origin.who, "written");
+            }
+            Err(refusal) => {
+                tracing::warn!(target: "audit", tag = %path, %value, publisher = origin.publisher, who = origin.who, %refusal, "write refused");
+            }
+        }
+        outcome
+    }
+
+    async fn try_write(&self, tag: TagId, value: &Value, _origin: &Origin) -> (Arc<str>, WriteOutcome) {
+        let rule = {
+            let rules = self.0.rules.read().unwrap_or_else(|e| e.into_inner());
+            match rules.get(&tag) {
+                Some(rule) => rule.clone(),
+                None => return (format!("#{}", tag.0).into(), Err(Refusal::UnknownTag)),
+            }
+        };
+        let outcome = self.checked(tag, value, &rule);
+        let value = match outcome {
+            Ok(value) => value,
+            Err(refusal) => return (rule.path, Err(refusal)),
+        };
+        let (reply, answer) = oneshot::channel();
+        let sent = rule.mailbox.try_send(Write { tag, value, reply });
+        let outcome = match sent {
+            Err(mpsc::error::TrySendError::Full(_)) => Err(Refusal::TooOften),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(Refusal::LinkDown),
+            Ok(()) => answer.await.unwrap_or(Err(Refusal::LinkDown)),
+        };
+        (rule.path, outcome)
+    }
+
+    fn checked(&self, tag: TagId, value: &Value, rule: &WriteRule) -> Result<Value, Refusal> {
+        if rule.access != Access::ReadWrite {
+            return Err(Refusal::ReadOnly);
+        }
+        let same_family = match rule.kind {
+            DataType::Bool | DataType::Text => value.data_type() == rule.kind,
+            _ => value.data_type().is_number(),
+        };
+        if !same_family {
+            return Err(Refusal::WrongType);
+        }
+        if let Some(number) = value.as_f64() {
+            let below = rule.low.is_some_and(|low| number < low);
+            let above = rule.high.is_some_and(|high| number > high);
+            if !number.is_finite() || below || above {
+                return Err(Refusal::OutOfRange);
+            }
+        }
+        let value = value.coerce(rule.kind).ok_or(Refusal::OutOfRange)?;
+        let mut last = self.0.last.lock().unwrap_or_else(|e| e.into_inner());
+        let now = Instant::now();
+        if last.get(&tag).is_some_and(|at| now - *at < Self::MIN_INTERVAL) {
+            return Err(Refusal::TooOften);
+        }
+        last.insert(tag, now);
+        Ok(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gate(access: Access) -> (Gate, mpsc::Receiver<Write>) {
+        let (mailbox, inbox) = mpsc::channel(4);
+        let rule = WriteRule {
+            path: "pump-1/speed".into(),
+            kind: DataType::U16,
+            access,
+            low: Some(0.0),
+            high: Some(50.0),
+            mailbox,
+        };
+        let gate = Gate::default();
+        gate.load(HashMap::from([(TagId(1), rule)]));
+        (gate, inbox)
+    }
+
+    fn origin() -> Origin {
+        Origin { publisher: "test".into(), who: String::new() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_is_refused_before_it_reaches_the_link() {
+        let (gate, mut inbox) = gate(Access::ReadWrite);
+        let ask = async |tag, value| gate.write(TagId(tag), value, &origin()).await;
+        assert_eq!(ask(2, Value::U16(1)).await, Err(Refusal::UnknownTag));
+        assert_eq!(ask(1, Value::Bool(true)).await, Err(Refusal::WrongType));
+        assert_eq!(ask(1, Value::U16(51)).await, Err(Refusal::OutOfRange));
+        assert_eq!(ask(1, Value::F64(f64::NAN)).await, Err(Refusal::OutOfRange));
+        assert_eq!(ask(1, Value::F64(1.5)).await, Err(Refusal::OutOfRange));
+        assert!(inbox.try_recv().is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tag_without_read_write_is_never_written() {
+        let (gate, mut inbox) = gate(Access::Read);
+        assert_eq!(gate.write(TagId(1), Value::U16(1), &origin()).await, Err(Refusal::ReadOnly));
+        assert!(inbox.try_recv().is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_waits_for_the_device_and_a_second_one_for_its_interval() {
+        let (gate, mut inbox) = gate(Access::ReadWrite);
+        let device = tokio::spawn(async move {
+            let write = inbox.recv().await.unwrap();
+            assert_eq!(write.value, Value::U16(7));
+            write.reply.send(Err(Refusal::Fault(Fault::Refused(2)))).unwrap();
+            inbox
+        });
+        let outcome = gate.write(TagId(1), Value::I64(7), &origin()).await;
+        assert_eq!(outcome, Err(Refusal::Fault(Fault::Refused(2))));
+        assert_eq!(gate.write(TagId(1), Value::U16(8), &origin()).await, Err(Refusal::TooOften));
+        drop(device.await.unwrap());
+        tokio::time::advance(Gate::MIN_INTERVAL).await;
+        assert_eq!(gate.write(TagId(1), Value::U16(8), &origin()).await, Err(Refusal::LinkDown));
+    }
+}

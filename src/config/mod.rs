@@ -1,0 +1,1 @@
+//! The whole TOML as data: files, secrets, places; no meaning.

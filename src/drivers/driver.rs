@@ -1,0 +1,111 @@
+//! The contract between the poll task and a driver.
+//!
+//! A driver moves words. It knows no tag, type, quality or clock: `compile` turns addresses into
+//! blocks before anything runs, `read` fetches a block, `write` sets a point.
+
+use std::future::Future;
+use std::time::Duration;
+
+use crate::model::{DataType, Fault, Place, Raw};
+
+/// A block of the loaded spec: one read request that serves several tags.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Block(pub usize);
+
+/// A writable place of the loaded spec.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Point(pub usize);
+
+/// What the wire does.
+pub trait Driver: Send {
+    /// Plain data, comparable: all that the driver needs to run.
+    type Spec;
+
+    /// Takes the next spec. False: the link must be opened anew (it is closed by this call).
+    fn load(&mut self, spec: &Self::Spec) -> bool;
+
+    /// Opens the port or socket; does nothing when it is open. Ends within the spec's time-out.
+    fn connect(&mut self) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// Reads a block into `into`, which is cleared first. A fault leaves it empty.
+    fn read(&mut self, block: Block, into: &mut Raw) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// Writes a point and returns when the device answered.
+    fn write(&mut self, point: Point, raw: &Raw) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// The last trouble in words, for the log: the operating system's error, the address tried.
+    fn trouble(&self) -> &str;
+}
+
+/// One tag as a driver's `compile` sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request<'a> {
+    /// Index into the devices given to `compile`.
+    pub device: usize,
+    /// The address as written, `holding:40`.
+    pub address: &'a str,
+    /// The type on the wire.
+    pub kind: DataType,
+    /// Bytes of a text on the wire; 0 for other types.
+    pub length: u16,
+    /// Whether it must be writable too.
+    pub writable: bool,
+    /// Which scan class; only requests of one class share a block.
+    pub class: usize,
+}
+
+/// Requests compiled to blocks and points.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Compiled<S> {
+    /// What `load` takes; holds the blocks and points in the order of the lists below.
+    pub spec: S,
+    /// `Block(i)` is `blocks[i]`.
+    pub blocks: Vec<BlockPlan>,
+    /// `Point(i)` is `points[i]`.
+    pub points: Vec<PointPlan>,
+}
+
+/// What a block serves.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockPlan {
+    /// Index of the device.
+    pub device: usize,
+    /// The scan class of all its requests.
+    pub class: usize,
+    /// Which request lies where in the block's raw.
+    pub slots: Vec<Slot>,
+    /// What it asks, for people: `holding 40..58`.
+    pub label: String,
+    /// Expected time on the wire, answer included; the device's own time not.
+    pub cost: Duration,
+}
+
+/// A request within a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slot {
+    /// Index of the request.
+    pub request: usize,
+    /// Where its value lies.
+    pub place: Place,
+}
+
+/// A request that can be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PointPlan {
+    /// Index of the request.
+    pub request: usize,
+    /// Where `encode` puts the value in the raw that `write` takes.
+    pub place: Place,
+}
+
+/// Why an address cannot be compiled.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct AddressError {
+    /// A short stable name, as `bad-address`.
+    pub code: &'static str,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub help: String,
+}

@@ -1,0 +1,2 @@
+//! Process start and exit code.
+fn main() {}

@@ -1,0 +1,23 @@
+//! The vocabulary: values, qualities, faults, raw words, tags, samples, time. Imports nothing of ours.
+
+pub mod fault;
+pub mod mistake;
+pub mod quality;
+pub mod raw;
+pub mod sample;
+pub mod secret;
+pub mod tag;
+pub mod time;
+pub mod units;
+pub mod value;
+
+pub use fault::Fault;
+pub use mistake::Mistake;
+pub use quality::{Bad, Quality, Uncertain};
+pub use raw::{Order, Place, Raw};
+pub use sample::{Batch, DeviceState, Sample};
+pub use secret::Secret;
+pub use tag::{Access, Device, DeviceId, Directory, Tag, TagId};
+pub use time::{Clock, Timestamp};
+pub use units::{Period, Size};
+pub use value::{DataType, Value};

@@ -1,0 +1,80 @@
+//! What the wire gave: words and bits, and how values lie in them.
+
+use serde::Deserialize;
+
+/// The buffer that a driver fills; kept and used again, so that polling allocates nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Raw {
+    /// 16-bit registers, in the order of their addresses.
+    pub words: Vec<u16>,
+    /// Single bits, in the order of their addresses.
+    pub bits: Vec<bool>,
+}
+
+impl Raw {
+    /// Empties both lists and keeps their memory.
+    pub fn clear(&mut self) {
+        self.words.clear();
+        self.bits.clear();
+    }
+}
+
+/// Where a value lies within the [`Raw`] of its block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// `bits[at]`.
+    Bit {
+        /// Index into the bits.
+        at: usize,
+    },
+    /// One bit of `words[at]`; bit 0 is the least significant.
+    WordBit {
+        /// Index into the words.
+        at: usize,
+        /// 0 to 15.
+        bit: u8,
+    },
+    /// One byte of `words[at]`.
+    HalfWord {
+        /// Index into the words.
+        at: usize,
+        /// The more significant byte.
+        high: bool,
+    },
+    /// `words[at .. at + count]`.
+    Words {
+        /// Index of the first word.
+        at: usize,
+        /// How many.
+        count: usize,
+    },
+}
+
+/// How the bytes of a 32- or 64-bit value lie in its registers, by the usual letters:
+/// A is the most significant byte (of four; for 64 bits the pattern goes on over all words).
+/// For text, the first letter pair says whether the first character is the high byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    /// Big-endian words and bytes: the Modbus specification's own.
+    #[default]
+    Abcd,
+    /// Bytes swapped within each word.
+    Badc,
+    /// Words swapped, bytes in order.
+    Cdab,
+    /// Little-endian altogether.
+    Dcba,
+}
+
+impl Order {
+    /// Whether the least significant word comes first.
+    pub fn words_swapped(self) -> bool {
+        matches!(self, Order::Cdab | Order::Dcba)
+    }
+
+    /// Whether the less significant byte of each word comes first.
+    pub fn bytes_swapped(self) -> bool {
+        matches!(self, Order::Badc | Order::Dcba)
+    }
+}

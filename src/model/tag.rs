@@ -1,0 +1,126 @@
+//! Tags, devices and the directory of both.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::DataType;
+
+/// A tag's number: small, stable while the process runs, also over a change of configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct TagId(pub u32);
+
+/// A device's number: small, stable while the process runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct DeviceId(pub u32);
+
+/// Whether the north may write a tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Access {
+    /// The default: nobody may.
+    #[default]
+    Read,
+    /// Written through the gate.
+    ReadWrite,
+}
+
+/// What the north needs to know of a tag.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tag {
+    /// Its number.
+    pub id: TagId,
+    /// Its device.
+    pub device: DeviceId,
+    /// Its name within the device.
+    pub name: Arc<str>,
+    /// `device/tag`.
+    pub path: Arc<str>,
+    /// The type of its values as they go north (after scaling).
+    pub kind: DataType,
+    /// Who may write it.
+    pub access: Access,
+    /// Engineering unit, as `m3/h`.
+    pub unit: Option<Arc<str>>,
+    /// Lower limit in engineering units.
+    pub low: Option<f64>,
+    /// Upper limit in engineering units.
+    pub high: Option<f64>,
+    /// For people.
+    pub description: Option<Arc<str>>,
+}
+
+/// What the north needs to know of a device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Device {
+    /// Its number.
+    pub id: DeviceId,
+    /// Its name, unique in the gateway.
+    pub name: Arc<str>,
+    /// The name of its link.
+    pub link: Arc<str>,
+    /// For people.
+    pub description: Option<Arc<str>>,
+    /// The gateway itself: its tags are the node's own metrics.
+    pub is_node: bool,
+}
+
+/// All devices and tags of one configuration, ready to be looked up.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Directory {
+    /// Sparkplug group.
+    pub group: Arc<str>,
+    /// Sparkplug edge node, the gateway's name.
+    pub node: Arc<str>,
+    devices: Vec<Device>,
+    tags: Vec<Tag>,
+    device_index: HashMap<DeviceId, usize>,
+    tag_index: HashMap<TagId, usize>,
+    by_path: HashMap<Arc<str>, usize>,
+}
+
+impl Directory {
+    /// Builds the directory; both lists keep their order (that of the file).
+    pub fn new(group: &str, node: &str, devices: Vec<Device>, tags: Vec<Tag>) -> Directory {
+        Directory {
+            group: group.into(),
+            node: node.into(),
+            device_index: devices.iter().enumerate().map(|(i, d)| (d.id, i)).collect(),
+            tag_index: tags.iter().enumerate().map(|(i, t)| (t.id, i)).collect(),
+            by_path: tags.iter().enumerate().map(|(i, t)| (t.path.clone(), i)).collect(),
+            devices,
+            tags,
+        }
+    }
+
+    /// All devices, in the order of the file.
+    pub fn devices(&self) -> &[Device] {
+        &self.devices
+    }
+
+    /// All tags, in the order of the file.
+    pub fn tags(&self) -> &[Tag] {
+        &self.tags
+    }
+
+    /// The tags of one device, in the order of the file.
+    pub fn tags_of(&self, device: DeviceId) -> impl Iterator<Item = &Tag> {
+        self.tags.iter().filter(move |t| t.device == device)
+    }
+
+    /// A device by number.
+    pub fn device(&self, id: DeviceId) -> Option<&Device> {
+        self.devices.get(*self.device_index.get(&id)?)
+    }
+
+    /// A tag by number.
+    pub fn tag(&self, id: TagId) -> Option<&Tag> {
+        self.tags.get(*self.tag_index.get(&id)?)
+    }
+
+    /// A tag by `device/tag`.
+    pub fn find(&self, path: &str) -> Option<&Tag> {
+        self.tags.get(*self.by_path.get(path)?)
+    }
+}

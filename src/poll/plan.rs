@@ -1,0 +1,67 @@
+//! What the task of one link does: plain data, comparable.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::drivers::LinkSpec;
+use crate::drivers::driver::{Block, Point};
+use crate::model::{DeviceId, Place, TagId};
+use crate::normalize::{PlacedRule, Rule};
+
+/// All that one link's task needs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LinkPlan {
+    /// The link's name.
+    pub name: String,
+    /// For the driver.
+    pub spec: LinkSpec,
+    /// The devices reached through it.
+    pub devices: Vec<DevicePlan>,
+    /// The reads, each with its period.
+    pub blocks: Vec<BlockTask>,
+    /// The writable tags.
+    pub writes: HashMap<TagId, WriteTask>,
+}
+
+/// One device of a link.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DevicePlan {
+    /// Its number.
+    pub id: DeviceId,
+    /// Its name.
+    pub name: String,
+    /// All its tags: what goes bad when it dies.
+    pub tags: Vec<TagId>,
+}
+
+/// One read, done every period.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockTask {
+    /// The driver's handle.
+    pub block: Block,
+    /// Index into `devices`.
+    pub device: usize,
+    /// How often.
+    pub period: Duration,
+    /// What the raw means.
+    pub rules: Vec<PlacedRule>,
+    /// What it asks, for people.
+    pub label: String,
+    /// Expected time on the wire.
+    pub cost: Duration,
+}
+
+/// One writable tag.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WriteTask {
+    /// The driver's handle.
+    pub point: Point,
+    /// Index into `devices`.
+    pub device: usize,
+    /// Index into `blocks`: read back after the write.
+    pub read_back: usize,
+    /// Where `encode` puts the value.
+    pub place: Place,
+    /// How it is encoded.
+    pub rule: Rule,
+}

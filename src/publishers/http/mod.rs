@@ -1,0 +1,3 @@
+//! The page, its API, /metrics and /healthz.
+
+pub mod config;

@@ -1,0 +1,3 @@
+//! The OPC UA server.
+
+pub mod config;

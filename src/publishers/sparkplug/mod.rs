@@ -1,0 +1,3 @@
+//! MQTT Sparkplug B 3.0.
+
+pub mod config;

@@ -1,0 +1,1 @@
+//! Simulated plants: Modbus devices on loopback sockets and pseudo-terminals, and a small MQTT broker.

@@ -1,0 +1,301 @@
+//! Counters that every room bumps and the page, /metrics and the `system` device read.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crate::model::Timestamp;
+
+/// A count that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// One more.
+    pub fn bump(&self) {
+        self.add(1);
+    }
+    /// Some more.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Relaxed);
+    }
+    /// The count now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// A value that goes up and down.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicI64);
+
+impl Gauge {
+    /// The value from now on.
+    pub fn set(&self, v: i64) {
+        self.0.store(v, Relaxed);
+    }
+    /// Up or down.
+    pub fn add(&self, n: i64) {
+        self.0.fetch_add(n, Relaxed);
+    }
+    /// The value now.
+    pub fn get(&self) -> i64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Where a connection stands; the number is what `/metrics` and the system device show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connection {
+    /// Not tried yet or stopped.
+    Stopped = 0,
+    /// Trying.
+    Connecting = 1,
+    /// Open (a publisher: able to deliver).
+    Up = 2,
+    /// Failed; tried again later.
+    Down = 3,
+}
+
+impl Connection {
+    /// The word for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Connection::Stopped => "stopped",
+            Connection::Connecting => "connecting",
+            Connection::Up => "up",
+            Connection::Down => "down",
+        }
+    }
+}
+
+/// A [`Connection`] that changes, with the reason of the last failure.
+#[derive(Debug, Default)]
+pub struct ConnectionState {
+    now: Gauge,
+    trouble: Mutex<String>,
+}
+
+impl ConnectionState {
+    /// Sets the state; true when it changed.
+    pub fn set(&self, state: Connection) -> bool {
+        self.now.0.swap(state as i64, Relaxed) != state as i64
+    }
+    /// Down, and why; true when it was not down before.
+    pub fn down(&self, why: impl Into<String>) -> bool {
+        *lock(&self.trouble) = why.into();
+        self.set(Connection::Down)
+    }
+    /// The state now.
+    pub fn get(&self) -> Connection {
+        match self.now.get() {
+            1 => Connection::Connecting,
+            2 => Connection::Up,
+            3 => Connection::Down,
+            _ => Connection::Stopped,
+        }
+    }
+    /// Why it was down last; empty when it never was.
+    pub fn trouble(&self) -> String {
+        lock(&self.trouble).clone()
+    }
+}
+
+/// One link.
+#[derive(Debug, Default)]
+pub struct LinkStats {
+    /// The link's name.
+    pub name: String,
+    /// Port or socket.
+    pub state: ConnectionState,
+    /// Times that the port or socket was opened.
+    pub connects: Counter,
+    /// Requests sent.
+    pub requests: Counter,
+    /// Valid answers.
+    pub answers: Counter,
+    /// Requests without an answer in time.
+    pub timeouts: Counter,
+    /// Answers that failed their check.
+    pub garbled: Counter,
+    /// Exception answers.
+    pub refused: Counter,
+    /// Polls that started later than one period after they were due.
+    pub overruns: Counter,
+    /// Microseconds in which a transaction was under way.
+    pub busy_us: Counter,
+    /// Samples handed to the store.
+    pub samples: Counter,
+    /// Writes done.
+    pub writes: Counter,
+    /// Restarts by the supervisor.
+    pub restarts: Counter,
+    /// Load over the last few seconds, in thousandths of the link's time.
+    pub load_permille: Gauge,
+}
+
+/// One device.
+#[derive(Debug, Default)]
+pub struct DeviceStats {
+    /// The device's name.
+    pub name: String,
+    /// Its link's name.
+    pub link: String,
+    /// 0 unknown, 1 alive, 2 dead.
+    pub state: Gauge,
+    /// Requests sent to it.
+    pub requests: Counter,
+    /// Faults of any kind.
+    pub faults: Counter,
+    /// Microseconds UTC of the last valid answer; 0 when there was none.
+    pub last_answer: Gauge,
+    /// Times that it died.
+    pub deaths: Counter,
+}
+
+/// One publisher.
+#[derive(Debug, Default)]
+pub struct PublisherStats {
+    /// The publisher's name.
+    pub name: String,
+    /// `sparkplug`, `opcua`, `http`.
+    pub kind: &'static str,
+    /// Broker connection or listener.
+    pub state: ConnectionState,
+    /// Where it is reached or delivers to; without secrets.
+    pub address: Mutex<String>,
+    /// Messages written (MQTT) or value changes pushed (OPC UA).
+    pub messages: Counter,
+    /// Samples delivered and settled.
+    pub delivered: Counter,
+    /// Samples delivered as history, part of `delivered`.
+    pub history: Counter,
+    /// Births of the node and of devices.
+    pub births: Counter,
+    /// Deaths of devices said to the north.
+    pub deaths: Counter,
+    /// Connections made.
+    pub connects: Counter,
+    /// Writes asked for by the north.
+    pub commands: Counter,
+    /// Writes and commands refused.
+    pub refused: Counter,
+    /// Clients connected (OPC UA sessions).
+    pub clients: Gauge,
+    /// Samples not delivered yet.
+    pub pending: Gauge,
+    /// Age of the oldest sample not delivered yet, in milliseconds.
+    pub pending_age_ms: Gauge,
+    /// Samples lost because the outbox was full or too old.
+    pub dropped: Counter,
+    /// Restarts by the supervisor.
+    pub restarts: Counter,
+}
+
+/// The store.
+#[derive(Debug, Default)]
+pub struct StoreStats {
+    /// Samples accepted.
+    pub accepted: Counter,
+    /// Samples written to the spool.
+    pub spooled: Counter,
+    /// Bytes in the spool.
+    pub spool_bytes: Gauge,
+    /// Segments in the spool.
+    pub spool_segments: Gauge,
+    /// Bytes in the memory head.
+    pub memory_bytes: Gauge,
+    /// 1 when flushes were proven durable at the start, 0 when not or when there is no spool.
+    pub durable: Gauge,
+    /// Segments set aside because they were damaged.
+    pub quarantined: Counter,
+    /// Blocks that failed their check and were skipped.
+    pub damaged: Counter,
+    /// Errors of the disk.
+    pub disk_errors: Counter,
+}
+
+/// All counters of one gateway.
+#[derive(Debug)]
+pub struct Telemetry {
+    /// When the gateway started.
+    pub started: Timestamp,
+    /// The store's.
+    pub store: Arc<StoreStats>,
+    links: Mutex<Vec<Arc<LinkStats>>>,
+    devices: Mutex<Vec<Arc<DeviceStats>>>,
+    publishers: Mutex<Vec<Arc<PublisherStats>>>,
+}
+
+impl Telemetry {
+    /// Empty counters.
+    pub fn new(started: Timestamp) -> Arc<Telemetry> {
+        Arc::new(Telemetry {
+            started,
+            store: Arc::default(),
+            links: Mutex::default(),
+            devices: Mutex::default(),
+            publishers: Mutex::default(),
+        })
+    }
+
+    /// The counters of a link, made at the first call.
+    pub fn link(&self, name: &str) -> Arc<LinkStats> {
+        find_or_make(
+            &self.links,
+            |l| l.name == name,
+            || LinkStats { name: name.into(), ..Default::default() },
+        )
+    }
+
+    /// The counters of a device, made at the first call.
+    pub fn device(&self, name: &str, link: &str) -> Arc<DeviceStats> {
+        find_or_make(
+            &self.devices,
+            |d| d.name == name,
+            || DeviceStats { name: name.into(), link: link.into(), ..Default::default() },
+        )
+    }
+
+    /// The counters of a publisher, made at the first call.
+    pub fn publisher(&self, name: &str, kind: &'static str) -> Arc<PublisherStats> {
+        find_or_make(
+            &self.publishers,
+            |p| p.name == name,
+            || PublisherStats { name: name.into(), kind, ..Default::default() },
+        )
+    }
+
+    /// All links, in the order of the file.
+    pub fn links(&self) -> Vec<Arc<LinkStats>> {
+        lock(&self.links).clone()
+    }
+
+    /// All devices, in the order of the file.
+    pub fn devices(&self) -> Vec<Arc<DeviceStats>> {
+        lock(&self.devices).clone()
+    }
+
+    /// All publishers, in the order of the file.
+    pub fn publishers(&self) -> Vec<Arc<PublisherStats>> {
+        lock(&self.publishers).clone()
+    }
+}
+
+fn find_or_make<T>(
+    list: &Mutex<Vec<Arc<T>>>,
+    is_it: impl Fn(&T) -> bool,
+    make: impl FnOnce() -> T,
+) -> Arc<T> {
+    let mut list = lock(list);
+    if let Some(found) = list.iter().find(|t| is_it(t)) {
+        return found.clone();
+    }
+    let made = Arc::new(make());
+    list.push(made.clone());
+    made
+}
+
+/// A lock that outlives a panic in another task: the counters stay right enough to be shown.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
+}
