@@ -19,6 +19,7 @@ struct Memory {
     words: HashMap<(usize, u16), u16>,
     bits: HashMap<(usize, u16), bool>,
     faults: HashMap<usize, Fault>,
+    lost_frames: HashMap<usize, u32>,
     unplugged: bool,
     panic_at_next_read: bool,
     answer_time: Duration,
@@ -62,6 +63,11 @@ impl Bench {
             Some(fault) => memory.faults.insert(device, fault),
             None => memory.faults.remove(&device),
         };
+    }
+
+    /// The next `count` transactions with a device time out, those after it do not.
+    pub fn lose_frames(&self, device: usize, count: u32) {
+        self.memory().lost_frames.insert(device, count);
     }
 
     /// Pulls the plug of the whole link, or puts it back.
@@ -182,8 +188,13 @@ impl Sim {
         let Some(spec) = &self.spec else { return Err(Fault::NotConnected) };
         let bench = spec.bench.clone();
         let (time, fault, unplugged) = {
-            let memory = bench.memory();
-            (memory.answer_time, memory.faults.get(&device).copied(), memory.unplugged)
+            let mut memory = bench.memory();
+            let lost = memory.lost_frames.get_mut(&device).filter(|left| **left > 0);
+            let lost = lost.map(|left| {
+                *left -= 1;
+                Fault::Timeout
+            });
+            (memory.answer_time, lost.or(memory.faults.get(&device).copied()), memory.unplugged)
         };
         if !time.is_zero() {
             tokio::time::sleep(time).await;
