@@ -91,7 +91,7 @@ fn rig() -> Rig {
         store: store.clone(),
         telemetry: telemetry.clone(),
         clock,
-        inbox,
+        inbox: Arc::new(tokio::sync::Mutex::new(inbox)),
         stop: stop.clone(),
     };
     let task = tokio::spawn(poll::run(plan, cx));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, OwnedMutexGuard, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -27,20 +27,26 @@ pub struct Context {
     pub telemetry: Arc<Telemetry>,
     /// Time stamps.
     pub clock: Clock,
-    /// Writes from the gate.
-    pub inbox: mpsc::Receiver<Write>,
+    /// Writes from the gate; shared, so that it outlives a task that fell.
+    pub inbox: Arc<Mutex<mpsc::Receiver<Write>>>,
     /// Cancelled when the link shall be closed.
     pub stop: CancellationToken,
 }
 
 /// Polls one link until it is stopped.
 pub async fn run(plan: LinkPlan, cx: Context) {
-    Task::new(plan, cx).run().await;
+    let mut inbox = cx.inbox.clone().lock_owned().await;
+    // What was asked of a task that fell is not written by the next one: it is too late by now.
+    while let Ok(write) = inbox.try_recv() {
+        let _ = write.reply.send(Err(Refusal::LinkDown));
+    }
+    Task::new(plan, cx, inbox).run().await;
 }
 
 struct Task {
     plan: LinkPlan,
     cx: Context,
+    inbox: OwnedMutexGuard<mpsc::Receiver<Write>>,
     link: Link,
     up: bool,
     next_connect: Instant,
@@ -66,7 +72,7 @@ impl Task {
     /// The longest pause between two tries to open the link.
     const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-    fn new(plan: LinkPlan, cx: Context) -> Task {
+    fn new(plan: LinkPlan, cx: Context, inbox: OwnedMutexGuard<mpsc::Receiver<Write>>) -> Task {
         let now = Instant::now();
         let mut link = Link::new(&plan.spec, &cx.telemetry, &cx.clock);
         link.load(&plan.spec);
@@ -87,6 +93,7 @@ impl Task {
             load: LoadMeter::new(now),
             plan,
             cx,
+            inbox,
         }
     }
 
@@ -101,7 +108,7 @@ impl Task {
             }
             // Writes go ahead of polling, but a flood of them leaves every second turn to it.
             if !std::mem::replace(&mut wrote, false)
-                && let Ok(write) = self.cx.inbox.try_recv()
+                && let Ok(write) = self.inbox.try_recv()
             {
                 self.write(write).await;
                 wrote = true;
@@ -118,7 +125,7 @@ impl Task {
                     let until = until.map_or(second, |until| until.min(second));
                     tokio::select! {
                         () = self.cx.stop.cancelled() => {}
-                        write = self.cx.inbox.recv() => match write {
+                        write = self.inbox.recv() => match write {
                             Some(write) => self.write(write).await,
                             // The gate is gone only when the whole gateway stops.
                             None => self.cx.stop.cancelled().await,
