@@ -42,7 +42,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 /// A third-party crate that is one room's own business, and the only files that may name it.
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("rumqttc", &["publishers/sparkplug/client.rs"]),
-    ("opcua", &["publishers/opcua/server.rs"]),
+    ("opcua::server", &["publishers/opcua/server"]),
+    ("opcua::types", &["publishers/opcua/server"]),
+    ("opcua::crypto", &["publishers/opcua/server"]),
     ("sled", &["store/spool.rs"]),
     ("prost", &["publishers/sparkplug/payload.rs"]),
     ("axum", &["publishers/http/server.rs"]),
@@ -98,7 +100,8 @@ fn open<'a>(text: &'a str, mut path: String, found: &mut BTreeSet<String>) -> &'
         let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len());
         path.push_str(&rest[..end]);
         rest = &rest[end..];
-        if let Some(after) = rest.strip_prefix("::{") {
+        let group = if path.is_empty() { rest.strip_prefix('{') } else { rest.strip_prefix("::{") };
+        if let Some(after) = group {
             rest = after;
             while !rest.starts_with('}') && !rest.is_empty() {
                 rest = rest.trim_start();
@@ -106,7 +109,8 @@ fn open<'a>(text: &'a str, mut path: String, found: &mut BTreeSet<String>) -> &'
                     break;
                 }
                 let before = rest.len();
-                rest = open(rest, format!("{path}::"), found);
+                let inner = if path.is_empty() { String::new() } else { format!("{path}::") };
+                rest = open(rest, inner, found);
                 rest = rest.trim_start().trim_start_matches(',').trim_start();
                 if rest.len() == before {
                     rest = &rest[rest.chars().next().map_or(0, char::len_utf8)..];
