@@ -1,17 +1,16 @@
 //! The task of one link, on the sim driver and tokio's paused clock.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
+mod common;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fieldgate::command::{Gate, Origin, Refusal, WriteRule};
-use fieldgate::drivers::LinkSpec;
-use fieldgate::drivers::driver::{Block, Point, Request};
-use fieldgate::drivers::sim::{self, Bench};
+use fieldgate::drivers::sim::Bench;
 use fieldgate::model::*;
-use fieldgate::normalize::{PlacedRule, Rule};
-use fieldgate::poll::{self, BlockTask, DevicePlan, LinkPlan, WriteTask};
+use fieldgate::poll;
 use fieldgate::store::{Next, Reader, ReaderOptions, Store};
 use fieldgate::telemetry::{Connection, Telemetry};
 use tokio::sync::mpsc;
@@ -30,47 +29,7 @@ struct Rig {
 
 fn rig() -> Rig {
     let bench = Bench::default();
-    let requests: Vec<_> = [(0, "word:10", true), (1, "word:20", false)]
-        .map(|(device, address, writable)| Request {
-            device,
-            address,
-            kind: DataType::U16,
-            length: 0,
-            writable,
-            class: device,
-        })
-        .to_vec();
-    let compiled = sim::compile(&bench, &requests).unwrap();
-    let rules: Vec<_> = [0, 1].map(|tag| Rule::plain(TagId(tag), DataType::U16)).to_vec();
-    let blocks = compiled
-        .blocks
-        .iter()
-        .enumerate()
-        .map(|(i, block)| BlockTask {
-            block: Block(i),
-            device: block.device,
-            period: Duration::from_millis(if i == 0 { 100 } else { 1000 }),
-            rules: vec![PlacedRule { place: block.slots[0].place, rule: rules[i].clone() }],
-            label: block.label.clone(),
-            cost: block.cost,
-        })
-        .collect();
-    let write = WriteTask {
-        point: Point(0),
-        device: 0,
-        read_back: 0,
-        place: compiled.points[0].place,
-        rule: rules[0].clone(),
-    };
-    let plan = LinkPlan {
-        name: "bench".into(),
-        spec: LinkSpec::Sim(compiled.spec),
-        devices: (0..2)
-            .map(|i| DevicePlan { id: DeviceId(i), name: format!("device-{i}"), tags: vec![TagId(i)] })
-            .collect(),
-        blocks,
-        writes: HashMap::from([(TagId(0), write)]),
-    };
+    let plan = common::bench_plan("bench", &bench, 0);
     let clock = Clock::starting_at(Timestamp(1_700_000_000_000_000));
     let telemetry = Telemetry::new(clock.now());
     let store = Store::in_memory();
