@@ -1,2 +1,7 @@
 //! Process start and exit code.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    fieldgate::cli::main()
+}

@@ -1,1 +1,45 @@
 //! The whole TOML as data: files, secrets, places; no meaning.
+
+pub mod leaf;
+mod load;
+mod tables;
+
+pub use load::{Loaded, load};
+pub use tables::*;
+
+/// The known name that was probably meant: at most two letters off, and not more than a third of it.
+pub fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let most = (word.chars().count() / 3).clamp(1, 2);
+    let rated = known.into_iter().map(|name| (distance(word, name), name));
+    rated.filter(|(off, _)| *off <= most).min_by_key(|(off, _)| *off).map(|(_, name)| name)
+}
+
+/// Letters to insert, remove or replace to get from one word to the other (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut left = i + 1;
+        let mut next = vec![left];
+        for (y, pair) in b.iter().zip(row.windows(2)) {
+            let [diagonal, above] = pair else { continue };
+            left = (left + 1).min(above + 1).min(diagonal + usize::from(x != *y));
+            next.push(left);
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_word_finds_its_neighbour_and_a_strange_one_none() {
+        let known = ["holding", "input", "deadband"];
+        assert_eq!(closest("dedband", known), Some("deadband"));
+        assert_eq!(closest("hodling", known), Some("holding"));
+        assert_eq!(closest("velocity", known), None);
+    }
+}

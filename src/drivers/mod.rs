@@ -66,6 +66,10 @@ macro_rules! registry {
 }
 
 registry! {
+    /// Modbus TCP.
+    ModbusTcp(modbus::TcpSpec, modbus::ModbusTcp) = |_telemetry, _clock| modbus::ModbusTcp::default();
+    /// Modbus RTU on a serial line.
+    ModbusRtu(modbus::RtuSpec, modbus::ModbusRtu) = |_telemetry, _clock| modbus::ModbusRtu::default();
     /// The example driver.
     Sim(sim::Spec, sim::Sim) = |_telemetry, _clock| sim::Sim::default();
     /// The gateway itself.

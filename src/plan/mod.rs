@@ -1,6 +1,15 @@
 //! The compiled configuration: plain data, comparable; and all that can be wrong with a file.
 
+mod compile;
+pub mod diagnostic;
+mod links;
+mod names;
+mod north;
 #[allow(clippy::module_inception)]
 mod plan;
+mod ranges;
+mod tags;
+mod tests;
 
-pub use plan::{GatewayPlan, PublisherPlan};
+pub use compile::compile;
+pub use plan::{GatewayPlan, PublisherPlan, Resource, TestCase, TestPlan};

@@ -1,0 +1,244 @@
+//! The tables of the file, as written.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::leaf::{Deadband, Scalar};
+use crate::drivers::modbus::config::{RtuLink, TcpLink};
+use crate::model::{Access, DataType, Order, Period, Size};
+use crate::publishers::{http, opcua, sparkplug};
+use crate::store::{Durability, Replay};
+
+/// The whole file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Config {
+    /// `[node]`
+    pub node: Spanned<Node>,
+    /// `[scan]`: scan classes by name.
+    #[serde(default)]
+    pub scan: BTreeMap<Spanned<String>, Spanned<Period>>,
+    /// `[[link.…]]`
+    #[serde(default)]
+    pub link: Links,
+    /// `[[device]]`
+    #[serde(default)]
+    pub device: Vec<Spanned<Device>>,
+    /// `[profile.NAME]`
+    #[serde(default)]
+    pub profile: BTreeMap<Spanned<String>, Profile>,
+    /// `[store]`
+    #[serde(default)]
+    pub store: Store,
+    /// `[publish.…]`
+    #[serde(default)]
+    pub publish: Publishers,
+    /// `[system]`
+    #[serde(default)]
+    pub system: System,
+    /// `[[test]]`
+    #[serde(default)]
+    pub test: Vec<Spanned<Test>>,
+}
+
+/// `[node]`: who this gateway is.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Node {
+    /// Sparkplug group; the plant or site.
+    pub group: Spanned<String>,
+    /// Sparkplug edge node; this gateway.
+    pub name: Spanned<String>,
+    /// For people.
+    pub description: Option<String>,
+}
+
+/// `[[link.…]]`, one array per driver.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Links {
+    /// `[[link.modbus-tcp]]`
+    #[serde(default)]
+    pub modbus_tcp: Vec<Spanned<TcpLink>>,
+    /// `[[link.modbus-rtu]]`
+    #[serde(default)]
+    pub modbus_rtu: Vec<Spanned<RtuLink>>,
+}
+
+/// `[[device]]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Device {
+    /// Unique in the gateway.
+    pub name: Spanned<String>,
+    /// The link that it hangs on.
+    pub link: Spanned<String>,
+    /// Modbus unit: 1 to 247 on a serial line, 0 to 255 over TCP; 1 by default.
+    pub unit: Option<Spanned<u16>>,
+    /// Scan class of its tags; `default` where there is one, else the first.
+    pub scan: Option<Spanned<String>>,
+    /// Order of 32- and 64-bit values; `abcd` by default.
+    pub order: Option<Order>,
+    /// Adds the tags of `[profile.NAME]`.
+    pub profile: Option<Spanned<String>>,
+    /// Most registers in one read, 1 to 125.
+    pub max_registers: Option<Spanned<u16>>,
+    /// Unused registers read to merge two neighbours, 0 to 120; 8 by default.
+    pub max_gap: Option<Spanned<u16>>,
+    /// Functions used to write one register or coil.
+    #[serde(default)]
+    pub write: WriteFunctions,
+    /// Time-out where it differs from the link's.
+    pub timeout: Option<Spanned<Period>>,
+    /// An unchanged value is reported again after this time.
+    pub max_silence: Option<Spanned<Period>>,
+    /// For people.
+    pub description: Option<String>,
+    /// `[device.tag]`
+    #[serde(default)]
+    pub tag: BTreeMap<Spanned<String>, Spanned<Tag>>,
+}
+
+/// Functions used to write one register or coil.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WriteFunctions {
+    /// 6 for one register, 5 for one coil.
+    #[default]
+    Single,
+    /// 16 and 15 always.
+    Multiple,
+}
+
+/// `[profile.NAME]`: tags for every device of a kind.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Profile {
+    /// Order of 32- and 64-bit values, where the device says none.
+    pub order: Option<Order>,
+    /// Tags; a device's own tag of the same name takes precedence.
+    #[serde(default)]
+    pub tag: BTreeMap<Spanned<String>, Spanned<Tag>>,
+}
+
+/// One tag.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Tag {
+    /// Address, `holding:40`.
+    pub at: Spanned<String>,
+    /// Type on the wire.
+    #[serde(rename = "type")]
+    pub kind: Spanned<DataType>,
+    /// Scan class where it differs from the device's.
+    pub scan: Option<Spanned<String>>,
+    /// Order where it differs from the device's; also for 16-bit values and text.
+    pub order: Option<Order>,
+    /// Bytes of a string, 1 to 250.
+    pub length: Option<Spanned<u16>>,
+    /// Engineering value = raw × scale + offset.
+    pub scale: Option<Spanned<f64>>,
+    /// See `scale`.
+    pub offset: Option<Spanned<f64>>,
+    /// Engineering unit.
+    pub unit: Option<String>,
+    /// Below it the value is uncertain and a write refused.
+    pub low: Option<Spanned<f64>>,
+    /// Above it the value is uncertain and a write refused.
+    pub high: Option<Spanned<f64>>,
+    /// A change up to this is not reported: engineering units, or `"2%"` of `low` … `high`.
+    pub deadband: Option<Spanned<Deadband>>,
+    /// When the value is reported.
+    #[serde(default)]
+    pub report: Report,
+    /// An unchanged value is reported again after this time.
+    pub max_silence: Option<Spanned<Period>>,
+    /// Whether the north may write it.
+    #[serde(default)]
+    pub access: Access,
+    /// For people.
+    pub description: Option<String>,
+}
+
+/// When a value is reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Report {
+    /// When it changed by more than the deadband.
+    #[default]
+    Change,
+    /// At every poll.
+    Always,
+}
+
+/// `[store]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Store {
+    /// Folder of the spool and of all state; without it nothing outlives the process.
+    pub path: Option<Spanned<PathBuf>>,
+    /// When samples are written to disk.
+    #[serde(default)]
+    pub durability: Durability,
+    /// With `spill`: how far a publisher may lag before the head goes to disk; 10 s.
+    pub spill_after: Option<Spanned<Period>>,
+    /// With `always`: samples accepted within this time share one flush; 250 ms.
+    pub commit: Option<Spanned<Period>>,
+    /// Most memory for what is not delivered; 16 MiB.
+    pub memory: Option<Spanned<Size>>,
+    /// Most disk; 1 GiB.
+    pub max_bytes: Option<Spanned<Size>>,
+    /// Oldest sample kept; 7 d.
+    pub max_age: Option<Spanned<Period>>,
+    /// How history and live share the way north.
+    #[serde(default)]
+    pub replay: Replay,
+    /// Most history samples a second while live ones flow; 5000.
+    pub history_rate: Option<Spanned<u32>>,
+}
+
+/// `[publish.…]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Publishers {
+    /// `[[publish.sparkplug]]`
+    #[serde(default)]
+    pub sparkplug: Vec<Spanned<sparkplug::config::Config>>,
+    /// `[publish.opcua]`
+    pub opcua: Option<Spanned<opcua::config::Config>>,
+    /// `[publish.http]`
+    pub http: Option<Spanned<http::config::Config>>,
+}
+
+/// `[system]`: the gateway's own health as a device.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct System {
+    /// Off: no device `system`.
+    pub enabled: bool,
+    /// How often its counters are read; 5 s.
+    pub interval: Option<Spanned<Period>>,
+}
+
+impl Default for System {
+    fn default() -> System {
+        System { enabled: true, interval: None }
+    }
+}
+
+/// `[[test]]`: registers in, tags out; run by `fieldgate test`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Test {
+    /// What it shows.
+    pub name: Spanned<String>,
+    /// The device.
+    pub device: Spanned<String>,
+    /// Address of the first register or bit → what the wire gives.
+    pub given: BTreeMap<Spanned<String>, Spanned<Vec<Scalar>>>,
+    /// Tag → the value; `"bad"` where it has none, `"uncertain"` where it is out of limits.
+    pub expect: BTreeMap<Spanned<String>, Spanned<Scalar>>,
+}

@@ -1,0 +1,259 @@
+//! Requests and answers without their frame (Application Protocol V1.1b3, section 6).
+
+use super::address::Area;
+use crate::model::{Fault, Raw};
+
+/// The longest PDU (section 4.1).
+pub const MOST: usize = 253;
+/// Most registers in one read (sections 6.3 and 6.4).
+pub const MOST_REGISTERS: u16 = 125;
+/// Most bits in one read (sections 6.1 and 6.2).
+pub const MOST_BITS: u16 = 2000;
+/// Most registers in one write (section 6.12).
+pub const MOST_WRITTEN_REGISTERS: u16 = 123;
+/// Most coils in one write (section 6.11).
+pub const MOST_WRITTEN_BITS: u16 = 1968;
+
+/// Exception codes that are used here by name (section 7).
+pub mod exception {
+    /// The function is not supported.
+    pub const ILLEGAL_FUNCTION: u8 = 1;
+    /// The address is not there.
+    pub const ILLEGAL_ADDRESS: u8 = 2;
+    /// The count or the value is not possible.
+    pub const ILLEGAL_VALUE: u8 = 3;
+    /// Accepted, takes long.
+    pub const ACKNOWLEDGE: u8 = 5;
+    /// Busy, try later.
+    pub const BUSY: u8 = 6;
+}
+
+/// What a master asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// Functions 1 to 4.
+    Read {
+        /// Which table; decides the function.
+        area: Area,
+        /// First address.
+        start: u16,
+        /// How many bits or registers.
+        count: u16,
+    },
+    /// Function 5.
+    WriteCoil {
+        /// Address.
+        at: u16,
+        /// Value.
+        on: bool,
+    },
+    /// Function 6.
+    WriteRegister {
+        /// Address.
+        at: u16,
+        /// Value.
+        word: u16,
+    },
+    /// Function 15.
+    WriteCoils {
+        /// First address.
+        at: u16,
+        /// Values.
+        bits: Vec<bool>,
+    },
+    /// Function 16.
+    WriteRegisters {
+        /// First address.
+        at: u16,
+        /// Values.
+        words: Vec<u16>,
+    },
+}
+
+impl Request {
+    /// The function code.
+    pub fn function(&self) -> u8 {
+        match self {
+            Request::Read { area: Area::Coil, .. } => 1,
+            Request::Read { area: Area::Discrete, .. } => 2,
+            Request::Read { area: Area::Holding, .. } => 3,
+            Request::Read { area: Area::Input, .. } => 4,
+            Request::WriteCoil { .. } => 5,
+            Request::WriteRegister { .. } => 6,
+            Request::WriteCoils { .. } => 15,
+            Request::WriteRegisters { .. } => 16,
+        }
+    }
+
+    /// Appends the PDU.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.push(self.function());
+        let mut pair = |a: u16, b: u16| {
+            out.extend_from_slice(&a.to_be_bytes());
+            out.extend_from_slice(&b.to_be_bytes());
+        };
+        match self {
+            Request::Read { start, count, .. } => pair(*start, *count),
+            // Section 6.5: 0xFF00 is on, 0 is off.
+            Request::WriteCoil { at, on } => pair(*at, if *on { 0xFF00 } else { 0 }),
+            Request::WriteRegister { at, word } => pair(*at, *word),
+            Request::WriteCoils { at, bits } => {
+                pair(*at, bits.len() as u16);
+                pack(bits, out);
+            }
+            Request::WriteRegisters { at, words } => {
+                pair(*at, words.len() as u16);
+                out.push((words.len() * 2) as u8);
+                words.iter().for_each(|word| out.extend_from_slice(&word.to_be_bytes()));
+            }
+        }
+    }
+
+    /// Reads the PDU of a request, as a device does; an error is the exception to answer.
+    pub fn decode(pdu: &[u8]) -> Result<Request, u8> {
+        let (function, data) = pdu.split_first().ok_or(exception::ILLEGAL_FUNCTION)?;
+        let [a, b, c, d, rest @ ..] = data else { return Err(exception::ILLEGAL_VALUE) };
+        let (at, second) = (u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d]));
+        let read = |area: Area| {
+            let most = if area.is_bits() { MOST_BITS } else { MOST_REGISTERS };
+            let fits = (1..=most).contains(&second) && rest.is_empty();
+            if fits {
+                Ok(Request::Read { area, start: at, count: second })
+            } else {
+                Err(exception::ILLEGAL_VALUE)
+            }
+        };
+        match function {
+            1 => read(Area::Coil),
+            2 => read(Area::Discrete),
+            3 => read(Area::Holding),
+            4 => read(Area::Input),
+            5 if rest.is_empty() => match second {
+                0xFF00 => Ok(Request::WriteCoil { at, on: true }),
+                0 => Ok(Request::WriteCoil { at, on: false }),
+                _ => Err(exception::ILLEGAL_VALUE),
+            },
+            6 if rest.is_empty() => Ok(Request::WriteRegister { at, word: second }),
+            15 => {
+                let bytes = counted(rest, usize::from(second.div_ceil(8)))?;
+                if !(1..=MOST_WRITTEN_BITS).contains(&second) {
+                    return Err(exception::ILLEGAL_VALUE);
+                }
+                let mut bits = Vec::new();
+                unpack(bytes, usize::from(second), &mut bits);
+                Ok(Request::WriteCoils { at, bits })
+            }
+            16 => {
+                let bytes = counted(rest, usize::from(second) * 2)?;
+                if !(1..=MOST_WRITTEN_REGISTERS).contains(&second) {
+                    return Err(exception::ILLEGAL_VALUE);
+                }
+                let mut words = Vec::new();
+                to_words(bytes, &mut words);
+                Ok(Request::WriteRegisters { at, words })
+            }
+            5 | 6 => Err(exception::ILLEGAL_VALUE),
+            _ => Err(exception::ILLEGAL_FUNCTION),
+        }
+    }
+
+    /// Checks the PDU of the answer to this request, and puts what was read into `into`.
+    pub fn answer(&self, pdu: &[u8], into: &mut Raw) -> Result<(), Fault> {
+        let (function, data) = pdu.split_first().ok_or(Fault::Garbled)?;
+        if *function == self.function() | 0x80 {
+            return match data {
+                [exception::ACKNOWLEDGE | exception::BUSY] => Err(Fault::Busy),
+                [code] => Err(Fault::Refused(*code)),
+                _ => Err(Fault::Garbled),
+            };
+        }
+        if *function != self.function() {
+            return Err(Fault::Garbled);
+        }
+        match self {
+            Request::Read { area, count, .. } => {
+                let count = usize::from(*count);
+                let length = if area.is_bits() { count.div_ceil(8) } else { count * 2 };
+                let bytes = counted(data, length).map_err(|_| Fault::Garbled)?;
+                if area.is_bits() {
+                    unpack(bytes, count, &mut into.bits);
+                } else {
+                    to_words(bytes, &mut into.words);
+                }
+                Ok(())
+            }
+            // A write is answered by its address and its value or count (sections 6.5, 6.6, 6.11, 6.12).
+            _ => {
+                let mut echo = Vec::with_capacity(MOST);
+                self.encode(&mut echo);
+                if echo.get(1..5) == Some(data) { Ok(()) } else { Err(Fault::Garbled) }
+            }
+        }
+    }
+
+    /// Length of the PDU of the answer whose first bytes these are, exception or not; `None` where more
+    /// bytes are needed to tell, and an error where it is no answer to this request.
+    pub fn answer_length(&self, pdu: &[u8]) -> Result<Option<usize>, Fault> {
+        match (pdu, self) {
+            ([], _) => Ok(None),
+            ([function, ..], _) if *function == self.function() | 0x80 => Ok(Some(2)),
+            ([function, ..], _) if *function != self.function() => Err(Fault::Garbled),
+            ([_], Request::Read { .. }) => Ok(None),
+            ([_, length, ..], Request::Read { .. }) => Ok(Some(2 + usize::from(*length))),
+            _ => Ok(Some(5)),
+        }
+    }
+}
+
+/// Length of the PDU of a request whose first bytes these are; `None`: more bytes needed.
+/// An error where no function of ours starts like this.
+pub fn request_length(pdu: &[u8]) -> Result<Option<usize>, Fault> {
+    match pdu {
+        [] => Ok(None),
+        [1..=6, ..] => Ok(Some(5)),
+        [15 | 16, _, _, _, _, length, ..] => Ok(Some(6 + usize::from(*length))),
+        [15 | 16, ..] => Ok(None),
+        _ => Err(Fault::Garbled),
+    }
+}
+
+/// Appends the answer to a read: all bits or words of `raw`.
+pub fn encode_read_answer(area: Area, raw: &Raw, function: u8, out: &mut Vec<u8>) {
+    out.push(function);
+    if area.is_bits() {
+        pack(&raw.bits, out);
+    } else {
+        out.push((raw.words.len() * 2) as u8);
+        raw.words.iter().for_each(|word| out.extend_from_slice(&word.to_be_bytes()));
+    }
+}
+
+/// Appends an exception answer (section 7).
+pub fn encode_exception(function: u8, code: u8, out: &mut Vec<u8>) {
+    out.extend_from_slice(&[function | 0x80, code]);
+}
+
+/// The bytes behind a byte count that must be right.
+fn counted(data: &[u8], length: usize) -> Result<&[u8], u8> {
+    match data.split_first() {
+        Some((count, bytes)) if usize::from(*count) == length && bytes.len() == length => Ok(bytes),
+        _ => Err(exception::ILLEGAL_VALUE),
+    }
+}
+
+/// Byte count and bits, the first one in the least significant bit (section 6.1).
+fn pack(bits: &[bool], out: &mut Vec<u8>) {
+    out.push(bits.len().div_ceil(8) as u8);
+    for byte in bits.chunks(8) {
+        out.push(byte.iter().rev().fold(0, |packed, bit| packed << 1 | u8::from(*bit)));
+    }
+}
+
+fn unpack(bytes: &[u8], count: usize, bits: &mut Vec<bool>) {
+    let all = bytes.iter().flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1 == 1));
+    bits.extend(all.take(count));
+}
+
+fn to_words(bytes: &[u8], words: &mut Vec<u16>) {
+    words.extend(bytes.chunks_exact(2).filter_map(|pair| Some(u16::from_be_bytes(pair.try_into().ok()?))));
+}

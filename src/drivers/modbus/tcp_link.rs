@@ -1,0 +1,233 @@
+//! The wire of Modbus TCP: one socket, one request at a time, transaction identifiers strict.
+
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::blocks::Reads;
+use super::config::{ModbusDevice, TcpLink};
+use super::pdu::Request;
+use super::tcp;
+use crate::drivers::driver::{Block, Driver, Point};
+use crate::model::{Fault, Raw};
+
+/// What a Modbus TCP link needs to run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TcpSpec {
+    host: String,
+    port: u16,
+    timeout: Duration,
+    connect_timeout: Duration,
+    pause: Duration,
+    devices: Vec<ModbusDevice>,
+    reads: Reads,
+}
+
+impl TcpSpec {
+    pub(super) fn new(link: &TcpLink, devices: &[ModbusDevice], reads: Reads) -> TcpSpec {
+        TcpSpec {
+            host: link.host.get_ref().clone(),
+            port: *link.port.get_ref(),
+            timeout: link.timeout.get_ref().0,
+            connect_timeout: link.connect_timeout.get_ref().0,
+            pause: link.pause.as_ref().map_or(Duration::ZERO, |p| p.get_ref().0),
+            devices: devices.to_vec(),
+            reads,
+        }
+    }
+}
+
+/// The driver.
+#[derive(Debug, Default)]
+pub struct ModbusTcp {
+    spec: Option<TcpSpec>,
+    stream: Option<TcpStream>,
+    transaction: u16,
+    out: Vec<u8>,
+    input: Vec<u8>,
+    /// A request is written in part: whatever is said next on this connection is not understood.
+    mid_write: bool,
+    timeouts_in_a_row: u32,
+    next_request: Option<Instant>,
+    trouble: String,
+}
+
+impl ModbusTcp {
+    /// Time-outs in a row after which the connection is made anew: the peer may be gone without a word.
+    const MOST_TIMEOUTS: u32 = 3;
+    /// How long written bytes may stay unacknowledged, and an idle connection unproven.
+    const DEAD_PEER: Duration = Duration::from_secs(10);
+
+    fn close(&mut self) {
+        self.stream = None;
+        self.input.clear();
+        self.mid_write = false;
+        self.timeouts_in_a_row = 0;
+    }
+
+    fn lost(&mut self, why: &dyn std::fmt::Display) -> Fault {
+        if let Some(spec) = &self.spec {
+            self.trouble = format!("the connection to {}:{} broke: {why}", spec.host, spec.port);
+        }
+        self.close();
+        Fault::NotConnected
+    }
+
+    async fn transact(&mut self, device: usize, request: &Request, into: &mut Raw) -> Result<(), Fault> {
+        let spec = self.spec.as_ref().ok_or(Fault::NotConnected)?;
+        let unit = spec.devices.get(device).ok_or(Fault::Unsupported)?;
+        let (unit, patience, pause) = (unit.unit, unit.timeout.unwrap_or(spec.timeout), spec.pause);
+        if self.mid_write {
+            self.close();
+        }
+        // Closed after time-outs in a row: the peer may only have forgotten us.
+        if self.stream.is_none() {
+            self.connect().await?;
+        }
+        if let Some(at) = self.next_request.take() {
+            tokio::time::sleep_until(at).await;
+        }
+        self.transaction = self.transaction.wrapping_add(1);
+        self.out.clear();
+        tcp::encode(self.transaction, unit, &mut self.out, |out| request.encode(out));
+        let Some(stream) = &mut self.stream else { return Err(Fault::NotConnected) };
+        self.mid_write = true;
+        match timeout(patience, stream.write_all(&self.out)).await {
+            Ok(Ok(())) => self.mid_write = false,
+            Ok(Err(error)) => return Err(self.lost(&error)),
+            Err(_) => return Err(self.lost(&"it takes no more bytes")),
+        }
+        let answer = self.receive(Instant::now() + patience, unit, request, into).await;
+        match answer {
+            Err(Fault::Timeout) => {
+                self.timeouts_in_a_row += 1;
+                if self.timeouts_in_a_row >= Self::MOST_TIMEOUTS {
+                    self.close();
+                }
+            }
+            Err(Fault::NotConnected) => {}
+            _ => self.timeouts_in_a_row = 0,
+        }
+        if !pause.is_zero() {
+            self.next_request = Some(Instant::now() + pause);
+        }
+        answer
+    }
+
+    /// Waits for the answer of this very transaction. A late one of an earlier transaction is dropped.
+    async fn receive(
+        &mut self,
+        deadline: Instant,
+        unit: u8,
+        request: &Request,
+        into: &mut Raw,
+    ) -> Result<(), Fault> {
+        loop {
+            match tcp::decode(&self.input) {
+                Ok(Some(frame)) => {
+                    let used = frame.used;
+                    // Messaging guide section 4.4.1.3: the identifiers of the request come back.
+                    let verdict = match (frame.transaction == self.transaction, frame.unit == unit) {
+                        (false, _) => None,
+                        (true, false) => Some(Err(Fault::Garbled)),
+                        (true, true) => Some(request.answer(frame.pdu, into)),
+                    };
+                    self.input.drain(..used);
+                    match verdict {
+                        Some(answer) => return answer,
+                        None => tracing::debug!("a late answer was dropped"),
+                    }
+                }
+                Err(tcp::NoFrame) => {
+                    // Where the next frame starts cannot be known: only a new connection is sure.
+                    self.close();
+                    return Err(Fault::Garbled);
+                }
+                Ok(None) => {
+                    let Some(stream) = &mut self.stream else { return Err(Fault::NotConnected) };
+                    match timeout_at(deadline, stream.read_buf(&mut self.input)).await {
+                        Err(_) => return Err(Fault::Timeout),
+                        Ok(Ok(0)) => return Err(self.lost(&"the device closed it")),
+                        Ok(Err(error)) => return Err(self.lost(&error)),
+                        Ok(Ok(_)) => {}
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Driver for ModbusTcp {
+    type Spec = TcpSpec;
+
+    fn load(&mut self, spec: &TcpSpec) -> bool {
+        let stays = self.spec.as_ref().is_some_and(|old| (&old.host, old.port) == (&spec.host, spec.port));
+        if !stays {
+            self.close();
+        }
+        self.spec = Some(spec.clone());
+        stays
+    }
+
+    async fn connect(&mut self) -> Result<(), Fault> {
+        if self.stream.is_some() {
+            return Ok(());
+        }
+        let Some(spec) = &self.spec else { return Err(Fault::NotConnected) };
+        let (host, port) = (spec.host.as_str(), spec.port);
+        let stream = match timeout(spec.connect_timeout, TcpStream::connect((host, port))).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
+                self.trouble = format!(
+                    "{host}:{port} cannot be reached: {error}; check address, cable and that the device is on"
+                );
+                return Err(Fault::NotConnected);
+            }
+            Err(_) => {
+                self.trouble = format!(
+                    "{host}:{port} did not accept a connection within {:?}; check address and firewall",
+                    spec.connect_timeout
+                );
+                return Err(Fault::NotConnected);
+            }
+        };
+        let keepalive = TcpKeepalive::new().with_time(Self::DEAD_PEER).with_interval(Self::DEAD_PEER / 4);
+        let socket = SockRef::from(&stream);
+        // A socket without these options works, it only notices a dead peer later.
+        let _ = stream.set_nodelay(true);
+        let _ = socket.set_tcp_keepalive(&keepalive);
+        #[cfg(target_os = "linux")]
+        let _ = socket.set_tcp_user_timeout(Some(Self::DEAD_PEER));
+        self.close();
+        self.stream = Some(stream);
+        Ok(())
+    }
+
+    async fn read(&mut self, block: Block, into: &mut Raw) -> Result<(), Fault> {
+        into.clear();
+        let spec = self.spec.as_ref().ok_or(Fault::NotConnected)?;
+        let block = spec.reads.blocks.get(block.0).ok_or(Fault::Unsupported)?;
+        let (device, request) = (block.device, block.request());
+        let answer = self.transact(device, &request, into).await;
+        if answer.is_err() {
+            into.clear();
+        }
+        answer
+    }
+
+    async fn write(&mut self, point: Point, raw: &Raw) -> Result<(), Fault> {
+        let spec = self.spec.as_ref().ok_or(Fault::NotConnected)?;
+        let point = spec.reads.points.get(point.0).ok_or(Fault::Unsupported)?;
+        let device = point.device;
+        let multiple = spec.devices.get(device).is_some_and(|d| d.write_multiple);
+        let request = point.request(raw, multiple).ok_or(Fault::Unsupported)?;
+        self.transact(device, &request, &mut Raw::default()).await
+    }
+
+    fn trouble(&self) -> &str {
+        &self.trouble
+    }
+}

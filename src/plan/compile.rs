@@ -1,0 +1,362 @@
+//! The file's tables to a plan: pure, and all mistakes of meaning at once.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use toml::Spanned;
+
+use super::links::LinkTable;
+use super::tags::{Asked, Inherited, asked, rule};
+use super::{GatewayPlan, links, names, north, ranges, tests};
+use crate::config::{self, Config, closest};
+use crate::model::{Device, DeviceId, Directory, Mistake, Tag, TagId};
+use crate::normalize::Rule;
+
+/// Compiles a file. `incomplete`: tables were left out because of mistakes of form, so a name that is
+/// not there is no mistake of its own. `previous` gives tags and devices that stay their old numbers.
+pub fn compile(
+    config: &Config,
+    incomplete: bool,
+    previous: Option<&Directory>,
+) -> Result<GatewayPlan, Vec<Mistake>> {
+    let mut compiler = Compiler {
+        config,
+        incomplete,
+        numbers: Numbers::new(previous),
+        mistakes: Vec::new(),
+        warnings: Vec::new(),
+    };
+    let plan = compiler.gateway();
+    let mut mistakes = compiler.mistakes;
+    // A tag of a profile is compiled once for each device that uses it.
+    let mut seen = HashSet::new();
+    mistakes.retain(|m| seen.insert((m.code, m.span.clone(), m.message.clone())));
+    match plan {
+        Some(plan) if mistakes.is_empty() => Ok(plan),
+        _ => {
+            mistakes.sort_by_key(|m| (m.span.start, m.span.end));
+            Err(mistakes)
+        }
+    }
+}
+
+/// Numbers for devices and tags: those of before where the name stays.
+struct Numbers<'a> {
+    previous: Option<&'a Directory>,
+    next_device: u32,
+    next_tag: u32,
+}
+
+impl<'a> Numbers<'a> {
+    fn new(previous: Option<&'a Directory>) -> Numbers<'a> {
+        let devices = previous.map_or(&[][..], Directory::devices).iter().map(|d| d.id.0 + 1);
+        let tags = previous.map_or(&[][..], Directory::tags).iter().map(|t| t.id.0 + 1);
+        Numbers { previous, next_device: devices.max().unwrap_or(0), next_tag: tags.max().unwrap_or(0) }
+    }
+
+    fn device(&mut self, name: &str) -> DeviceId {
+        let old = self.previous.and_then(|p| p.devices().iter().find(|d| &*d.name == name));
+        old.map(|d| d.id).unwrap_or_else(|| {
+            self.next_device += 1;
+            DeviceId(self.next_device - 1)
+        })
+    }
+
+    fn tag(&mut self, path: &str) -> TagId {
+        self.previous.and_then(|p| p.find(path)).map(|t| t.id).unwrap_or_else(|| {
+            self.next_tag += 1;
+            TagId(self.next_tag - 1)
+        })
+    }
+}
+
+pub(super) struct Compiler<'a> {
+    pub(super) config: &'a Config,
+    incomplete: bool,
+    numbers: Numbers<'a>,
+    pub(super) mistakes: Vec<Mistake>,
+    pub(super) warnings: Vec<Mistake>,
+}
+
+/// A device with its tags, ready for its link's driver.
+pub(super) struct DeviceDraft<'a> {
+    pub(super) table: &'a config::Device,
+    pub(super) id: DeviceId,
+    pub(super) link: usize,
+    pub(super) tags: Vec<TagDraft<'a>>,
+}
+
+pub(super) struct TagDraft<'a> {
+    pub(super) id: TagId,
+    pub(super) name: &'a str,
+    pub(super) class: usize,
+    pub(super) rule: Rule,
+    pub(super) asked: Asked<'a>,
+    table: &'a config::Tag,
+}
+
+/// A scan class: its name and period.
+pub(super) type Class<'a> = (&'a str, Duration);
+
+impl<'a> Compiler<'a> {
+    fn gateway(&mut self) -> Option<GatewayPlan> {
+        let node = self.config.node.get_ref();
+        names::check("group", &node.group, &mut self.mistakes);
+        names::check("node", &node.name, &mut self.mistakes);
+        let classes = self.classes();
+        let links = links::table(self.config, &mut self.mistakes);
+        let devices = self.devices(&links, &classes);
+        self.look_for_idle(&links, &devices);
+        let mut plans = links::compile(&links, &devices, &classes, &mut self.mistakes, &mut self.warnings);
+        let publishers = north::publishers(self.config, &mut self.mistakes);
+        let store = north::store(self.config, &mut self.mistakes);
+        let (mut directory_devices, mut directory_tags) = directory(&links, &devices);
+        let link_names: Vec<String> = links.iter().map(|l| l.name.to_owned()).collect();
+        if let Some((plan, device, tags)) =
+            self.system(&link_names, &publishers.iter().map(|p| p.name.clone()).collect::<Vec<_>>())
+        {
+            plans.push(plan);
+            directory_devices.push(device);
+            directory_tags.extend(tags);
+        }
+        let resources = north::resources(self.config, &publishers, &store, &mut self.mistakes);
+        let tests = tests::compile(self.config, &devices, &plans, self.incomplete, &mut self.mistakes);
+        let directory =
+            Directory::new(node.group.get_ref(), node.name.get_ref(), directory_devices, directory_tags);
+        Some(GatewayPlan {
+            directory: Arc::new(directory),
+            links: plans,
+            publishers,
+            store,
+            resources,
+            tests,
+            warnings: std::mem::take(&mut self.warnings),
+        })
+    }
+
+    fn classes(&mut self) -> Vec<Class<'a>> {
+        let mut classes: Vec<_> = self.config.scan.iter().collect();
+        classes.sort_by_key(|(name, _)| name.span().start);
+        let mut compiled = Vec::new();
+        for (name, period) in classes {
+            names::check("scan class", name, &mut self.mistakes);
+            compiled.push((name.get_ref().as_str(), ranges::period("scan", period, &mut self.mistakes)));
+        }
+        if compiled.is_empty() {
+            compiled.push(("default", Duration::from_secs(1)));
+        }
+        compiled
+    }
+
+    /// The class of a name, or the default one.
+    fn class(&mut self, name: Option<&Spanned<String>>, classes: &[Class<'_>]) -> Option<usize> {
+        let Some(name) = name else {
+            return Some(classes.iter().position(|(n, _)| *n == "default").unwrap_or(0));
+        };
+        let found = classes.iter().position(|(n, _)| n == name.get_ref());
+        if found.is_none() {
+            self.unknown("scan class", "unknown-scan-class", name, classes.iter().map(|(n, _)| *n));
+        }
+        found
+    }
+
+    /// A reference to a name that is not there.
+    fn unknown<'n>(
+        &mut self,
+        what: &str,
+        code: &'static str,
+        name: &Spanned<String>,
+        known: impl Iterator<Item = &'n str> + Clone,
+    ) {
+        if self.incomplete {
+            return;
+        }
+        let help = match closest(name.get_ref(), known.clone()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => match known.collect::<Vec<_>>().as_slice() {
+                [] => format!("there is no {what} in this file yet"),
+                known => format!("known: {}", known.join(", ")),
+            },
+        };
+        self.mistakes.push(Mistake::new(
+            code,
+            name.span(),
+            format!("there is no {what} `{}`", name.get_ref()),
+            help,
+        ));
+    }
+
+    fn devices(&mut self, links: &[LinkTable<'a>], classes: &[Class<'a>]) -> Vec<DeviceDraft<'a>> {
+        let mut seen = HashMap::new();
+        let mut drafts = Vec::new();
+        for table in &self.config.device {
+            let table = table.get_ref();
+            names::check("device", &table.name, &mut self.mistakes);
+            reserved("device", &table.name, &mut self.mistakes);
+            duplicate("device", "duplicate-device", &table.name, &mut seen, &mut self.mistakes);
+            let id = self.numbers.device(table.name.get_ref());
+            let tags = self.tags(table, classes);
+            let Some(link) = links.iter().position(|l| l.name == table.link.get_ref()) else {
+                self.unknown("link", "unknown-link", &table.link, links.iter().map(|l| l.name));
+                continue;
+            };
+            drafts.push(DeviceDraft { table, id, link, tags });
+        }
+        drafts
+    }
+
+    fn tags(&mut self, table: &'a config::Device, classes: &[Class<'a>]) -> Vec<TagDraft<'a>> {
+        let mut profile = None;
+        if let Some(name) = &table.profile {
+            profile = self.config.profile.iter().find(|(n, _)| n.get_ref() == name.get_ref()).map(|(_, p)| p);
+            if profile.is_none() {
+                self.unknown(
+                    "profile",
+                    "unknown-profile",
+                    name,
+                    self.config.profile.keys().map(|n| n.get_ref().as_str()),
+                );
+            }
+        }
+        let device_class = self.class(table.scan.as_ref(), classes);
+        if let Some(silence) = &table.max_silence {
+            ranges::period("max-silence", silence, &mut self.mistakes);
+        }
+        // A device's own tag takes the place of its profile's.
+        let mut tags: BTreeMap<&str, (&'a Spanned<String>, &'a config::Tag)> = BTreeMap::new();
+        for (name, tag) in profile.iter().flat_map(|p| &p.tag).chain(&table.tag) {
+            tags.insert(name.get_ref().as_str(), (name, tag.get_ref()));
+        }
+        let mut ordered: Vec<_> = tags.into_values().collect();
+        ordered.sort_by_key(|(name, _)| name.span().start);
+        let inherited = Inherited {
+            order: table.order.or(profile.and_then(|p| p.order)),
+            max_silence: table.max_silence.as_ref().map(|p| p.get_ref().0),
+        };
+        let mut drafts = Vec::new();
+        for (name, tag) in ordered {
+            names::check_tag(name, &mut self.mistakes);
+            let class = match &tag.scan {
+                Some(scan) => self.class(Some(scan), classes),
+                None => device_class,
+            };
+            let id = self.numbers.tag(&path(table.name.get_ref(), name.get_ref()));
+            let rule = rule(id, tag, inherited, &mut self.mistakes);
+            let Some(class) = class else { continue };
+            drafts.push(TagDraft { id, name: name.get_ref(), class, rule, asked: asked(tag), table: tag });
+        }
+        drafts
+    }
+
+    /// What is there and does nothing.
+    fn look_for_idle(&mut self, links: &[LinkTable<'a>], devices: &[DeviceDraft<'a>]) {
+        if self.incomplete {
+            return;
+        }
+        for (at, link) in links.iter().enumerate() {
+            if !devices.iter().any(|d| d.link == at) {
+                let message = format!("the link `{}` has no device", link.name);
+                self.warnings.push(Mistake::new(
+                    "idle-link",
+                    link.span.clone(),
+                    message,
+                    "add a `[[device]]`, or remove the link",
+                ));
+            }
+        }
+        for device in devices.iter().filter(|d| d.tags.is_empty()) {
+            let message = format!("the device `{}` has no tag", device.table.name.get_ref());
+            self.warnings.push(Mistake::new(
+                "idle-device",
+                device.table.name.span(),
+                message,
+                "add tags under `[device.tag]`, or a profile",
+            ));
+        }
+    }
+
+    fn system(
+        &mut self,
+        links: &[String],
+        publishers: &[String],
+    ) -> Option<(crate::poll::LinkPlan, Device, Vec<Tag>)> {
+        let system = &self.config.system;
+        let period = system.interval.as_ref().map(|p| ranges::period("interval", p, &mut self.mistakes));
+        if !system.enabled {
+            return None;
+        }
+        let id = self.numbers.device(links::SYSTEM);
+        let tags = crate::drivers::system::tags(links, publishers);
+        let tags: Vec<_> =
+            tags.into_iter().map(|t| (self.numbers.tag(&path(links::SYSTEM, &t.name)), t)).collect();
+        links::system(id, &tags, period.unwrap_or(Duration::from_secs(5)))
+    }
+}
+
+/// The directory's lists, in the order of the file.
+fn directory(links: &[LinkTable<'_>], drafts: &[DeviceDraft<'_>]) -> (Vec<Device>, Vec<Tag>) {
+    let text = |text: &Option<String>| text.as_deref().map(Arc::from);
+    let mut devices = Vec::new();
+    let mut tags = Vec::new();
+    for draft in drafts {
+        let name: Arc<str> = draft.table.name.get_ref().as_str().into();
+        devices.push(Device {
+            id: draft.id,
+            link: links.get(draft.link).map_or("", |l| l.name).into(),
+            description: text(&draft.table.description),
+            is_node: false,
+            name,
+        });
+        for tag in &draft.tags {
+            tags.push(Tag {
+                id: tag.id,
+                device: draft.id,
+                name: tag.name.into(),
+                path: path(draft.table.name.get_ref(), tag.name).into(),
+                kind: tag.rule.value_type(),
+                access: tag.table.access,
+                unit: text(&tag.table.unit),
+                low: tag.rule.low,
+                high: tag.rule.high,
+                description: text(&tag.table.description),
+            });
+        }
+    }
+    (devices, tags)
+}
+
+pub(super) fn path(device: &str, tag: &str) -> String {
+    format!("{device}/{tag}")
+}
+
+/// Notes a name that was there before.
+pub(super) fn duplicate(
+    what: &str,
+    code: &'static str,
+    name: &Spanned<String>,
+    seen: &mut HashMap<String, Range<usize>>,
+    mistakes: &mut Vec<Mistake>,
+) {
+    if seen.insert(name.get_ref().clone(), name.span()).is_some() {
+        mistakes.push(Mistake::new(
+            code,
+            name.span(),
+            format!("there is another {what} of the name `{}`", name.get_ref()),
+            "give it a name of its own",
+        ));
+    }
+}
+
+/// The gateway's own device and link have this name.
+pub(super) fn reserved(what: &str, name: &Spanned<String>, mistakes: &mut Vec<Mistake>) {
+    if name.get_ref() == links::SYSTEM {
+        mistakes.push(Mistake::new(
+            "reserved-name",
+            name.span(),
+            format!("`{}` is the gateway's own {what}", links::SYSTEM),
+            "choose another name",
+        ));
+    }
+}
