@@ -9,7 +9,9 @@ use toml::Spanned;
 use super::leaf::{Deadband, Scalar};
 use crate::drivers::modbus::config::{RtuLink, TcpLink};
 use crate::model::{Access, DataType, Order, Period, Size};
-use crate::publishers::{http, opcua, sparkplug};
+use crate::publishers::http::config as http;
+use crate::publishers::opcua::config as opcua;
+use crate::publishers::sparkplug::config as sparkplug;
 use crate::store::{Durability, Replay};
 
 /// The whole file.
@@ -206,11 +208,11 @@ pub struct Store {
 pub struct Publishers {
     /// `[[publish.sparkplug]]`
     #[serde(default)]
-    pub sparkplug: Vec<Spanned<sparkplug::config::Config>>,
+    pub sparkplug: Vec<Spanned<sparkplug::Config>>,
     /// `[publish.opcua]`
-    pub opcua: Option<Spanned<opcua::config::Config>>,
+    pub opcua: Option<Spanned<opcua::Config>>,
     /// `[publish.http]`
-    pub http: Option<Spanned<http::config::Config>>,
+    pub http: Option<Spanned<http::Config>>,
 }
 
 /// `[system]`: the gateway's own health as a device.
