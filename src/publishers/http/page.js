@@ -104,8 +104,8 @@ const links = table("links", () => {
   return { cells: all, name: named(all[0]), state, meter, load };
 }, (row, l) => {
   set(row.name.main, l.name);
-  set(row.name.sub, l.trouble ?? "");
   mark(row.state, STATES[l.state], l.state);
+  row.state.title = l.trouble ?? "";
   row.meter.value = l.load;
   set(row.load, (l.load * 100).toFixed(1) + " %");
   set(row.cells[3], count(l.requests));
