@@ -4,7 +4,7 @@ use std::fmt::Error;
 use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -131,14 +131,19 @@ fn family<S, const N: usize>(
             Read::Count(_) | Read::Sum(_) => MetricType::Counter,
             Read::Now(_) => MetricType::Gauge,
         };
+        let write = |thing: &S, one: MetricEncoder<'_>| match metric.read {
+            Read::Count(read) => ConstCounter::new(read(thing)).encode(one),
+            Read::Sum(read) => ConstCounter::new(read(thing)).encode(one),
+            Read::Now(read) => ConstGauge::new(read(thing)).encode(one),
+        };
         let mut all = to.encode_descriptor(metric.name, metric.help, None, kind)?;
-        for thing in things {
-            let labels = labels(thing);
-            let one = all.encode_family(&labels)?;
-            match metric.read {
-                Read::Count(read) => ConstCounter::new(read(thing)).encode(one)?,
-                Read::Sum(read) => ConstCounter::new(read(thing)).encode(one)?,
-                Read::Now(read) => ConstGauge::new(read(thing)).encode(one)?,
+        match things {
+            // Without labels there is one thing, and no empty braces behind the name.
+            [only] if N == 0 => write(only, all)?,
+            things => {
+                for thing in things {
+                    write(thing, all.encode_family(&labels(thing))?)?;
+                }
             }
         }
     }
