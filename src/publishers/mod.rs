@@ -5,7 +5,7 @@ pub mod opcua;
 pub mod publisher;
 pub mod sparkplug;
 
-use self::publisher::{Context, PublishError};
+use self::publisher::{Context, PublishError, Publisher};
 
 /// What a publisher needs to run, of any kind.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +31,9 @@ impl PublisherSpec {
 
 /// Runs a publisher until it is told to stop.
 pub async fn run(spec: PublisherSpec, cx: Context) -> Result<(), PublishError> {
-    let _ = (spec, cx);
-    Ok(())
+    match spec {
+        #[cfg(feature = "http")]
+        PublisherSpec::Http(spec) => http::Http::new(spec).run(cx).await,
+        _ => Ok(()),
+    }
 }

@@ -1,1 +1,3 @@
 //! Simulated plants: Modbus devices on loopback sockets and pseudo-terminals, and a small MQTT broker.
+
+pub mod broker;

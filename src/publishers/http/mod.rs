@@ -1,3 +1,16 @@
-//! The page, its API, /metrics and /healthz.
+//! The page, its API, /metrics and /healthz: read-only, for people and monitoring on this machine.
 
 pub mod config;
+#[cfg(feature = "http")]
+mod connection;
+#[cfg(feature = "http")]
+mod host;
+#[cfg(feature = "http")]
+mod metrics;
+#[cfg(feature = "http")]
+mod server;
+#[cfg(feature = "http")]
+mod view;
+
+#[cfg(feature = "http")]
+pub use server::Http;

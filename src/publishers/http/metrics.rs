@@ -1,0 +1,188 @@
+//! `/metrics`: the counters in the OpenMetrics text format, read at the moment of the scrape.
+
+use std::fmt::Error;
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use crate::telemetry::{DeviceStats, LinkStats, PublisherStats, Telemetry};
+
+/// What `/metrics` is served as.
+pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// All metrics as text.
+pub(super) fn text(telemetry: &Arc<Telemetry>) -> Result<String, Error> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Counters(telemetry.clone())));
+    let mut out = String::new();
+    text::encode(&mut out, &registry)?;
+    Ok(out)
+}
+
+#[derive(Debug)]
+struct Counters(Arc<Telemetry>);
+
+/// One number of a kind of thing: its name, what it means, how it is read. A `Count` gets `_total`
+/// behind its name, as OpenMetrics asks.
+struct Metric<S> {
+    name: &'static str,
+    help: &'static str,
+    read: Read<S>,
+}
+
+enum Read<S> {
+    Count(fn(&S) -> u64),
+    /// A count in other units than the counter's own.
+    Sum(fn(&S) -> f64),
+    Now(fn(&S) -> f64),
+}
+
+macro_rules! metrics {
+    ($name:ident: $stats:ty, $( $read:ident $metric:literal $help:literal $how:expr; )*) => {
+        const $name: &[Metric<$stats>] =
+            &[$( Metric { name: $metric, help: $help, read: Read::$read($how) } ),*];
+    };
+}
+
+metrics! { LINK: LinkStats,
+    Now "fieldgate_link_state" "0 stopped, 1 connecting, 2 up, 3 down." |l| f64::from(l.state.get() as u8);
+    Now "fieldgate_link_load_ratio" "Share of the time with a transaction under way." |l| l.load_permille.get() as f64 / 1000.0;
+    Sum "fieldgate_link_busy_seconds" "Time with a transaction under way." |l| l.busy_us.get() as f64 / 1e6;
+    Count "fieldgate_link_connects" "Times that the port or socket was opened." |l| l.connects.get();
+    Count "fieldgate_link_requests" "Requests sent." |l| l.requests.get();
+    Count "fieldgate_link_answers" "Valid answers." |l| l.answers.get();
+    Count "fieldgate_link_timeouts" "Requests without an answer in time." |l| l.timeouts.get();
+    Count "fieldgate_link_garbled" "Answers that failed their check." |l| l.garbled.get();
+    Count "fieldgate_link_refused" "Exception answers." |l| l.refused.get();
+    Count "fieldgate_link_overruns" "Polls that started more than one period late." |l| l.overruns.get();
+    Count "fieldgate_link_samples" "Samples handed to the store." |l| l.samples.get();
+    Count "fieldgate_link_writes" "Writes done." |l| l.writes.get();
+    Count "fieldgate_link_restarts" "Restarts of the link's task." |l| l.restarts.get();
+}
+
+metrics! { DEVICE: DeviceStats,
+    Now "fieldgate_device_state" "0 unknown, 1 alive, 2 dead." |d| d.state.get() as f64;
+    Now "fieldgate_device_last_answer_timestamp_seconds" "When the last valid answer came, in seconds since 1970; 0 before the first." |d| d.last_answer.get() as f64 / 1e6;
+    Count "fieldgate_device_requests" "Requests sent." |d| d.requests.get();
+    Count "fieldgate_device_faults" "Requests that gave nothing." |d| d.faults.get();
+    Count "fieldgate_device_deaths" "Times that the device stopped answering." |d| d.deaths.get();
+}
+
+metrics! { PUBLISHER: PublisherStats,
+    Now "fieldgate_publisher_state" "0 stopped, 1 connecting, 2 up, 3 down." |p| f64::from(p.state.get() as u8);
+    Now "fieldgate_publisher_pending_samples" "Samples not delivered yet." |p| p.pending.get() as f64;
+    Now "fieldgate_publisher_pending_age_seconds" "Age of the oldest sample not delivered yet." |p| p.pending_age_ms.get() as f64 / 1000.0;
+    Now "fieldgate_publisher_clients" "Clients connected." |p| p.clients.get() as f64;
+    Count "fieldgate_publisher_messages" "Messages written or value changes pushed." |p| p.messages.get();
+    Count "fieldgate_publisher_delivered_samples" "Samples delivered." |p| p.delivered.get();
+    Count "fieldgate_publisher_history_samples" "Samples delivered as history." |p| p.history.get();
+    Count "fieldgate_publisher_dropped_samples" "Samples lost because the outbox was full or too old." |p| p.dropped.get();
+    Count "fieldgate_publisher_births" "Births of the node and of devices." |p| p.births.get();
+    Count "fieldgate_publisher_deaths" "Deaths of devices said to the north." |p| p.deaths.get();
+    Count "fieldgate_publisher_connects" "Connections made." |p| p.connects.get();
+    Count "fieldgate_publisher_commands" "Writes asked for by the north." |p| p.commands.get();
+    Count "fieldgate_publisher_refused" "Writes and commands refused." |p| p.refused.get();
+    Count "fieldgate_publisher_restarts" "Restarts of the publisher's task." |p| p.restarts.get();
+}
+
+metrics! { GATEWAY: Telemetry,
+    Now "fieldgate_start_time_seconds" "When the gateway started, in seconds since 1970." |t| t.started.0 as f64 / 1e6;
+    Count "fieldgate_store_accepted_samples" "Samples accepted." |t| t.store.accepted.get();
+    Count "fieldgate_store_spooled_samples" "Samples written to disk." |t| t.store.spooled.get();
+    Now "fieldgate_store_spool_bytes" "Undelivered samples on disk." |t| t.store.spool_bytes.get() as f64;
+    Now "fieldgate_store_spool_segments" "Segments on disk." |t| t.store.spool_segments.get() as f64;
+    Now "fieldgate_store_memory_bytes" "Undelivered samples in memory." |t| t.store.memory_bytes.get() as f64;
+    Now "fieldgate_store_durable" "1: flushes were proven to reach the disk." |t| t.store.durable.get() as f64;
+    Count "fieldgate_store_quarantined_segments" "Segments set aside because they were damaged." |t| t.store.quarantined.get();
+    Count "fieldgate_store_damaged_blocks" "Blocks that failed their check and were skipped." |t| t.store.damaged.get();
+    Count "fieldgate_store_disk_errors" "Errors of the disk." |t| t.store.disk_errors.get();
+}
+
+impl Collector for Counters {
+    fn encode(&self, mut to: DescriptorEncoder<'_>) -> Result<(), Error> {
+        let build = [("version", env!("CARGO_PKG_VERSION"))];
+        to.encode_descriptor("fieldgate_build", "The program.", None, MetricType::Info)?
+            .encode_info(&build)?;
+        family(&mut to, GATEWAY, std::slice::from_ref(&self.0), |_| [])?;
+        family(&mut to, LINK, &self.0.links(), |l| [("link", l.name.as_str())])?;
+        family(&mut to, DEVICE, &self.0.devices(), |d| {
+            [("device", d.name.as_str()), ("link", d.link.as_str())]
+        })?;
+        family(&mut to, PUBLISHER, &self.0.publishers(), |p| {
+            [("publisher", p.name.as_str()), ("kind", p.kind)]
+        })
+    }
+}
+
+/// Each metric once with its description, then one line for each of `things`.
+fn family<S, const N: usize>(
+    to: &mut DescriptorEncoder<'_>,
+    metrics: &[Metric<S>],
+    things: &[Arc<S>],
+    labels: impl for<'a> Fn(&'a S) -> [(&'static str, &'a str); N],
+) -> Result<(), Error> {
+    for metric in metrics {
+        let kind = match metric.read {
+            Read::Count(_) | Read::Sum(_) => MetricType::Counter,
+            Read::Now(_) => MetricType::Gauge,
+        };
+        let write = |thing: &S, one: MetricEncoder<'_>| match metric.read {
+            Read::Count(read) => ConstCounter::new(read(thing)).encode(one),
+            Read::Sum(read) => ConstCounter::new(read(thing)).encode(one),
+            Read::Now(read) => ConstGauge::new(read(thing)).encode(one),
+        };
+        let mut all = to.encode_descriptor(metric.name, metric.help, None, kind)?;
+        match things {
+            // Without labels there is one thing, and no empty braces behind the name.
+            [only] if N == 0 => write(only, all)?,
+            things => {
+                for thing in things {
+                    write(thing, all.encode_family(&labels(thing))?)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Timestamp;
+
+    #[test]
+    fn a_count_ends_in_total_and_carries_its_labels() {
+        let telemetry = Telemetry::new(Timestamp(1_700_000_000_500_000));
+        telemetry.link("bus \"a\"").timeouts.add(3);
+        telemetry.link("bus \"a\"").busy_us.add(1_500_000);
+        telemetry.publisher("cloud", "sparkplug").pending_age_ms.set(1500);
+        let text = text(&telemetry).unwrap();
+        let has = |line: &str| assert!(text.lines().any(|l| l == line), "no `{line}` in\n{text}");
+        has("fieldgate_link_timeouts_total{link=\"bus \\\"a\\\"\"} 3");
+        has("fieldgate_link_busy_seconds_total{link=\"bus \\\"a\\\"\"} 1.5");
+        has("fieldgate_publisher_pending_age_seconds{publisher=\"cloud\",kind=\"sparkplug\"} 1.5");
+        has("fieldgate_start_time_seconds 1700000000.5");
+        has("# TYPE fieldgate_link_state gauge");
+        assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn every_metric_is_in_the_manual() {
+        let manual = include_str!("../../../docs/http.md");
+        let telemetry = Telemetry::new(Timestamp(0));
+        for line in text(&telemetry).unwrap().lines().filter_map(|l| l.strip_prefix("# TYPE ")) {
+            let (name, kind) = line.split_once(' ').unwrap();
+            let name = match kind {
+                "counter" => format!("{name}_total"),
+                "info" => format!("{name}_info"),
+                _ => name.to_owned(),
+            };
+            assert!(manual.contains(&format!("`{name}`")), "docs/http.md lacks {name}");
+        }
+    }
+}

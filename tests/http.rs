@@ -1,0 +1,286 @@
+//! The page over real sockets.
+#![cfg(feature = "http")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fieldgate::command::Gate;
+use fieldgate::model::*;
+use fieldgate::publishers::http::Http;
+use fieldgate::publishers::http::config::Spec;
+use fieldgate::publishers::publisher::{Context, PublishError, Publisher};
+use fieldgate::store::Store;
+use fieldgate::telemetry::{Connection, Telemetry};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// A page with two devices: `pump` alive, `valve` dead.
+struct Page {
+    cx: Context,
+    task: JoinHandle<Result<(), PublishError>>,
+    address: SocketAddr,
+}
+
+fn tag(id: u32, device: u32, path: &str, kind: DataType) -> Tag {
+    Tag {
+        id: TagId(id),
+        device: DeviceId(device),
+        name: path.split_once('/').unwrap().1.into(),
+        path: path.into(),
+        kind,
+        access: if id == 0 { Access::ReadWrite } else { Access::Read },
+        unit: (id == 0).then(|| "m3/h".into()),
+        low: None,
+        high: None,
+        description: None,
+    }
+}
+
+fn device(id: u32, name: &str) -> Device {
+    Device { id: DeviceId(id), name: name.into(), link: "bus-a".into(), description: None, is_node: false }
+}
+
+fn context() -> Context {
+    let clock = Clock::starting_at(Timestamp(1_760_000_000_000_000));
+    let telemetry = Telemetry::new(clock.now());
+    telemetry.link("bus-a").timeouts.add(3);
+    telemetry.link("bus-a").state.set(Connection::Up);
+    telemetry.device("pump", "bus-a").state.set(1);
+    telemetry.device("valve", "bus-a").state.set(2);
+    let store = Store::in_memory();
+    let at = clock.now();
+    store.accept(Batch {
+        device: DeviceId(0),
+        state: DeviceState::Alive,
+        samples: vec![
+            Sample::good(TagId(0), Value::F32(112.5), at),
+            Sample::good(TagId(1), Value::U64(u64::MAX), at),
+            Sample::uncertain(TagId(2), Value::F64(f64::NAN), Uncertain::OutOfLimits, at),
+        ],
+    });
+    store.accept(Batch {
+        device: DeviceId(1),
+        state: DeviceState::Dead,
+        samples: vec![Sample::bad(TagId(3), Bad::NoAnswer, at)],
+    });
+    let directory = Directory::new(
+        "water",
+        "pump-station-07",
+        vec![device(0, "pump"), device(1, "valve")],
+        vec![
+            tag(0, 0, "pump/flow", DataType::F32),
+            tag(1, 0, "pump/total/count", DataType::U64),
+            tag(2, 0, "pump/odd", DataType::F64),
+            tag(3, 1, "valve/name", DataType::Text),
+            tag(4, 1, "valve/unread", DataType::Bool),
+        ],
+    );
+    Context {
+        name: "http".into(),
+        directory: Arc::new(directory),
+        store,
+        gate: Gate::default(),
+        stats: telemetry.publisher("http", "http"),
+        telemetry,
+        clock,
+        folder: PathBuf::from("."),
+        stop: CancellationToken::new(),
+    }
+}
+
+async fn until(what: &str, condition: impl Fn() -> bool) {
+    for _ in 0..3000 {
+        if condition() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("waited in vain: {what}");
+}
+
+async fn page() -> Page {
+    let cx = context();
+    let listen = "127.0.0.1:0".parse().unwrap();
+    let task = tokio::spawn(Http::new(Spec { listen }).run(cx.clone()));
+    until("the page is up", || cx.stats.state.get() == Connection::Up).await;
+    let address = cx.stats.address.lock().unwrap().strip_prefix("http://").unwrap().parse().unwrap();
+    Page { cx, task, address }
+}
+
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Page {
+    async fn ask(&self, request: &str) -> Answer {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.ask(&format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address)).await
+    }
+
+    async fn json(&self, path: &str) -> serde_json::Value {
+        let answer = self.get(path).await;
+        assert_eq!(answer.status, 200, "{path}");
+        assert!(answer.head.contains("content-type: application/json"), "{}", answer.head);
+        serde_json::from_str(&answer.body).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn the_page_comes_with_all_that_it_needs_and_a_strict_policy() {
+    let page = page().await;
+    let html = page.get("/").await;
+    assert_eq!(html.status, 200);
+    assert!(html.head.contains("content-type: text/html"));
+    assert!(html.head.contains("content-security-policy: default-src 'none'"), "{}", html.head);
+    assert!(html.head.contains("x-content-type-options: nosniff"));
+    // Every file that the page names is served here, and no other host is named.
+    let named: Vec<_> = html
+        .body
+        .split('"')
+        .collect::<Vec<_>>()
+        .windows(2)
+        .filter(|w| w[0].ends_with("href=") || w[0].ends_with("src="))
+        .map(|w| w[1].to_owned())
+        .collect();
+    assert!(named.len() >= 4, "{named:?}");
+    for path in named {
+        assert!(path.starts_with('/') && !path.starts_with("//"), "{path}");
+        assert_eq!(page.get(&path).await.status, 200, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_tags_come_with_value_quality_and_time() {
+    let page = page().await;
+    let tags = page.json("/api/v1/tags").await;
+    assert!(tags["now"].as_i64().unwrap() >= 1_760_000_000_000);
+    let tags = tags["tags"].as_array().unwrap();
+    assert_eq!(tags.len(), 5);
+    assert_eq!(tags[0]["path"], "pump/flow");
+    assert_eq!(tags[0]["value"], 112.5);
+    assert_eq!(tags[0]["unit"], "m3/h");
+    assert_eq!(tags[0]["quality"], "good");
+    assert_eq!(tags[0]["writable"], true);
+    assert_eq!(tags[0]["at"], 1_760_000_000_000_i64);
+    assert_eq!(tags[1]["device"], "pump");
+    assert_eq!(tags[1]["tag"], "total/count");
+    assert_eq!(tags[1]["value"], u64::MAX.to_string());
+    assert_eq!(tags[2]["value"], serde_json::Value::Null);
+    assert_eq!(tags[2]["quality"], "uncertain");
+    assert_eq!(tags[3]["value"], serde_json::Value::Null);
+    assert_eq!(tags[3]["reason"], "no answer");
+    assert_eq!(tags[4]["quality"], "bad");
+    assert_eq!(tags[4]["at"], serde_json::Value::Null);
+}
+
+#[tokio::test]
+async fn one_tag_is_found_by_its_path() {
+    let page = page().await;
+    assert_eq!(page.json("/api/v1/tags/pump/total/count").await["type"], "u64");
+    assert_eq!(page.json("/api/v1/tags/pump/fl%6Fw").await["path"], "pump/flow");
+    assert_eq!(page.get("/api/v1/tags/pump/none").await.status, 404);
+}
+
+#[tokio::test]
+async fn the_status_names_what_does_not_work() {
+    let page = page().await;
+    let status = page.json("/api/v1/status").await;
+    assert_eq!(status["node"]["name"], "pump-station-07");
+    assert_eq!(status["devices"][0]["state"], "alive");
+    assert_eq!(status["devices"][1]["state"], "dead");
+    assert_eq!(status["links"][0]["timeouts"], 3);
+    assert_eq!(status["publishers"][0]["state"], "up");
+    let health = page.json("/healthz").await;
+    assert_eq!(health["status"], "degraded");
+    assert_eq!(health["problems"], serde_json::json!(["device `valve` does not answer"]));
+    assert_eq!(status["health"], health);
+    let alive = Batch { device: DeviceId(1), state: DeviceState::Alive, samples: Vec::new() };
+    page.cx.store.accept(alive);
+    assert_eq!(page.json("/healthz").await["status"], "good");
+}
+
+#[tokio::test]
+async fn the_metrics_are_in_the_text_format() {
+    let page = page().await;
+    let metrics = page.get("/metrics").await;
+    assert!(metrics.head.contains("content-type: application/openmetrics-text"));
+    let mut named = std::collections::HashSet::new();
+    for line in metrics.body.lines().filter(|l| !l.starts_with('#')) {
+        let (name, value) = line.rsplit_once(' ').unwrap();
+        value.parse::<f64>().unwrap_or_else(|_| panic!("{line}"));
+        assert!(named.insert(name.to_owned()), "twice: {line}");
+    }
+    assert!(named.contains("fieldgate_device_state{device=\"valve\",link=\"bus-a\"}"), "{named:?}");
+    assert!(metrics.body.contains("\nfieldgate_link_timeouts_total{link=\"bus-a\"} 3\n"));
+    assert!(metrics.body.ends_with("# EOF\n"));
+}
+
+#[tokio::test]
+async fn an_unknown_path_is_not_found_and_nothing_can_be_written() {
+    let page = page().await;
+    assert_eq!(page.get("/nothing").await.status, 404);
+    let host = page.address;
+    for method in ["POST", "PUT", "DELETE"] {
+        let request =
+            format!("{method} /api/v1/tags/pump/flow HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        assert_eq!(page.ask(&request).await.status, 405, "{method}");
+    }
+}
+
+#[tokio::test]
+async fn a_host_name_that_is_not_loopback_is_refused() {
+    let page = page().await;
+    for host in ["evil.example", "10.0.0.5:8080", "localhost.evil.example"] {
+        let request = format!("GET /api/v1/tags HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let answer = page.ask(&request).await;
+        assert_eq!(answer.status, 403, "{host}");
+        assert!(!answer.body.contains("pump"));
+    }
+    let absolute =
+        "GET http://evil.example/api/v1/tags HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    assert_eq!(page.ask(absolute).await.status, 403);
+    assert_eq!(page.ask("GET / HTTP/1.0\r\n\r\n").await.status, 403);
+    let tunnel = "GET / HTTP/1.1\r\nHost: localhost:9999\r\nConnection: close\r\n\r\n";
+    assert_eq!(page.ask(tunnel).await.status, 200);
+}
+
+#[tokio::test]
+async fn it_stops_also_while_a_client_holds_its_connection() {
+    let page = page().await;
+    let mut idle = TcpStream::connect(page.address).await.unwrap();
+    idle.write_all(b"GET / HTTP/1.1\r\nHo").await.unwrap();
+    page.cx.stop.cancel();
+    page.task.await.unwrap().unwrap();
+    assert_eq!(page.cx.stats.state.get(), Connection::Stopped);
+    assert!(TcpStream::connect(page.address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_busy_port_is_tried_again() {
+    let occupant = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let cx = context();
+    let listen = occupant.local_addr().unwrap();
+    let task = tokio::spawn(Http::new(Spec { listen }).run(cx.clone()));
+    until("the port is found busy", || cx.stats.state.get() == Connection::Down).await;
+    assert!(cx.stats.state.trouble().contains(&listen.to_string()));
+    drop(occupant);
+    until("the page is up", || cx.stats.state.get() == Connection::Up).await;
+    cx.stop.cancel();
+    task.await.unwrap().unwrap();
+}
