@@ -20,4 +20,5 @@ pub mod poll;
 pub mod publishers;
 pub mod simulate;
 pub mod store;
+pub mod supervisor;
 pub mod telemetry;

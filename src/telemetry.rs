@@ -295,6 +295,18 @@ fn find_or_make<T>(
     made
 }
 
+/// Sends the log to standard error: `level` as `info` or `fieldgate=debug,audit=info`, which the
+/// environment variable FIELDGATE_LOG overrides. A second call in one process changes nothing.
+pub fn start_log(level: &str, json: bool) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("FIELDGATE_LOG")
+        .or_else(|_| tracing_subscriber::EnvFilter::try_new(level))
+        .unwrap_or_default();
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
+    let _ = if json { log.json().try_init() } else { log.try_init() };
+}
+
 /// A lock that outlives a panic in another task: the counters stay right enough to be shown.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|e| e.into_inner())

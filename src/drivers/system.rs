@@ -1,21 +1,16 @@
-//! The gateway itself as a device: reads its own counters.
+//! The gateway itself as a device: its own counters, read like any other register.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::drivers::driver::{AddressError, BlockPlan, Compiled, Request, Slot};
-use crate::model::{DataType, Place};
+use super::driver::{AddressError, Block, BlockPlan, Compiled, Driver, Point, Request, Slot};
+use crate::model::{Clock, DataType, Fault, Place, Raw};
+use crate::telemetry::Telemetry;
 
 /// Which counters are read, in the order of the words of the one block.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Spec {
-    /// Addresses as `gateway.uptime`, `link.bus-a.timeouts`.
-    pub points: Vec<String>,
-}
-
-/// The tags that a gateway with these links and publishers has by itself: name, address, type,
-/// engineering unit, description.
-pub fn tags(_links: &[String], _publishers: &[String]) -> Vec<SystemTag> {
-    Vec::new()
+    points: Vec<Counted>,
 }
 
 /// One tag of the system device.
@@ -23,7 +18,7 @@ pub fn tags(_links: &[String], _publishers: &[String]) -> Vec<SystemTag> {
 pub struct SystemTag {
     /// Name within the device, with `/` between folders: `links/bus-a/timeouts`.
     pub name: String,
-    /// Address for `compile`.
+    /// Address for `compile`; the same as the name.
     pub address: String,
     /// Type of the value.
     pub kind: DataType,
@@ -33,12 +28,249 @@ pub struct SystemTag {
     pub description: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq)]
+enum Counted {
+    Gateway(GatewayPoint),
+    Link(String, LinkPoint),
+    Publisher(String, PublisherPoint),
+}
+
+/// Declares the counters of one kind of thing once: name, unit, description, and how it is read.
+macro_rules! points {
+    ($enum:ident, $stats:ty, $( $variant:ident $name:literal $unit:expr, $description:literal, $read:expr; )*) => {
+        #[derive(Debug, Clone, Copy, PartialEq)]
+        enum $enum { $($variant),* }
+        impl $enum {
+            const ALL: &'static [$enum] = &[$($enum::$variant),*];
+            fn name(self) -> &'static str { match self { $($enum::$variant => $name),* } }
+            fn unit(self) -> Option<&'static str> { match self { $($enum::$variant => $unit),* } }
+            fn description(self) -> &'static str { match self { $($enum::$variant => $description),* } }
+            fn read(self, stats: &$stats) -> u64 {
+                match self { $($enum::$variant => { let read: fn(&$stats) -> u64 = $read; read(stats) }),* }
+            }
+        }
+    };
+}
+
+/// What the gateway's own points are read from.
+struct Gateway<'a> {
+    telemetry: &'a Telemetry,
+    clock: &'a Clock,
+}
+
+points! { GatewayPoint, Gateway<'_>,
+    Uptime "uptime" Some("s"), "time since the gateway started",
+        |g| unsigned((g.clock.now().0 - g.telemetry.started.0) / 1_000_000);
+    Samples "samples" None, "samples accepted by the store",
+        |g| g.telemetry.store.accepted.get();
+    SpoolBytes "spool/bytes" Some("B"), "bytes of undelivered samples on disk",
+        |g| unsigned(g.telemetry.store.spool_bytes.get());
+    SpoolDurable "spool/durable" None, "1: flushes were proven to reach the disk",
+        |g| unsigned(g.telemetry.store.durable.get());
+    SpoolDamaged "spool/damaged" None, "blocks and segments set aside because they were damaged",
+        |g| g.telemetry.store.damaged.get() + g.telemetry.store.quarantined.get();
+    DiskErrors "spool/disk-errors" None, "errors of the disk",
+        |g| g.telemetry.store.disk_errors.get();
+    DevicesAlive "devices/alive" None, "devices that answer",
+        |g| count_devices(g.telemetry, 1);
+    DevicesDead "devices/dead" None, "devices that do not answer",
+        |g| count_devices(g.telemetry, 2);
+}
+
+points! { LinkPoint, crate::telemetry::LinkStats,
+    State "state" None, "0 stopped, 1 connecting, 2 up, 3 down", |l| l.state.get() as u64;
+    Load "load" Some("permille"), "share of the time with a transaction under way",
+        |l| unsigned(l.load_permille.get());
+    Requests "requests" None, "requests sent", |l| l.requests.get();
+    Timeouts "timeouts" None, "requests without an answer in time", |l| l.timeouts.get();
+    Garbled "garbled" None, "answers that failed their check", |l| l.garbled.get();
+    Refused "refused" None, "exception answers", |l| l.refused.get();
+    Overruns "overruns" None, "polls more than one period late", |l| l.overruns.get();
+    Connects "connects" None, "times that the port or socket was opened", |l| l.connects.get();
+    Restarts "restarts" None, "restarts of the link's task", |l| l.restarts.get();
+}
+
+points! { PublisherPoint, crate::telemetry::PublisherStats,
+    State "state" None, "0 stopped, 1 connecting, 2 up, 3 down", |p| p.state.get() as u64;
+    Delivered "delivered" None, "samples delivered", |p| p.delivered.get();
+    Pending "pending" None, "samples not delivered yet", |p| unsigned(p.pending.get());
+    PendingAge "pending-age" Some("ms"), "age of the oldest sample not delivered yet",
+        |p| unsigned(p.pending_age_ms.get());
+    Dropped "dropped" None, "samples lost because the outbox was full or too old", |p| p.dropped.get();
+    Connects "connects" None, "connections made", |p| p.connects.get();
+    Refused "refused" None, "writes and commands refused", |p| p.refused.get();
+}
+
+fn unsigned(v: i64) -> u64 {
+    u64::try_from(v).unwrap_or(0)
+}
+
+fn count_devices(telemetry: &Telemetry, state: i64) -> u64 {
+    telemetry.devices().iter().filter(|d| d.state.get() == state).count() as u64
+}
+
+/// The tags that a gateway with these links and publishers has by itself.
+pub fn tags(links: &[String], publishers: &[String]) -> Vec<SystemTag> {
+    let tag = |name: String, unit, description| SystemTag {
+        address: name.clone(),
+        name,
+        kind: DataType::U64,
+        unit,
+        description,
+    };
+    let gateway =
+        GatewayPoint::ALL.iter().map(|p| tag(format!("gateway/{}", p.name()), p.unit(), p.description()));
+    let links = links.iter().flat_map(|link| {
+        LinkPoint::ALL
+            .iter()
+            .map(move |p| tag(format!("links/{link}/{}", p.name()), p.unit(), p.description()))
+    });
+    let publishers = publishers.iter().flat_map(|publisher| {
+        PublisherPoint::ALL
+            .iter()
+            .map(move |p| tag(format!("publishers/{publisher}/{}", p.name()), p.unit(), p.description()))
+    });
+    gateway.chain(links).chain(publishers).collect()
+}
+
 /// Four words a value: whole numbers as u64, big-endian.
 pub fn compile(requests: &[Request<'_>]) -> Result<Compiled<Spec>, Vec<(usize, AddressError)>> {
+    let mut points = Vec::new();
+    let mut errors = Vec::new();
+    for (index, request) in requests.iter().enumerate() {
+        match parse(request.address) {
+            Some(point) => points.push(point),
+            None => errors.push((
+                index,
+                AddressError {
+                    code: "bad-address",
+                    message: format!("the gateway has no counter `{}`", request.address),
+                    help: "its tags are made by themselves; remove this one".into(),
+                },
+            )),
+        }
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
     let slots = (0..requests.len())
-        .map(|i| Slot { request: i, place: Place::Words { at: i * 4, count: 4 } })
+        .map(|request| Slot { request, place: Place::Words { at: request * 4, count: 4 } })
         .collect();
     let block = BlockPlan { device: 0, class: 0, slots, label: "counters".into(), cost: Duration::ZERO };
-    let points = requests.iter().map(|r| r.address.to_owned()).collect();
     Ok(Compiled { spec: Spec { points }, blocks: vec![block], points: Vec::new() })
+}
+
+fn parse(address: &str) -> Option<Counted> {
+    let (folder, rest) = address.split_once('/')?;
+    if folder == "gateway" {
+        return GatewayPoint::ALL.iter().find(|p| p.name() == rest).map(|p| Counted::Gateway(*p));
+    }
+    let (name, point) = rest.rsplit_once('/')?;
+    match folder {
+        "links" => {
+            LinkPoint::ALL.iter().find(|p| p.name() == point).map(|p| Counted::Link(name.to_owned(), *p))
+        }
+        "publishers" => PublisherPoint::ALL
+            .iter()
+            .find(|p| p.name() == point)
+            .map(|p| Counted::Publisher(name.to_owned(), *p)),
+        _ => None,
+    }
+}
+
+/// The driver.
+#[derive(Debug)]
+pub struct System {
+    spec: Spec,
+    telemetry: Arc<Telemetry>,
+    clock: Clock,
+}
+
+impl System {
+    /// Reads these counters.
+    pub fn new(telemetry: Arc<Telemetry>, clock: Clock) -> System {
+        System { spec: Spec { points: Vec::new() }, telemetry, clock }
+    }
+}
+
+impl Driver for System {
+    type Spec = Spec;
+
+    fn load(&mut self, spec: &Spec) -> bool {
+        self.spec = spec.clone();
+        true
+    }
+
+    async fn connect(&mut self) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    async fn read(&mut self, _block: Block, into: &mut Raw) -> Result<(), Fault> {
+        into.clear();
+        let (links, publishers) = (self.telemetry.links(), self.telemetry.publishers());
+        let gateway = Gateway { telemetry: &self.telemetry, clock: &self.clock };
+        for point in &self.spec.points {
+            let value = match point {
+                Counted::Gateway(point) => point.read(&gateway),
+                Counted::Link(name, point) => {
+                    links.iter().find(|l| l.name == *name).map_or(0, |l| point.read(l))
+                }
+                Counted::Publisher(name, point) => {
+                    publishers.iter().find(|p| p.name == *name).map_or(0, |p| point.read(p))
+                }
+            };
+            for at in (0..4).rev() {
+                into.words.push((value >> (16 * at)) as u16);
+            }
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self, _point: Point, _raw: &Raw) -> Result<(), Fault> {
+        Err(Fault::Unsupported)
+    }
+
+    fn trouble(&self) -> &str {
+        ""
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Timestamp;
+
+    #[tokio::test]
+    async fn every_tag_of_the_gateway_reads_its_own_counter() {
+        let clock = Clock::starting_at(Timestamp(0));
+        let telemetry = Telemetry::new(clock.now());
+        telemetry.link("bus-a").timeouts.add(3);
+        telemetry.publisher("cloud", "sparkplug").pending.set(7);
+        telemetry.device("pump", "bus-a").state.set(2);
+        let tags = tags(&["bus-a".into()], &["cloud".into()]);
+        let requests: Vec<_> = tags
+            .iter()
+            .map(|tag| Request {
+                device: 0,
+                address: &tag.address,
+                kind: tag.kind,
+                length: 0,
+                writable: false,
+                class: 0,
+            })
+            .collect();
+        let compiled = compile(&requests).unwrap();
+        let mut system = System::new(telemetry, clock);
+        system.load(&compiled.spec);
+        let mut raw = Raw::default();
+        system.read(Block(0), &mut raw).await.unwrap();
+        let value = |name: &str| {
+            let at = tags.iter().position(|t| t.name == name).unwrap() * 4;
+            raw.words[at..at + 4].iter().fold(0_u64, |v, w| v << 16 | u64::from(*w))
+        };
+        assert_eq!(value("links/bus-a/timeouts"), 3);
+        assert_eq!(value("publishers/cloud/pending"), 7);
+        assert_eq!(value("gateway/devices/dead"), 1);
+        assert_eq!(value("gateway/devices/alive"), 0);
+    }
 }

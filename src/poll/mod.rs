@@ -1,5 +1,9 @@
 //! Says when: the task of one link, its schedule and the state of its devices.
 
 pub mod plan;
+mod schedule;
+mod state;
+mod task;
 
 pub use plan::{BlockTask, DevicePlan, LinkPlan, WriteTask};
+pub use task::{Context, run};

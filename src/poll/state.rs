@@ -1,0 +1,166 @@
+//! Whether a device is polled or left alone for a while: pure, one per device.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::model::{DeviceState, Fault};
+
+/// Growing pause between tries, with jitter, so that many gateways do not knock in step.
+#[derive(Debug, Clone)]
+pub(crate) struct Backoff {
+    pause: Duration,
+    longest: Duration,
+    dice: u64,
+}
+
+impl Backoff {
+    /// The first pause.
+    const SHORTEST: Duration = Duration::from_millis(500);
+
+    pub(crate) fn new(longest: Duration, seed: u64) -> Backoff {
+        Backoff { pause: Self::SHORTEST, longest, dice: seed | 1 }
+    }
+
+    /// The pause before the next try: doubling, ±20 %.
+    pub(crate) fn next(&mut self) -> Duration {
+        // xorshift64: spreads tries over time, nothing depends on its quality.
+        self.dice ^= self.dice << 13;
+        self.dice ^= self.dice >> 7;
+        self.dice ^= self.dice << 17;
+        let jitter = 0.8 + 0.4 * (self.dice % 1000) as f64 / 1000.0;
+        let pause = self.pause.mul_f64(jitter);
+        self.pause = (self.pause * 2).min(self.longest);
+        pause
+    }
+
+    pub(crate) fn reset(&mut self) {
+        self.pause = Self::SHORTEST;
+    }
+}
+
+/// What an answer or a fault means for the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Nothing new.
+    Same,
+    /// The same request once more, now: one lost frame is no death.
+    Retry,
+    /// It answers, and did not before.
+    Born,
+    /// It does not answer any more (or never did).
+    Died,
+}
+
+/// A circuit breaker: a device that does not answer is left alone for a growing pause, so that it does
+/// not take the time of its neighbours, and is back as soon as one try succeeds.
+#[derive(Debug)]
+pub(crate) struct Health {
+    state: DeviceState,
+    missed: u32,
+    backoff: Backoff,
+    next_try: Option<Instant>,
+}
+
+impl Health {
+    /// Requests in a row without an answer before the device counts as dead.
+    pub(crate) const MISSES: u32 = 2;
+    /// The longest pause between two tries of a dead device.
+    pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+    pub(crate) fn new(seed: u64) -> Health {
+        Health {
+            state: DeviceState::Unknown,
+            missed: 0,
+            backoff: Backoff::new(Self::LONGEST_PAUSE, seed),
+            next_try: None,
+        }
+    }
+
+    pub(crate) fn state(&self) -> DeviceState {
+        self.state
+    }
+
+    /// Polled by its schedule.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.state == DeviceState::Alive
+    }
+
+    /// When a device that is not alive is tried next; `None` when it is alive.
+    pub(crate) fn next_try(&self, now: Instant) -> Option<Instant> {
+        (!self.is_alive()).then(|| self.next_try.unwrap_or(now))
+    }
+
+    /// The device said something, be it a refusal.
+    pub(crate) fn answered(&mut self) -> Verdict {
+        self.missed = 0;
+        if self.is_alive() {
+            return Verdict::Same;
+        }
+        self.state = DeviceState::Alive;
+        self.next_try = None;
+        self.backoff.reset();
+        Verdict::Born
+    }
+
+    /// A transaction ended in this fault.
+    pub(crate) fn failed(&mut self, fault: Fault, now: Instant) -> Verdict {
+        match fault {
+            Fault::Refused(_) | Fault::Busy | Fault::Unsupported => return self.answered(),
+            // The link is gone: no use to try again before it is back.
+            Fault::NotConnected => self.missed = Self::MISSES,
+            Fault::Timeout | Fault::Garbled => self.missed += 1,
+        }
+        let was = self.state;
+        if was == DeviceState::Alive && self.missed < Self::MISSES {
+            return Verdict::Retry;
+        }
+        self.state = DeviceState::Dead;
+        self.next_try = Some(now + self.backoff.next());
+        if was == DeviceState::Dead { Verdict::Same } else { Verdict::Died }
+    }
+
+    /// The link is open again: try at once.
+    pub(crate) fn try_now(&mut self) {
+        self.next_try = None;
+        self.backoff.reset();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_lost_frame_is_no_death_and_two_are() {
+        let now = Instant::now();
+        let mut health = Health::new(1);
+        assert_eq!(health.answered(), Verdict::Born);
+        assert_eq!(health.failed(Fault::Timeout, now), Verdict::Retry);
+        assert_eq!(health.answered(), Verdict::Same);
+        assert_eq!(health.failed(Fault::Timeout, now), Verdict::Retry);
+        assert_eq!(health.failed(Fault::Garbled, now), Verdict::Died);
+        assert_eq!(health.failed(Fault::Timeout, now), Verdict::Same);
+        assert_eq!(health.answered(), Verdict::Born);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_is_a_sign_of_life() {
+        let mut health = Health::new(1);
+        assert_eq!(health.failed(Fault::Refused(2), Instant::now()), Verdict::Born);
+        assert!(health.is_alive());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dead_device_is_tried_ever_more_rarely_but_for_ever() {
+        let now = Instant::now();
+        let mut health = Health::new(7);
+        let mut last = Duration::ZERO;
+        for _ in 0..20 {
+            health.failed(Fault::Timeout, now);
+            last = health.next_try(now).unwrap() - now;
+            assert!(last >= Duration::from_millis(400) && last <= Health::LONGEST_PAUSE.mul_f64(1.2));
+        }
+        assert!(last >= Health::LONGEST_PAUSE.mul_f64(0.8));
+    }
+}

@@ -1,0 +1,439 @@
+//! The task of one link: waits for the next thing to do, does it, hands the samples to the store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, OwnedMutexGuard, mpsc};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::plan::LinkPlan;
+use super::schedule::Schedule;
+use super::state::{Backoff, Health, Verdict};
+use crate::command::{Refusal, Write, WriteOutcome};
+use crate::drivers::Link;
+use crate::model::{Batch, Clock, DeviceState, Fault, Raw, Sample};
+use crate::normalize::Normalizer;
+use crate::normalize::encode::{EncodeError, encode};
+use crate::store::Store;
+use crate::telemetry::{Connection, DeviceStats, LinkStats, Telemetry};
+
+/// What a link's task is given.
+#[derive(Debug)]
+pub struct Context {
+    /// Where samples go.
+    pub store: Arc<Store>,
+    /// All counters.
+    pub telemetry: Arc<Telemetry>,
+    /// Time stamps.
+    pub clock: Clock,
+    /// Writes from the gate; shared, so that it outlives a task that fell.
+    pub inbox: Arc<Mutex<mpsc::Receiver<Write>>>,
+    /// Cancelled when the link shall be closed.
+    pub stop: CancellationToken,
+}
+
+/// Polls one link until it is stopped.
+pub async fn run(plan: LinkPlan, cx: Context) {
+    let mut inbox = cx.inbox.clone().lock_owned().await;
+    // What was asked of a task that fell is not written by the next one: it is too late by now.
+    while let Ok(write) = inbox.try_recv() {
+        let _ = write.reply.send(Err(Refusal::LinkDown));
+    }
+    Task::new(plan, cx, inbox).run().await;
+}
+
+struct Task {
+    plan: LinkPlan,
+    cx: Context,
+    inbox: OwnedMutexGuard<mpsc::Receiver<Write>>,
+    link: Link,
+    up: bool,
+    next_connect: Instant,
+    backoff: Backoff,
+    schedule: Schedule,
+    health: Vec<Health>,
+    normalizer: Normalizer,
+    raw: Raw,
+    stats: Arc<LinkStats>,
+    devices: Vec<Arc<DeviceStats>>,
+    load: LoadMeter,
+}
+
+/// What to do next.
+enum Step {
+    Connect,
+    Read(usize),
+    Revive(usize),
+    Wait(Option<Instant>),
+}
+
+impl Task {
+    /// The longest pause between two tries to open the link.
+    const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+    fn new(plan: LinkPlan, cx: Context, inbox: OwnedMutexGuard<mpsc::Receiver<Write>>) -> Task {
+        let now = Instant::now();
+        let mut link = Link::new(&plan.spec, &cx.telemetry, &cx.clock);
+        link.load(&plan.spec);
+        // Different for each link and each start.
+        let seed = cx.clock.now().0 as u64
+            ^ (plan.name.bytes().fold(7, |s: u64, b| s.wrapping_mul(31) + u64::from(b)));
+        Task {
+            link,
+            up: false,
+            next_connect: now,
+            backoff: Backoff::new(Self::LONGEST_PAUSE, seed),
+            schedule: Schedule::new(plan.blocks.iter().map(|b| b.period), now),
+            health: (0..plan.devices.len()).map(|i| Health::new(seed ^ (i as u64 + 1) << 32)).collect(),
+            normalizer: Normalizer::new(plan.blocks.iter().map(|b| b.rules.as_slice())),
+            raw: Raw::default(),
+            stats: cx.telemetry.link(&plan.name),
+            devices: plan.devices.iter().map(|d| cx.telemetry.device(&d.name, &plan.name)).collect(),
+            load: LoadMeter::new(now),
+            plan,
+            cx,
+            inbox,
+        }
+    }
+
+    async fn run(mut self) {
+        self.stats.state.set(Connection::Connecting);
+        let mut wrote = false;
+        loop {
+            self.load.show(&self.stats);
+            if self.cx.stop.is_cancelled() {
+                self.stats.state.set(Connection::Stopped);
+                return;
+            }
+            // Writes go ahead of polling, but a flood of them leaves every second turn to it.
+            if !std::mem::replace(&mut wrote, false)
+                && let Ok(write) = self.inbox.try_recv()
+            {
+                self.write(write).await;
+                wrote = true;
+                continue;
+            }
+            // Only the waiting is inside select: a transaction on the wire is always finished.
+            match self.step(Instant::now()) {
+                Step::Connect => self.connect().await,
+                Step::Read(block) => self.read(block).await,
+                Step::Revive(device) => self.revive(device).await,
+                Step::Wait(until) => {
+                    // Wakes at least once a second, so that the load shown is fresh.
+                    let second = Instant::now() + Duration::from_secs(1);
+                    let until = until.map_or(second, |until| until.min(second));
+                    tokio::select! {
+                        () = self.cx.stop.cancelled() => {}
+                        write = self.inbox.recv() => match write {
+                            Some(write) => self.write(write).await,
+                            // The gate is gone only when the whole gateway stops.
+                            None => self.cx.stop.cancelled().await,
+                        },
+                        () = tokio::time::sleep_until(until) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    fn step(&self, now: Instant) -> Step {
+        if !self.up {
+            return if self.next_connect <= now {
+                Step::Connect
+            } else {
+                Step::Wait(Some(self.next_connect))
+            };
+        }
+        let alive = |block: usize| {
+            let device = self.plan.blocks.get(block).map(|b| b.device);
+            device.and_then(|d| self.health.get(d)).is_some_and(Health::is_alive)
+        };
+        // A device that has answered is polled before one that may not answer at all; but that one
+        // is tried as soon as there is a moment, or after one second of none.
+        let tries = self.health.iter().enumerate().filter_map(|(d, h)| Some((h.next_try(now)?, d)));
+        let try_next = tries.min();
+        let patience = Duration::from_secs(1);
+        if let Some((at, device)) = try_next
+            && at + patience <= now
+        {
+            return Step::Revive(device);
+        }
+        if let Some(block) = self.schedule.next(now, alive) {
+            return Step::Read(block);
+        }
+        match try_next {
+            Some((at, device)) if at <= now => Step::Revive(device),
+            Some((at, _)) => Step::Wait(Some(self.schedule.wake(alive).map_or(at, |due| due.min(at)))),
+            None => Step::Wait(self.schedule.wake(alive)),
+        }
+    }
+
+    async fn connect(&mut self) {
+        match self.link.connect().await {
+            Ok(()) => {
+                self.up = true;
+                self.backoff.reset();
+                self.stats.connects.bump();
+                if self.stats.state.set(Connection::Up) {
+                    tracing::info!(link = %self.plan.name, "link is up");
+                }
+                self.health.iter_mut().for_each(Health::try_now);
+            }
+            Err(fault) => self.link_lost(fault),
+        }
+    }
+
+    /// The port or socket is gone: all its devices are dead, said once; tried again after a pause.
+    fn link_lost(&mut self, fault: Fault) {
+        self.up = false;
+        let now = Instant::now();
+        let pause = self.backoff.next();
+        self.next_connect = now + pause;
+        let trouble = match self.link.trouble() {
+            "" => fault.to_string(),
+            trouble => trouble.to_owned(),
+        };
+        if self.stats.state.down(trouble.clone()) {
+            tracing::warn!(link = %self.plan.name, %trouble, next_try = ?pause, "link is down");
+        } else {
+            tracing::debug!(link = %self.plan.name, %trouble, next_try = ?pause, "link is still down");
+        }
+        for device in 0..self.health.len() {
+            let verdict = self.health.get_mut(device).map(|h| h.failed(Fault::NotConnected, now));
+            if verdict == Some(Verdict::Died) {
+                self.bury(device, Fault::NotConnected);
+            }
+        }
+    }
+
+    /// A poll by schedule of a device that is alive.
+    async fn read(&mut self, block: usize) {
+        let missed = self.schedule.started(block, Instant::now());
+        self.stats.overruns.add(missed);
+        self.read_now(block).await;
+    }
+
+    /// Reads a block of a living device, with one retry, and hands on what came of it.
+    async fn read_now(&mut self, block: usize) {
+        let Some(device) = self.plan.blocks.get(block).map(|b| b.device) else { return };
+        loop {
+            let answer = self.transact(block).await;
+            let Some(verdict) = self.judge(device, answer) else {
+                return self.link_lost(Fault::NotConnected);
+            };
+            match verdict {
+                Verdict::Retry => continue,
+                Verdict::Died => return self.bury(device, answer.err().unwrap_or(Fault::Timeout)),
+                Verdict::Same | Verdict::Born => {
+                    let mut samples = Vec::new();
+                    self.apply(block, answer, &mut samples);
+                    return self.hand_on(device, samples, false);
+                }
+            }
+        }
+    }
+
+    /// Tries a device that is not alive. If its first block answers, all others are read too before
+    /// it is announced, so that it is born complete.
+    async fn revive(&mut self, device: usize) {
+        let blocks: Vec<usize> = (0..self.plan.blocks.len())
+            .filter(|b| self.plan.blocks.get(*b).is_some_and(|b| b.device == device))
+            .collect();
+        let mut samples = Vec::new();
+        let mut born = false;
+        for block in blocks {
+            let mut answer = self.transact(block).await;
+            let mut verdict = self.judge(device, answer);
+            if verdict == Some(Verdict::Retry) {
+                answer = self.transact(block).await;
+                verdict = self.judge(device, answer);
+            }
+            match verdict {
+                Some(Verdict::Born) => born = true,
+                Some(Verdict::Same) if born => {}
+                Some(Verdict::Same) => return,
+                // Lost again while its blocks were read: what was read is true all the same.
+                Some(Verdict::Died | Verdict::Retry) => {
+                    self.hand_on(device, samples, false);
+                    return self.bury(device, answer.err().unwrap_or(Fault::Timeout));
+                }
+                None => {
+                    self.hand_on(device, samples, false);
+                    return self.link_lost(Fault::NotConnected);
+                }
+            }
+            self.schedule.restart(block, Instant::now());
+            self.apply(block, answer, &mut samples);
+        }
+        if born {
+            tracing::info!(link = %self.plan.name, device = self.device_name(device), "device answers");
+            self.hand_on(device, samples, true);
+        }
+    }
+
+    /// One read on the wire, counted.
+    async fn transact(&mut self, block: usize) -> Result<(), Fault> {
+        let Some(task) = self.plan.blocks.get(block) else { return Err(Fault::Unsupported) };
+        let (handle, device) = (task.block, task.device);
+        let started = Instant::now();
+        let answer = self.link.read(handle, &mut self.raw).await;
+        self.count(device, answer, started);
+        answer
+    }
+
+    fn count(&mut self, device: usize, answer: Result<(), Fault>, started: Instant) {
+        let took = started.elapsed();
+        self.load.busy(took);
+        self.stats.busy_us.add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        self.stats.requests.bump();
+        match answer {
+            Ok(()) => self.stats.answers.bump(),
+            Err(Fault::Timeout) => self.stats.timeouts.bump(),
+            Err(Fault::Garbled) => self.stats.garbled.bump(),
+            Err(Fault::Refused(_) | Fault::Busy) => self.stats.refused.bump(),
+            Err(Fault::NotConnected | Fault::Unsupported) => {}
+        }
+        let Some(stats) = self.devices.get(device) else { return };
+        stats.requests.bump();
+        match answer {
+            Ok(()) => stats.last_answer.set(self.cx.clock.now().0),
+            Err(fault) => {
+                stats.faults.bump();
+                tracing::debug!(link = %self.plan.name, device = stats.name, %fault, "no value");
+            }
+        }
+    }
+
+    /// What the answer says of the device; `None` where the link itself is gone, which says nothing of it.
+    fn judge(&mut self, device: usize, answer: Result<(), Fault>) -> Option<Verdict> {
+        let health = self.health.get_mut(device)?;
+        match answer {
+            Ok(()) => Some(health.answered()),
+            Err(Fault::NotConnected) => None,
+            Err(fault) => Some(health.failed(fault, Instant::now())),
+        }
+    }
+
+    fn apply(&mut self, block: usize, answer: Result<(), Fault>, samples: &mut Vec<Sample>) {
+        let now = self.cx.clock.now();
+        self.normalizer.apply(block, answer.map(|()| &self.raw), now, samples);
+    }
+
+    /// The device is dead: all its tags bad, in one batch.
+    fn bury(&mut self, device: usize, fault: Fault) {
+        let mut samples = Vec::new();
+        for block in 0..self.plan.blocks.len() {
+            if self.plan.blocks.get(block).is_some_and(|b| b.device == device) {
+                self.apply(block, Err(fault), &mut samples);
+            }
+        }
+        if let Some(stats) = self.devices.get(device) {
+            stats.deaths.bump();
+        }
+        // Where the link is gone that was said, once, for all its devices.
+        if fault != Fault::NotConnected {
+            let now = Instant::now();
+            let next_try = self.health.get(device).and_then(|h| h.next_try(now));
+            let next_try = next_try.map(|at| at.saturating_duration_since(now));
+            tracing::warn!(
+                link = %self.plan.name, device = self.device_name(device), %fault, ?next_try,
+                "device does not answer; check power, wiring and unit number"
+            );
+        }
+        self.hand_on(device, samples, true);
+    }
+
+    /// Hands samples to the store; without any, only where the device's state changed.
+    fn hand_on(&mut self, device: usize, samples: Vec<Sample>, state_changed: bool) {
+        if samples.is_empty() && !state_changed {
+            return;
+        }
+        let (Some(plan), Some(health)) = (self.plan.devices.get(device), self.health.get(device)) else {
+            return;
+        };
+        let state = health.state();
+        if let Some(stats) = self.devices.get(device) {
+            stats.state.set(match state {
+                DeviceState::Unknown => 0,
+                DeviceState::Alive => 1,
+                DeviceState::Dead => 2,
+            });
+        }
+        self.stats.samples.add(samples.len() as u64);
+        self.cx.store.accept(Batch { device: plan.id, state, samples });
+    }
+
+    async fn write(&mut self, write: Write) {
+        let outcome = self.try_write(&write).await;
+        // Who asked may have gone meanwhile.
+        let _ = write.reply.send(outcome);
+    }
+
+    /// Writes, then reads back before the answer goes out, so that who was told "done" finds the new value.
+    async fn try_write(&mut self, write: &Write) -> WriteOutcome {
+        if !self.up {
+            return Err(Refusal::LinkDown);
+        }
+        let Some(task) = self.plan.writes.get(&write.tag) else { return Err(Refusal::ReadOnly) };
+        let (point, device, read_back) = (task.point, task.device, task.read_back);
+        encode(&task.rule, task.place, &write.value, &mut self.raw).map_err(|error| match error {
+            EncodeError::WrongType => Refusal::WrongType,
+            EncodeError::OutOfRange => Refusal::OutOfRange,
+            EncodeError::NotAlone => Refusal::ReadOnly,
+        })?;
+        let started = Instant::now();
+        let answer = self.link.write(point, &self.raw).await;
+        self.count(device, answer, started);
+        match answer {
+            Ok(()) => {
+                self.stats.writes.bump();
+                self.normalizer.forget(write.tag);
+                if self.health.get(device).is_some_and(Health::is_alive) {
+                    self.schedule.restart(read_back, Instant::now());
+                    self.read_now(read_back).await;
+                } else if let Some(health) = self.health.get_mut(device) {
+                    health.try_now();
+                }
+                Ok(())
+            }
+            Err(fault) => {
+                if fault == Fault::NotConnected {
+                    self.link_lost(fault);
+                }
+                Err(Refusal::Fault(fault))
+            }
+        }
+    }
+
+    fn device_name(&self, device: usize) -> &str {
+        self.plan.devices.get(device).map_or("", |d| d.name.as_str())
+    }
+}
+
+/// The share of the last few seconds with a transaction under way.
+struct LoadMeter {
+    since: Instant,
+    busy: Duration,
+}
+
+impl LoadMeter {
+    const WINDOW: Duration = Duration::from_secs(2);
+
+    fn new(now: Instant) -> LoadMeter {
+        LoadMeter { since: now, busy: Duration::ZERO }
+    }
+
+    fn busy(&mut self, took: Duration) {
+        self.busy += took;
+    }
+
+    fn show(&mut self, stats: &LinkStats) {
+        let window = self.since.elapsed();
+        if window >= Self::WINDOW {
+            let permille = self.busy.as_micros() * 1000 / window.as_micros().max(1);
+            stats.load_permille.set(i64::try_from(permille.min(1000)).unwrap_or(1000));
+            *self = LoadMeter::new(Instant::now());
+        }
+    }
+}

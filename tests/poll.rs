@@ -1,0 +1,197 @@
+//! The task of one link, on the sim driver and tokio's paused clock.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
+
+mod common;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fieldgate::command::{Gate, Origin, Refusal, WriteRule};
+use fieldgate::drivers::sim::Bench;
+use fieldgate::model::*;
+use fieldgate::poll;
+use fieldgate::store::{Next, Reader, ReaderOptions, Store};
+use fieldgate::telemetry::{Connection, Telemetry};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// A link with two devices; tag 0 of device 0 every 100 ms, tag 1 of device 1 every second, tag 0 writable.
+struct Rig {
+    bench: Bench,
+    store: Arc<Store>,
+    reader: Reader,
+    gate: Gate,
+    telemetry: Arc<Telemetry>,
+    stop: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+fn rig() -> Rig {
+    let bench = Bench::default();
+    let plan = common::bench_plan("bench", &bench, 0);
+    let clock = Clock::starting_at(Timestamp(1_700_000_000_000_000));
+    let telemetry = Telemetry::new(clock.now());
+    let store = Store::in_memory();
+    let reader = store.reader("test", ReaderOptions { durable: false });
+    let (mailbox, inbox) = mpsc::channel(8);
+    let gate = Gate::default();
+    let rule = WriteRule {
+        path: "device-0/tag".into(),
+        kind: DataType::U16,
+        access: Access::ReadWrite,
+        low: None,
+        high: None,
+        mailbox,
+    };
+    gate.load(HashMap::from([(TagId(0), rule)]));
+    let stop = CancellationToken::new();
+    let cx = poll::Context {
+        store: store.clone(),
+        telemetry: telemetry.clone(),
+        clock,
+        inbox: Arc::new(tokio::sync::Mutex::new(inbox)),
+        stop: stop.clone(),
+    };
+    let task = tokio::spawn(poll::run(plan, cx));
+    Rig { bench, store, reader, gate, telemetry, stop, task }
+}
+
+impl Rig {
+    /// The next batch; on the paused clock this waits exactly as long as nothing happens.
+    async fn next(&mut self) -> Arc<Batch> {
+        let next = tokio::time::timeout(Duration::from_secs(120), self.reader.next()).await;
+        match next.expect("a batch within two minutes") {
+            Next::Live(_, batch) | Next::History(_, batch) => batch,
+        }
+    }
+
+    /// Waits for a batch of this device in this state.
+    async fn until(&mut self, device: u32, state: DeviceState) -> Arc<Batch> {
+        loop {
+            let batch = self.next().await;
+            if batch.device == DeviceId(device) && batch.state == state {
+                return batch;
+            }
+        }
+    }
+
+    fn quality(&self, tag: u32) -> Quality {
+        self.store.latest(TagId(tag)).unwrap().quality
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_is_born_complete_and_its_changes_follow() {
+    let mut rig = rig();
+    rig.bench.set_words(0, 10, &[7]);
+    let born = rig.until(0, DeviceState::Alive).await;
+    assert_eq!(born.samples[0].value, Some(Value::U16(7)));
+    rig.bench.set_words(0, 10, &[8]);
+    let start = tokio::time::Instant::now();
+    let change = rig.until(0, DeviceState::Alive).await;
+    assert_eq!(change.samples[0].value, Some(Value::U16(8)));
+    assert!(start.elapsed() <= Duration::from_millis(101), "{:?}", start.elapsed());
+    rig.stop.cancel();
+    rig.task.await.unwrap();
+    assert_eq!(rig.telemetry.link("bench").state.get(), Connection::Stopped);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_device_has_bad_tags_once_and_its_neighbour_keeps_its_pace() {
+    let mut rig = rig();
+    rig.until(0, DeviceState::Alive).await;
+    rig.until(1, DeviceState::Alive).await;
+    rig.bench.set_fault(1, Some(Fault::Timeout));
+    let dead = rig.until(1, DeviceState::Dead).await;
+    assert_eq!(dead.samples.len(), 1);
+    assert_eq!(dead.samples[0].quality, Quality::Bad(Bad::NoAnswer));
+    assert_eq!(dead.samples[0].value, None);
+    rig.bench.take_reads();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let reads = rig.bench.take_reads();
+    assert!((99..=101).contains(&reads.iter().filter(|b| **b == 0).count()), "{}", reads.len());
+    rig.bench.set_fault(1, None);
+    let back = rig.until(1, DeviceState::Alive).await;
+    assert!(back.samples[0].quality.is_good());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_lost_frame_makes_no_bad_sample() {
+    let mut rig = rig();
+    rig.until(0, DeviceState::Alive).await;
+    rig.until(1, DeviceState::Alive).await;
+    rig.bench.lose_frames(0, 1);
+    rig.bench.set_words(0, 10, &[99]);
+    let next = rig.next().await;
+    assert_eq!((next.device, next.samples[0].value.clone()), (DeviceId(0), Some(Value::U16(99))));
+    assert_eq!(rig.telemetry.link("bench").timeouts.get(), 1);
+    assert_eq!(rig.telemetry.device("device-0", "bench").deaths.get(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_link_makes_every_device_dead_and_comes_back_by_itself() {
+    let mut rig = rig();
+    rig.until(0, DeviceState::Alive).await;
+    rig.until(1, DeviceState::Alive).await;
+    rig.bench.unplug(true);
+    for _ in 0..2 {
+        let batch = rig.next().await;
+        assert_eq!(batch.state, DeviceState::Dead);
+        assert_eq!(batch.samples[0].quality, Quality::Bad(Bad::NotConnected));
+    }
+    assert_eq!(rig.telemetry.link("bench").state.get(), Connection::Down);
+    let refused = rig.gate.write(TagId(0), Value::U16(1), &origin()).await;
+    assert_eq!(refused, Err(Refusal::LinkDown));
+    rig.bench.unplug(false);
+    rig.until(0, DeviceState::Alive).await;
+    rig.until(1, DeviceState::Alive).await;
+    assert_eq!(rig.bench.connects(), 2);
+    assert!(rig.quality(0).is_good() && rig.quality(1).is_good());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_block_is_bad_with_its_code_while_the_device_lives() {
+    let mut rig = rig();
+    rig.until(0, DeviceState::Alive).await;
+    rig.until(1, DeviceState::Alive).await;
+    rig.bench.set_fault(0, Some(Fault::Refused(2)));
+    let batch = rig.until(0, DeviceState::Alive).await;
+    assert_eq!(batch.samples[0].quality, Quality::Bad(Bad::Refused(2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_absent_at_the_start_is_tried_until_it_is_there() {
+    let mut rig = rig();
+    rig.bench.set_fault(1, Some(Fault::Timeout));
+    let dead = rig.until(1, DeviceState::Dead).await;
+    assert_eq!(dead.samples[0].quality, Quality::Bad(Bad::NoAnswer));
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    rig.bench.set_fault(1, None);
+    let start = tokio::time::Instant::now();
+    rig.until(1, DeviceState::Alive).await;
+    assert!(start.elapsed() <= Duration::from_secs(37), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_written_value_is_home_before_the_writer_is_told() {
+    let mut rig = rig();
+    rig.until(0, DeviceState::Alive).await;
+    rig.bench.set_answer_time(Duration::from_millis(3));
+    rig.gate.write(TagId(0), Value::U16(1234), &origin()).await.unwrap();
+    assert_eq!(rig.bench.word(0, 10), 1234);
+    assert_eq!(rig.store.latest(TagId(0)).unwrap().value, Some(Value::U16(1234)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_device_refuses_is_told_to_the_writer() {
+    let mut rig = rig();
+    rig.until(0, DeviceState::Alive).await;
+    rig.bench.set_fault(0, Some(Fault::Refused(3)));
+    let outcome = rig.gate.write(TagId(0), Value::U16(1), &origin()).await;
+    assert_eq!(outcome, Err(Refusal::Fault(Fault::Refused(3))));
+}
+
+fn origin() -> Origin {
+    Origin { publisher: "test".into(), who: String::new() }
+}
