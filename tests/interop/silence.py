@@ -47,33 +47,37 @@ async def sleeps_and_wakes(plant, peer, prefix, host, reader, gateway):
     ok("the gateway was not restarted", gateway.pid == pid and gateway.is_running())
 
 
-async def comes_late(start, device, value, host, reader):
-    """A link whose peer was not there at the start."""
-    path = f"{device}/level"
-    ok(f"{device} absent: not born, bad at OPC UA", not host.of("DBIRTH", device=device)
-       and severity((await reader.read(path)).StatusCode) == fixture.BAD)
-    await start()
+LATE = {"late-net-device": 4711, "late-bus-device": 4712}
 
-    async def good():
-        data = await reader.read(path)
-        point = host.last(path)
-        return data.StatusCode.is_good() and data.Value.Value == value and point and point.value == value
 
-    ok(f"{device} there at last: born, good at both norths", await until(good, 40),
-       (host.last(path), await reader.read(path)))
+async def absent(plant, host, reader):
+    """Two links without a peer at the start; the peers come now, and are looked for later."""
+    for device in LATE:
+        ok(f"{device} absent: not born, bad at OPC UA", not host.of("DBIRTH", device=device)
+           and severity((await reader.read(f"{device}/level")).StatusCode) == fixture.BAD)
+    await plant.late_net.start()
+    await plant.late_cable.plug()
+    await plant.late_bus.start()
+
+
+async def there_at_last(host, reader):
+    """Those two are found without a restart."""
+    for device, value in LATE.items():
+        path = f"{device}/level"
+
+        async def good():
+            data, point = await reader.read(path), host.last(path)
+            return data.StatusCode.is_good() and data.Value.Value == value and point and point.value == value
+
+        ok(f"{device} there at last: born, good at both norths", await until(good, 40),
+           (host.last(path), await reader.read(path)))
 
 
 async def run(plant, host, reader, gateway):
     """Both links, and both kinds of absence."""
+    await there_at_last(host, reader)
     await sleeps_and_wakes(plant, plant.net, "net", host, reader, gateway)
     await sleeps_and_wakes(plant, plant.bus, "bus", host, reader, gateway)
-
-    async def plug():
-        await plant.late_cable.plug()
-        await plant.late_bus.start()
-
-    await comes_late(plant.late_net.start, "late-net-device", 4711, host, reader)
-    await comes_late(plug, "late-bus-device", 4712, host, reader)
 
     # The whole net goes away and comes back.
     births = len(host.of("DBIRTH", device="plc"))

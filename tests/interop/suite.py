@@ -62,6 +62,8 @@ async def main_part(folder):
         for client in clients:
             await client.find(devices)
 
+        section("4 absence at the start")
+        await silence.absent(plant, host, anonymous)
         section("1 values, types, quality and time at both norths")
         await values.run(plant, host, anonymous, started_ms)
         section("2 the rules of Sparkplug")
@@ -72,7 +74,7 @@ async def main_part(folder):
             await writes.run(plant, host, operator, anonymous)
         section("8 the page")
         await page.run(plant, gateway)
-        section("4 silence and absence")
+        section("4 silence, and the late ones found")
         await silence.run(plant, host, anonymous, gateway)
         for client in clients:
             await client.client.disconnect()
