@@ -6,7 +6,14 @@ from dataclasses import dataclass
 
 import pysparkplug as sp
 from paho.mqtt import client as paho
+from pysparkplug import _datatype
 from pysparkplug._protobuf import Payload as Protobuf  # the generated classes: pysparkplug drops the properties
+
+# pysparkplug 0.6.1 refuses negative Int8 and Int16 that are sign-extended to the 32 bits of `int_value`
+# (its issue 26), which is what Eclipse Tahu sends and what npm's sparkplug-payload needs to be sent:
+# the mask is what its author was offered as the mend. `rules.check_log` looks at the upper bits.
+for kind, bits in ((sp.DataType.INT8, 8), (sp.DataType.INT16, 16)):
+    _datatype._decoders[kind] = lambda value, bits=bits: _datatype._int_decoder(value & (1 << bits) - 1, bits)
 
 
 @dataclass

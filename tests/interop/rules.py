@@ -40,6 +40,10 @@ def check_log(messages, title):
     equal(f"{title}: no second DBIRTH without a death between", born_twice[:3], [])
     equal(f"{title}: aliases are unique in the edge node", aliases[:3], [])
     equal(f"{title}: history comes in payloads of its own", mixed[:3], [])
+    narrow = [(m.device, metric.name, metric.int_value) for m in messages for metric in m.raw.metrics
+              if metric.datatype in (1, 2) and metric.HasField("int_value")
+              and not (metric.int_value < 1 << 8 * metric.datatype - 1 or metric.int_value >= (1 << 32) - (1 << 8 * metric.datatype - 1))]
+    equal(f"{title}: Int8 and Int16 are sign-extended", narrow[:3], [])
     births = [m for m in messages if m.type == "NBIRTH"]
     equal(f"{title}: a birth has exactly one bdSeq", [m.seq for m in births if bd_seq(m) is None], [])
 
