@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Runs the interop suite: the gateway between mosquitto, pymodbus, asyncua and pysparkplug.
+# Makes its own Python environment; a peer that is missing is a failure, never a skip.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+for tool in mosquitto socat python3; do
+    if ! PATH="$PATH:/usr/sbin" command -v "$tool" >/dev/null; then
+        echo "FAIL $tool is missing: apt-get install mosquitto socat python3-venv" >&2
+        exit 1
+    fi
+done
+
+venv=target/interop-venv
+wanted=$(sha256sum tests/interop/requirements.txt)
+if [ "$(cat "$venv/made-from" 2>/dev/null)" != "$wanted" ]; then
+    rm -rf "$venv"
+    python3 -m venv "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement tests/interop/requirements.txt
+    echo "$wanted" >"$venv/made-from"
+fi
+
+PYTHONDONTWRITEBYTECODE=1 exec "$venv/bin/python" tests/interop/suite.py "$@"

@@ -1,0 +1,127 @@
+"""The interop suite: the gateway between peers that others wrote. See run.sh."""
+
+import asyncio
+import logging
+import shutil
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import access
+import check
+import outage
+import page
+import rules
+import silence
+import stopping
+import ua
+import values
+import writes
+from broker import Broker
+from check import ok, section, until
+from gateway import ROOT, Gateway, program
+from host import Host
+from plant import GROUP, NODE, Plant
+
+logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
+CLIENT = "gateway-under-test"
+
+
+async def main_part(folder):
+    """Checks 1 to 4 and 6 to 8 on one plant."""
+    folder.mkdir(parents=True)
+    plant = Plant(folder)
+    broker = Broker(folder / "broker", plant.mqtt)
+    gateway = Gateway(folder, plant.config(folder), plant.http)
+    host, clients = None, []
+    try:
+        await broker.start()
+        await plant.start()
+        host = Host(plant.mqtt, GROUP, NODE)
+        ua.make_certificate(folder)
+        started_ms = time.time() * 1000
+        gateway.start()
+        url = f"opc.tcp://127.0.0.1:{plant.opcua}/"
+
+        async def up():
+            return (await gateway.get("/healthz"))[0] or not gateway.is_running()
+
+        await until(up, 60)
+        if not ok("the gateway runs", gateway.is_running(), gateway.tail()):
+            return
+        ok("all devices that are there are born",
+           await until(lambda: host.is_alive("plc") and host.is_alive("rtu"), 20), gateway.tail())
+        section("7 who may come in")
+        operator = await access.run(url, folder)
+        clients += [operator] if operator else []
+        anonymous = await ua.plain(url)
+        clients.append(anonymous)
+        devices = {"plc", "rtu"} | {f"{p}-{d}" for p in ("net", "bus") for d in ("count", "sleeper", "writer")} \
+            | {"late-net-device", "late-bus-device"}
+        for client in clients:
+            await client.find(devices)
+
+        section("4 absence at the start")
+        await silence.absent(plant, host, anonymous)
+        section("1 values, types, quality and time at both norths")
+        await values.run(plant, host, anonymous, started_ms)
+        section("2 the rules of Sparkplug")
+        rules.check_properties(host)
+        await rules.check_rebirth(host)
+        section("3 writes from each north")
+        if operator:
+            await writes.run(plant, host, operator, anonymous)
+        section("8 the page")
+        await page.run(plant, gateway)
+        section("4 silence, and the late ones found")
+        await silence.run(plant, host, anonymous, gateway)
+        for client in clients:
+            await client.client.disconnect()
+        clients.clear()
+        section("6 the clean stop")
+        await stopping.run(plant, broker, host, gateway)
+        section("2 the rules of Sparkplug, over all of this")
+        rules.check_log(host.of("NBIRTH", "DBIRTH", "NDATA", "DDATA", "DDEATH", "NDEATH"), "the whole log")
+        rules.check_broker(broker, CLIENT, "at the broker")
+    finally:
+        gateway.cleanup()
+        for client in clients:
+            try:
+                await client.client.disconnect()
+            except Exception:
+                pass  # the gateway may be gone
+        if host:
+            host.close()
+        await plant.stop()
+        await broker.stop()
+
+
+async def guarded(part, folder):
+    """A part that breaks off is a failed check, and the next part runs."""
+    try:
+        await part(folder)
+    except Exception:
+        ok(f"{part.__module__}.{part.__name__} runs to its end", False, traceback.format_exc())
+    if check.failed:
+        log = folder / "gateway.log"
+        if log.exists():
+            print(f"--- the end of {log}\n" + "\n".join(log.read_text(errors="replace").splitlines()[-25:]))
+
+
+async def main():
+    """All parts, or those named on the command line."""
+    folder = ROOT / "target" / "interop"
+    shutil.rmtree(folder, ignore_errors=True)
+    # Short names: a pseudo-terminal's link and a Unix path have their limits.
+    parts = {"main": main_part, "outage": outage.run}
+    began = time.monotonic()
+    print(f"gateway: {program()}")
+    for name in sys.argv[1:] or parts:
+        await guarded(parts[name], folder / name)
+    print(f"\n{time.monotonic() - began:.0f} s", end="")
+    return check.summary()
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))

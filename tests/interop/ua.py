@@ -1,0 +1,130 @@
+"""asyncua as OPC UA client: finds tags by browsing, reads, subscribes, writes."""
+
+import logging
+
+from asyncua import Client, ua
+from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
+
+logging.getLogger("asyncua").setLevel(logging.CRITICAL)
+APPLICATION = "urn:interop:client"
+
+
+class Watcher:
+    """What the subscription told, in its order: path -> data values."""
+
+    def __init__(self, paths):
+        self.paths = paths
+        self.told = {}
+
+    def datachange_notification(self, node, _value, data):
+        """Called by asyncua."""
+        self.told.setdefault(self.paths[node.nodeid], []).append(data.monitored_item.Value)
+
+    def status_change_notification(self, status):
+        """Called by asyncua; the values tell all that matters here."""
+
+
+class Reader:
+    """A connected client and its map of `device/tag` to nodes."""
+
+    def __init__(self, client):
+        self.client = client
+        self.nodes = {}
+
+    async def find(self, devices):
+        """Browses from Objects: an object named like a device, and all variables below it."""
+        async def below(node, depth):
+            for child in await node.get_children():
+                name = (await child.read_browse_name()).Name
+                if name in devices and await child.read_node_class() == ua.NodeClass.Object:
+                    await self._variables(child, name)
+                elif depth and name != "Server" and await child.read_node_class() == ua.NodeClass.Object:
+                    await below(child, depth - 1)
+
+        await below(self.client.nodes.objects, 3)
+        return self
+
+    async def _variables(self, folder, path):
+        for child in await folder.get_children():
+            name = (await child.read_browse_name()).Name
+            if await child.read_node_class() == ua.NodeClass.Variable:
+                self.nodes[f"{path}/{name}"] = child
+            elif await child.read_node_class() == ua.NodeClass.Object:
+                await self._variables(child, f"{path}/{name}")
+
+    async def read(self, path):
+        """Value, status and times of a tag."""
+        return await self.nodes[path].read_data_value(raise_on_bad_status=False)
+
+    async def read_all(self, paths):
+        """The same of many, in one request."""
+        values = await self.client.uaclient.read_attributes(
+            [self.nodes[p].nodeid for p in paths], ua.AttributeIds.Value)
+        return dict(zip(paths, values))
+
+    async def watch(self, paths):
+        """Subscribes; the first notification of each comes by itself."""
+        watcher = Watcher({self.nodes[p].nodeid: p for p in paths})
+        subscription = await self.client.create_subscription(100, watcher)
+        await subscription.subscribe_data_change([self.nodes[p] for p in paths], queuesize=50)
+        return watcher
+
+    async def write(self, path, value, kind):
+        """Writes a value of a built-in type; gives the status that the server answered."""
+        data = ua.DataValue(ua.Variant(value, ua.VariantType[kind]))
+        try:
+            await self.nodes[path].write_attribute(ua.AttributeIds.Value, data)
+            return "Good"
+        except ua.UaStatusCodeError as error:
+            return ua.StatusCode(error.code).name
+
+
+async def plain(url):
+    """Security None, anonymous."""
+    client = Client(url, timeout=10)
+    await client.connect()
+    return Reader(client)
+
+
+async def secure(url, folder, user, password):
+    """Basic256Sha256, sign and encrypt, user name. Raises where the server refuses."""
+    client = Client(url, timeout=20)
+    client.application_uri = APPLICATION
+    client.set_user(user)
+    client.set_password(password)
+    await client.set_security(SecurityPolicyBasic256Sha256, str(folder / "client.der"), str(folder / "client.pem"),
+                              mode=ua.MessageSecurityMode.SignAndEncrypt)
+    await client.connect()
+    return Reader(client)
+
+
+def make_certificate(folder):
+    """A self-signed certificate for the client, by the cryptography package that asyncua brings."""
+    import datetime
+    import ipaddress
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "interop client")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    names = [x509.UniformResourceIdentifier(APPLICATION), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    usage = x509.KeyUsage(digital_signature=True, content_commitment=True, key_encipherment=True,
+                          data_encipherment=True, key_agreement=False, key_cert_sign=True, crl_sign=False,
+                          encipher_only=False, decipher_only=False)
+    certificate = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+        .serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=30))
+        .add_extension(x509.SubjectAlternativeName(names), False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), True)
+        .add_extension(usage, True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), False)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "client.der").write_bytes(certificate.public_bytes(serialization.Encoding.DER))
+    (folder / "client.pem").write_bytes(key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
