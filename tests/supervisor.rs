@@ -43,6 +43,9 @@ async fn gateway(benches: &[Bench]) -> (Gateway, Reader) {
         links,
         publishers: Vec::new(),
         store: Options { path: None, ..Options::default() },
+        resources: Vec::new(),
+        tests: Vec::new(),
+        warnings: Vec::new(),
     };
     let gateway = Gateway::start(plan, Clock::starting_at(Timestamp(1_700_000_000_000_000))).await;
     let reader = gateway.store().reader("test", ReaderOptions { durable: false });
