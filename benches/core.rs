@@ -14,6 +14,7 @@ fn main() {
 fn block() -> Vec<PlacedRule> {
     (0..60)
         .map(|i| PlacedRule {
+            every: 1,
             place: Place::Words { at: i * 2, count: 2 },
             rule: Rule {
                 scaling: Some(Scaling { scale: 0.1, offset: 0.0 }),

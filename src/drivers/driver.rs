@@ -50,8 +50,8 @@ pub struct Request<'a> {
     pub length: u16,
     /// Whether it must be writable too.
     pub writable: bool,
-    /// Which scan class; only requests of one class share a block.
-    pub class: usize,
+    /// How often it is wanted; a driver may let it ride in a block that is read more often.
+    pub period: Duration,
 }
 
 /// Requests compiled to blocks and points.
@@ -70,8 +70,8 @@ pub struct Compiled<S> {
 pub struct BlockPlan {
     /// Index of the device.
     pub device: usize,
-    /// The scan class of all its requests.
-    pub class: usize,
+    /// How often it is to be read: the shortest period of its requests.
+    pub period: Duration,
     /// Which request lies where in the block's raw.
     pub slots: Vec<Slot>,
     /// What it asks, for people: `holding 40..58`.

@@ -156,7 +156,8 @@ pub fn compile(requests: &[Request<'_>]) -> Result<Compiled<Spec>, Vec<(usize, A
     let slots = (0..requests.len())
         .map(|request| Slot { request, place: Place::Words { at: request * 4, count: 4 } })
         .collect();
-    let block = BlockPlan { device: 0, class: 0, slots, label: "counters".into(), cost: Duration::ZERO };
+    let period = requests.iter().map(|r| r.period).min().unwrap_or(Duration::from_secs(1));
+    let block = BlockPlan { device: 0, period, slots, label: "counters".into(), cost: Duration::ZERO };
     Ok(Compiled { spec: Spec { points }, blocks: vec![block], points: Vec::new() })
 }
 
@@ -256,7 +257,7 @@ mod tests {
                 kind: tag.kind,
                 length: 0,
                 writable: false,
-                class: 0,
+                period: Duration::from_secs(1),
             })
             .collect();
         let compiled = compile(&requests).unwrap();

@@ -16,12 +16,14 @@ pub struct Normalizer {
 struct Tracked {
     placed: PlacedRule,
     last: Option<Reported>,
+    /// Reads of the block that are still passed over.
+    skip: u32,
 }
 
 impl Normalizer {
     /// The rules, in the order of the plan's blocks.
     pub fn new<'a>(blocks: impl IntoIterator<Item = &'a [PlacedRule]>) -> Normalizer {
-        let track = |placed: &PlacedRule| Tracked { placed: placed.clone(), last: None };
+        let track = |placed: &PlacedRule| Tracked { placed: placed.clone(), last: None, skip: 0 };
         Normalizer { blocks: blocks.into_iter().map(|rules| rules.iter().map(track).collect()).collect() }
     }
 
@@ -36,7 +38,14 @@ impl Normalizer {
     ) {
         let Some(tags) = self.blocks.get_mut(block) else { return };
         for tracked in tags {
-            let Tracked { placed: PlacedRule { place, rule }, last } = tracked;
+            let Tracked { placed: PlacedRule { place, rule, every }, last, skip } = tracked;
+            // A fault concerns every tag at once, and so does the first good answer after it.
+            let was_good = last.as_ref().is_some_and(|last| !last.quality.is_bad());
+            if answer.is_ok() && was_good && *skip > 0 {
+                *skip -= 1;
+                continue;
+            }
+            *skip = every.saturating_sub(1);
             let decoded = match answer {
                 Err(fault) => Err(quality::of_fault(fault)),
                 Ok(raw) => {
@@ -64,6 +73,7 @@ impl Normalizer {
         for tracked in self.blocks.iter_mut().flatten() {
             if tracked.placed.rule.tag == tag {
                 tracked.last = None;
+                tracked.skip = 0;
             }
         }
     }
@@ -78,7 +88,7 @@ mod tests {
     use crate::normalize::{Rule, Scaling};
 
     fn word(kind: DataType) -> PlacedRule {
-        PlacedRule { place: Place::Words { at: 0, count: 1 }, rule: Rule::plain(TagId(1), kind) }
+        PlacedRule::new(Place::Words { at: 0, count: 1 }, Rule::plain(TagId(1), kind))
     }
 
     fn run(rule: PlacedRule, polls: &[(i64, Result<u16, Fault>)]) -> Vec<Sample> {
@@ -132,6 +142,26 @@ mod tests {
         let samples = run(rule, &[(0, Ok(101))]);
         assert_eq!(samples[0].quality, Quality::Uncertain(Uncertain::OutOfLimits));
         assert_eq!(samples[0].value, Some(Value::I16(101)));
+    }
+
+    #[test]
+    fn a_slow_tag_in_a_fast_block_is_taken_at_its_own_pace_but_a_fault_at_once() {
+        let mut rule = word(DataType::U16);
+        rule.every = 3;
+        let lost = Err(Fault::Timeout);
+        let polls = [
+            (0, Ok(1)),
+            (1, Ok(2)),
+            (2, Ok(3)),
+            (3, Ok(4)),
+            (4, lost),
+            (5, Ok(6)),
+            (6, Ok(7)),
+            (7, Ok(8)),
+            (8, Ok(9)),
+        ];
+        let seconds: Vec<_> = run(rule, &polls).iter().map(|s| s.at.0 / 1_000_000).collect();
+        assert_eq!(seconds, [0, 3, 4, 5, 8]);
     }
 
     #[test]

@@ -65,4 +65,13 @@ pub struct PlacedRule {
     pub place: Place,
     /// What.
     pub rule: Rule,
+    /// Of so many reads of its block one is taken for it: a tag of a slow scan class in a fast block.
+    pub every: u32,
+}
+
+impl PlacedRule {
+    /// A rule that takes every read of its block.
+    pub fn new(place: Place, rule: Rule) -> PlacedRule {
+        PlacedRule { place, rule, every: 1 }
+    }
 }

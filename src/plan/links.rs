@@ -111,7 +111,7 @@ pub(super) fn compile(
                     kind: asked.kind,
                     length: asked.length,
                     writable: asked.writable,
-                    class: tag.class,
+                    period: classes.get(tag.class).map_or(Duration::from_secs(1), |(_, period)| *period),
                 });
                 rules.push((tag.rule.clone(), asked.at.span()));
             }
@@ -132,7 +132,7 @@ pub(super) fn compile(
                     tags: d.tags.iter().map(|t| t.id).collect(),
                 });
                 let rules: Vec<Rule> = rules.into_iter().map(|(rule, _)| rule).collect();
-                let periods: Vec<Duration> = classes.iter().map(|(_, period)| *period).collect();
+                let periods: Vec<Duration> = requests.iter().map(|r| r.period).collect();
                 plans.push(link_plan(link.name, devices.collect(), compiled, &rules, &periods));
             }
             Err(errors) => mistakes.extend(errors.into_iter().filter_map(|(index, error)| {
@@ -213,13 +213,16 @@ fn link_plan(
     let blocks = layout.blocks.into_iter().enumerate().map(|(at, block)| {
         let placed = block.slots.iter().filter_map(|slot| {
             read_in.insert(slot.request, (at, block.device));
-            Some(PlacedRule { place: slot.place, rule: rules.get(slot.request)?.clone() })
+            let wanted = periods.get(slot.request).copied().unwrap_or(block.period);
+            let every = wanted.as_nanos() / block.period.as_nanos().max(1);
+            let every = u32::try_from(every).unwrap_or(u32::MAX).max(1);
+            Some(PlacedRule { every, ..PlacedRule::new(slot.place, rules.get(slot.request)?.clone()) })
         });
         BlockTask {
             block: Block(at),
             device: block.device,
             rules: placed.collect(),
-            period: periods.get(block.class).copied().unwrap_or(Duration::from_secs(1)),
+            period: block.period,
             label: block.label,
             cost: block.cost,
         }
@@ -247,13 +250,19 @@ pub(super) fn system(
             kind: tag.kind,
             length: 0,
             writable: false,
-            class: 0,
+            period,
         })
         .collect();
     let compiled = system::compile(&requests).ok()?;
     let rules: Vec<Rule> = tags.iter().map(|(id, tag)| Rule::plain(*id, tag.kind)).collect();
     let device = DevicePlan { id, name: SYSTEM.into(), tags: tags.iter().map(|(id, _)| *id).collect() };
-    let plan = link_plan(SYSTEM, vec![device], layout(compiled, LinkSpec::System), &rules, &[period]);
+    let plan = link_plan(
+        SYSTEM,
+        vec![device],
+        layout(compiled, LinkSpec::System),
+        &rules,
+        &vec![period; requests.len()],
+    );
     let described = tags.iter().map(|(tag_id, tag)| Tag {
         id: *tag_id,
         device: id,

@@ -65,7 +65,7 @@ pub(super) fn compile(
             cases.push(TestCase {
                 tag: tag.id,
                 path: super::compile::path(table.device.get_ref(), name.get_ref()),
-                placed: PlacedRule { place, rule: tag.rule.clone() },
+                placed: PlacedRule::new(place, tag.rule.clone()),
                 raw,
                 expected: expected.get_ref().clone(),
             });

@@ -21,7 +21,7 @@ pub(crate) fn bench_plan(name: &str, bench: &Bench, first: u32) -> LinkPlan {
             kind: DataType::U16,
             length: 0,
             writable,
-            class: device,
+            period: Duration::from_millis(if device == 0 { 100 } else { 1000 }),
         })
         .to_vec();
     let compiled = sim::compile(bench, &requests).unwrap();
@@ -33,8 +33,8 @@ pub(crate) fn bench_plan(name: &str, bench: &Bench, first: u32) -> LinkPlan {
         .map(|(i, block)| BlockTask {
             block: Block(i),
             device: block.device,
-            period: Duration::from_millis(if i == 0 { 100 } else { 1000 }),
-            rules: vec![PlacedRule { place: block.slots[0].place, rule: rules[i].clone() }],
+            period: block.period,
+            rules: vec![PlacedRule::new(block.slots[0].place, rules[i].clone())],
             label: block.label.clone(),
             cost: block.cost,
         })

@@ -1,10 +1,11 @@
-//! Tags to requests: neighbours of one device, area and scan class share one, within the protocol's limits.
+//! Tags to requests: parsed, checked, and cut into reads by what these cost the line.
 
 use std::time::Duration;
 
 use super::address::{Address, Area};
 use super::config::ModbusDevice;
 use super::pdu;
+use super::planner::{self, Item, Limits};
 use crate::drivers::driver::{AddressError, BlockPlan, Compiled, PointPlan, Request, Slot};
 use crate::model::DataType;
 
@@ -66,7 +67,7 @@ pub(super) fn compile(
                     reads.points.push(PointSpec { device, area, start });
                     points.push(PointPlan { request: index, place: address.place(0) });
                 }
-                wanted.push((request.device, request.class, address, index));
+                wanted.push((request.device, request.period, address, index));
             }
             Err(error) => errors.push((index, error)),
         }
@@ -74,42 +75,44 @@ pub(super) fn compile(
     if !errors.is_empty() {
         return Err(errors);
     }
-    wanted.sort_by_key(|(device, class, address, index)| {
-        (*device, *class, address.area, address.start, *index)
-    });
+    // One table of one device at a time: no read spans two.
+    wanted.sort_by_key(|(device, _, address, index)| (*device, address.area, address.start, *index));
     let mut blocks: Vec<BlockPlan> = Vec::new();
-    for (device, class, address, index) in wanted {
-        let end = u32::from(address.start) + u32::from(address.count());
-        let gap = devices.get(device).map_or(0, |d| u32::from(d.max_gap));
-        // A gap of registers costs two bytes each, one of bits an eighth.
-        let gap = if address.area.is_bits() { gap * 16 } else { gap };
-        let most = u32::from(limit(devices.get(device), address.area));
-        let joins = |spec: &BlockSpec, plan: &BlockPlan| {
-            let spec_end = u32::from(spec.start) + u32::from(spec.count);
-            spec.device == device
-                && plan.class == class
-                && spec.area == address.area
-                && u32::from(address.start) <= spec_end + gap
-                && end.max(spec_end) - u32::from(spec.start) <= most
+    for table in wanted.chunk_by(|a, b| (a.0, a.2.area) == (b.0, b.2.area)) {
+        let Some((device, _, Address { area, .. }, _)) = table.first().copied() else { continue };
+        let item = |(at, (_, period, address, _)): (usize, &(usize, Duration, Address, usize))| Item {
+            start: u32::from(address.start),
+            end: u32::from(address.start) + u32::from(address.count()),
+            period: *period,
+            index: at,
         };
-        let fits =
-            matches!((reads.blocks.last(), blocks.last()), (Some(spec), Some(plan)) if joins(spec, plan));
-        if !fits {
-            let spec = BlockSpec { device, area: address.area, start: address.start, count: 0 };
-            reads.blocks.push(spec);
+        let items: Vec<Item> = table.iter().enumerate().map(item).collect();
+        let gap = devices.get(device).map_or(0, |d| u32::from(d.max_gap));
+        let limits = Limits {
+            most: u32::from(limit(devices.get(device), area)),
+            // A gap of registers costs two bytes each, one of bits an eighth.
+            gap: if area.is_bits() { gap * 16 } else { gap },
+        };
+        let spec = |start: u32, count: u32| BlockSpec {
+            device,
+            area,
+            start: u16::try_from(start).unwrap_or(u16::MAX),
+            count: u16::try_from(count).unwrap_or(u16::MAX),
+        };
+        for span in planner::plan(&items, limits, |count| cost(&spec(0, count))) {
+            let slot = |at: &usize| {
+                let (_, _, address, request) = table.get(*at)?;
+                let at = u32::from(address.start).saturating_sub(span.start) as usize;
+                Some(Slot { request: *request, place: address.place(at) })
+            };
+            reads.blocks.push(spec(span.start, span.end - span.start));
             blocks.push(BlockPlan {
                 device,
-                class,
-                slots: Vec::new(),
+                period: span.period,
+                slots: span.items.iter().filter_map(slot).collect(),
                 label: String::new(),
                 cost: Duration::ZERO,
             });
-        }
-        if let (Some(spec), Some(plan)) = (reads.blocks.last_mut(), blocks.last_mut()) {
-            let count = end - u32::from(spec.start);
-            spec.count = spec.count.max(u16::try_from(count).unwrap_or(u16::MAX));
-            plan.slots
-                .push(Slot { request: index, place: address.place(usize::from(address.start - spec.start)) });
         }
     }
     for (spec, plan) in reads.blocks.iter().zip(&mut blocks) {

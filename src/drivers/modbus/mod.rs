@@ -4,6 +4,7 @@ pub mod address;
 mod blocks;
 pub mod config;
 pub mod pdu;
+pub mod planner;
 pub mod rtu;
 mod rtu_link;
 pub mod tcp;

@@ -113,7 +113,7 @@ struct Area {
     bits: bool,
 }
 
-/// One block per device and scan class and kind; addresses are read one by one, gaps and all.
+/// One block a request.
 pub fn compile(
     bench: &Bench,
     requests: &[Request<'_>],
@@ -141,7 +141,7 @@ pub fn compile(
         }
         compiled.blocks.push(BlockPlan {
             device: request.device,
-            class: request.class,
+            period: request.period,
             slots: vec![Slot { request: index, place: place(0) }],
             label: request.address.to_owned(),
             cost: Duration::ZERO,
