@@ -30,6 +30,12 @@ pub trait Driver: Send {
     /// Reads a block into `into`, which is cleared first. A fault leaves it empty.
     fn read(&mut self, block: Block, into: &mut Raw) -> impl Future<Output = Result<(), Fault>> + Send;
 
+    /// Like `read`, for a device that did not answer of late: gives up as soon as it would have answered were
+    /// it as quick as before, so that trying it costs its neighbours little.
+    fn probe(&mut self, block: Block, into: &mut Raw) -> impl Future<Output = Result<(), Fault>> + Send {
+        self.read(block, into)
+    }
+
     /// Writes a point and returns when the device answered.
     fn write(&mut self, point: Point, raw: &Raw) -> impl Future<Output = Result<(), Fault>> + Send;
 

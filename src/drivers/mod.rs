@@ -52,6 +52,11 @@ macro_rules! registry {
                 match self { $( Link::$name(link) => link.read(block, into).await, )* }
             }
 
+            /// See [`Driver::probe`].
+            pub async fn probe(&mut self, block: Block, into: &mut Raw) -> Result<(), Fault> {
+                match self { $( Link::$name(link) => link.probe(block, into).await, )* }
+            }
+
             /// See [`Driver::write`].
             pub async fn write(&mut self, point: Point, raw: &Raw) -> Result<(), Fault> {
                 match self { $( Link::$name(link) => link.write(point, raw).await, )* }

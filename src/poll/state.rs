@@ -24,13 +24,19 @@ impl Backoff {
 
     /// The pause before the next try: doubling, ±20 %.
     pub(crate) fn next(&mut self) -> Duration {
+        self.next_within(self.longest)
+    }
+
+    /// The same, and it grows no further than `most`.
+    pub(crate) fn next_within(&mut self, most: Duration) -> Duration {
         // xorshift64: spreads tries over time, nothing depends on its quality.
         self.dice ^= self.dice << 13;
         self.dice ^= self.dice >> 7;
         self.dice ^= self.dice << 17;
         let jitter = 0.8 + 0.4 * (self.dice % 1000) as f64 / 1000.0;
-        let pause = self.pause.mul_f64(jitter);
-        self.pause = (self.pause * 2).min(self.longest);
+        let most = most.clamp(Self::SHORTEST, self.longest);
+        let pause = self.pause.min(most).mul_f64(jitter);
+        self.pause = (self.pause * 2).min(most);
         pause
     }
 
@@ -58,6 +64,7 @@ pub(crate) enum Verdict {
 pub(crate) struct Health {
     state: DeviceState,
     missed: u32,
+    tries: u32,
     backoff: Backoff,
     next_try: Option<Instant>,
 }
@@ -67,11 +74,16 @@ impl Health {
     pub(crate) const MISSES: u32 = 2;
     /// The longest pause between two tries of a dead device.
     pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+    /// The pause grows until a try takes this share of it: a cheap try may be made often.
+    const SHARE: u32 = 100;
+    /// Every so many tries one has the whole time-out: the device may have become slower than it was.
+    const PATIENT: u32 = 8;
 
     pub(crate) fn new(seed: u64) -> Health {
         Health {
             state: DeviceState::Unknown,
             missed: 0,
+            tries: 0,
             backoff: Backoff::new(Self::LONGEST_PAUSE, seed),
             next_try: None,
         }
@@ -86,6 +98,11 @@ impl Health {
         self.state == DeviceState::Alive
     }
 
+    /// Whether it is known to be dead and its link did not come back since.
+    pub(crate) fn is_left_alone(&self) -> bool {
+        self.state == DeviceState::Dead && self.next_try.is_some()
+    }
+
     /// When a device that is not alive is tried next; `None` when it is alive.
     pub(crate) fn next_try(&self, now: Instant) -> Option<Instant> {
         (!self.is_alive()).then(|| self.next_try.unwrap_or(now))
@@ -94,6 +111,7 @@ impl Health {
     /// The device said something, be it a refusal.
     pub(crate) fn answered(&mut self) -> Verdict {
         self.missed = 0;
+        self.tries = 0;
         if self.is_alive() {
             return Verdict::Same;
         }
@@ -103,8 +121,13 @@ impl Health {
         Verdict::Born
     }
 
-    /// A transaction ended in this fault.
-    pub(crate) fn failed(&mut self, fault: Fault, now: Instant) -> Verdict {
+    /// Whether the next try of a dead device shall be a quick one.
+    pub(crate) fn is_hasty(&self) -> bool {
+        self.state == DeviceState::Dead && self.tries % Self::PATIENT != 0
+    }
+
+    /// A transaction that took so long ended in this fault.
+    pub(crate) fn failed(&mut self, fault: Fault, took: Duration, now: Instant) -> Verdict {
         match fault {
             Fault::Refused(_) | Fault::Busy | Fault::Unsupported => return self.answered(),
             // The link is gone: no use to try again before it is back.
@@ -116,7 +139,8 @@ impl Health {
             return Verdict::Retry;
         }
         self.state = DeviceState::Dead;
-        self.next_try = Some(now + self.backoff.next());
+        self.tries = self.tries.wrapping_add(1);
+        self.next_try = Some(now + self.backoff.next_within(took * Self::SHARE));
         if was == DeviceState::Dead { Verdict::Same } else { Verdict::Died }
     }
 
@@ -127,27 +151,55 @@ impl Health {
     }
 }
 
+/// What dead devices may take of their link together: after a try, as long a pause as keeps it to that.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    free_at: Instant,
+}
+
+impl Budget {
+    /// One part in so many of the link's time.
+    pub(crate) const SHARE: u32 = 20;
+
+    pub(crate) fn new(now: Instant) -> Budget {
+        Budget { free_at: now }
+    }
+
+    /// When the next dead device may be tried.
+    pub(crate) fn free_at(&self) -> Instant {
+        self.free_at
+    }
+
+    /// A try of a dead device took so long and brought nothing.
+    pub(crate) fn spend(&mut self, took: Duration, now: Instant) {
+        self.free_at = now + took * (Self::SHARE - 1);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What a try takes that waits for its whole time-out.
+    const LONG: Duration = Duration::from_millis(500);
 
     #[tokio::test(start_paused = true)]
     async fn one_lost_frame_is_no_death_and_two_are() {
         let now = Instant::now();
         let mut health = Health::new(1);
         assert_eq!(health.answered(), Verdict::Born);
-        assert_eq!(health.failed(Fault::Timeout, now), Verdict::Retry);
+        assert_eq!(health.failed(Fault::Timeout, LONG, now), Verdict::Retry);
         assert_eq!(health.answered(), Verdict::Same);
-        assert_eq!(health.failed(Fault::Timeout, now), Verdict::Retry);
-        assert_eq!(health.failed(Fault::Garbled, now), Verdict::Died);
-        assert_eq!(health.failed(Fault::Timeout, now), Verdict::Same);
+        assert_eq!(health.failed(Fault::Timeout, LONG, now), Verdict::Retry);
+        assert_eq!(health.failed(Fault::Garbled, LONG, now), Verdict::Died);
+        assert_eq!(health.failed(Fault::Timeout, LONG, now), Verdict::Same);
         assert_eq!(health.answered(), Verdict::Born);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_refusal_is_a_sign_of_life() {
         let mut health = Health::new(1);
-        assert_eq!(health.failed(Fault::Refused(2), Instant::now()), Verdict::Born);
+        assert_eq!(health.failed(Fault::Refused(2), LONG, Instant::now()), Verdict::Born);
         assert!(health.is_alive());
     }
 
@@ -157,10 +209,36 @@ mod tests {
         let mut health = Health::new(7);
         let mut last = Duration::ZERO;
         for _ in 0..20 {
-            health.failed(Fault::Timeout, now);
+            health.failed(Fault::Timeout, LONG, now);
             last = health.next_try(now).unwrap() - now;
             assert!(last >= Duration::from_millis(400) && last <= Health::LONGEST_PAUSE.mul_f64(1.2));
         }
         assert!(last >= Health::LONGEST_PAUSE.mul_f64(0.8));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cheap_try_is_made_more_often_than_a_dear_one() {
+        let now = Instant::now();
+        let pause_after = |took: Duration| {
+            let mut health = Health::new(3);
+            for _ in 0..20 {
+                health.failed(Fault::Timeout, took, now);
+            }
+            health.next_try(now).unwrap() - now
+        };
+        let (cheap, dear) = (pause_after(Duration::from_millis(20)), pause_after(LONG));
+        assert!(cheap <= Duration::from_millis(2400), "{cheap:?}");
+        assert!(dear >= Duration::from_secs(24), "{dear:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn most_tries_of_a_dead_device_are_hasty_and_some_are_not() {
+        let mut health = Health::new(3);
+        let mut hasty = 0;
+        for _ in 0..80 {
+            hasty += u32::from(health.is_hasty());
+            health.failed(Fault::Timeout, LONG, Instant::now());
+        }
+        assert_eq!(hasty, 70);
     }
 }

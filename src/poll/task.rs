@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::plan::LinkPlan;
 use super::schedule::Schedule;
-use super::state::{Backoff, Health, Verdict};
+use super::state::{Backoff, Budget, Health, Verdict};
 use crate::command::{Refusal, Write, WriteOutcome};
 use crate::drivers::Link;
 use crate::model::{Batch, Clock, DeviceState, Fault, Raw, Sample};
@@ -52,7 +52,11 @@ struct Task {
     next_connect: Instant,
     backoff: Backoff,
     schedule: Schedule,
+    /// The blocks of each device, the cheapest first.
+    blocks_of: Vec<Vec<usize>>,
     health: Vec<Health>,
+    /// What dead devices may take.
+    budget: Budget,
     normalizer: Normalizer,
     raw: Raw,
     stats: Arc<LinkStats>,
@@ -84,8 +88,10 @@ impl Task {
             up: false,
             next_connect: now,
             backoff: Backoff::new(Self::LONGEST_PAUSE, seed),
+            blocks_of: blocks_of(&plan),
             schedule: Schedule::new(plan.blocks.iter().map(|b| b.period), now),
             health: (0..plan.devices.len()).map(|i| Health::new(seed ^ (i as u64 + 1) << 32)).collect(),
+            budget: Budget::new(now),
             normalizer: Normalizer::new(plan.blocks.iter().map(|b| b.rules.as_slice())),
             raw: Raw::default(),
             stats: cx.telemetry.link(&plan.name),
@@ -151,7 +157,10 @@ impl Task {
         };
         // A device that has answered is polled before one that may not answer at all; but that one
         // is tried as soon as there is a moment, or after one second of none.
-        let tries = self.health.iter().enumerate().filter_map(|(d, h)| Some((h.next_try(now)?, d)));
+        let tries = self.health.iter().enumerate().filter_map(|(device, health)| {
+            let at = health.next_try(now)?;
+            Some((if health.is_left_alone() { at.max(self.budget.free_at()) } else { at }, device))
+        });
         let try_next = tries.min();
         let patience = Duration::from_secs(1);
         if let Some((at, device)) = try_next
@@ -200,7 +209,8 @@ impl Task {
             tracing::debug!(link = %self.plan.name, %trouble, next_try = ?pause, "link is still down");
         }
         for device in 0..self.health.len() {
-            let verdict = self.health.get_mut(device).map(|h| h.failed(Fault::NotConnected, now));
+            let verdict =
+                self.health.get_mut(device).map(|h| h.failed(Fault::NotConnected, Duration::ZERO, now));
             if verdict == Some(Verdict::Died) {
                 self.bury(device, Fault::NotConnected);
             }
@@ -218,8 +228,8 @@ impl Task {
     async fn read_now(&mut self, block: usize) {
         let Some(device) = self.plan.blocks.get(block).map(|b| b.device) else { return };
         loop {
-            let answer = self.transact(block).await;
-            let Some(verdict) = self.judge(device, answer) else {
+            let (answer, took) = self.transact(block, false).await;
+            let Some(verdict) = self.judge(device, answer, took) else {
                 return self.link_lost(Fault::NotConnected);
             };
             match verdict {
@@ -237,22 +247,21 @@ impl Task {
     /// Tries a device that is not alive. If its first block answers, all others are read too before
     /// it is announced, so that it is born complete.
     async fn revive(&mut self, device: usize) {
-        let blocks: Vec<usize> = (0..self.plan.blocks.len())
-            .filter(|b| self.plan.blocks.get(*b).is_some_and(|b| b.device == device))
-            .collect();
+        let blocks = self.blocks_of.get(device).cloned().unwrap_or_default();
+        let hasty = self.health.get(device).is_some_and(Health::is_hasty);
         let mut samples = Vec::new();
         let mut born = false;
         for block in blocks {
-            let mut answer = self.transact(block).await;
-            let mut verdict = self.judge(device, answer);
+            let (mut answer, mut took) = self.transact(block, hasty && !born).await;
+            let mut verdict = self.judge(device, answer, took);
             if verdict == Some(Verdict::Retry) {
-                answer = self.transact(block).await;
-                verdict = self.judge(device, answer);
+                (answer, took) = self.transact(block, false).await;
+                verdict = self.judge(device, answer, took);
             }
             match verdict {
                 Some(Verdict::Born) => born = true,
                 Some(Verdict::Same) if born => {}
-                Some(Verdict::Same) => return,
+                Some(Verdict::Same) => return self.budget.spend(took, Instant::now()),
                 // Lost again while its blocks were read: what was read is true all the same.
                 Some(Verdict::Died | Verdict::Retry) => {
                     self.hand_on(device, samples, false);
@@ -272,18 +281,24 @@ impl Task {
         }
     }
 
-    /// One read on the wire, counted.
-    async fn transact(&mut self, block: usize) -> Result<(), Fault> {
-        let Some(task) = self.plan.blocks.get(block) else { return Err(Fault::Unsupported) };
+    /// One read on the wire, counted, and how long it took.
+    async fn transact(&mut self, block: usize, hasty: bool) -> (Result<(), Fault>, Duration) {
+        let Some(task) = self.plan.blocks.get(block) else {
+            return (Err(Fault::Unsupported), Duration::ZERO);
+        };
         let (handle, device) = (task.block, task.device);
         let started = Instant::now();
-        let answer = self.link.read(handle, &mut self.raw).await;
-        self.count(device, answer, started);
-        answer
+        let answer = if hasty {
+            self.link.probe(handle, &mut self.raw).await
+        } else {
+            self.link.read(handle, &mut self.raw).await
+        };
+        let took = started.elapsed();
+        self.count(device, answer, took);
+        (answer, took)
     }
 
-    fn count(&mut self, device: usize, answer: Result<(), Fault>, started: Instant) {
-        let took = started.elapsed();
+    fn count(&mut self, device: usize, answer: Result<(), Fault>, took: Duration) {
         self.load.busy(took);
         self.stats.busy_us.add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
         self.stats.requests.bump();
@@ -306,12 +321,12 @@ impl Task {
     }
 
     /// What the answer says of the device; `None` where the link itself is gone, which says nothing of it.
-    fn judge(&mut self, device: usize, answer: Result<(), Fault>) -> Option<Verdict> {
+    fn judge(&mut self, device: usize, answer: Result<(), Fault>, took: Duration) -> Option<Verdict> {
         let health = self.health.get_mut(device)?;
         match answer {
             Ok(()) => Some(health.answered()),
             Err(Fault::NotConnected) => None,
-            Err(fault) => Some(health.failed(fault, Instant::now())),
+            Err(fault) => Some(health.failed(fault, took, Instant::now())),
         }
     }
 
@@ -384,7 +399,7 @@ impl Task {
         })?;
         let started = Instant::now();
         let answer = self.link.write(point, &self.raw).await;
-        self.count(device, answer, started);
+        self.count(device, answer, started.elapsed());
         match answer {
             Ok(()) => {
                 self.stats.writes.bump();
@@ -409,6 +424,16 @@ impl Task {
     fn device_name(&self, device: usize) -> &str {
         self.plan.devices.get(device).map_or("", |d| d.name.as_str())
     }
+}
+
+/// Which blocks each device has; the first one is what tries the device when it is dead.
+fn blocks_of(plan: &LinkPlan) -> Vec<Vec<usize>> {
+    let of = |device| {
+        let mut blocks: Vec<_> = plan.blocks.iter().enumerate().filter(|(_, b)| b.device == device).collect();
+        blocks.sort_by_key(|(at, block)| (block.cost, *at));
+        blocks.into_iter().map(|(at, _)| at).collect()
+    };
+    (0..plan.devices.len()).map(of).collect()
 }
 
 /// The share of the last few seconds with a transaction under way.

@@ -3,6 +3,7 @@
 pub mod address;
 mod blocks;
 pub mod config;
+mod pause;
 pub mod pdu;
 pub mod planner;
 pub mod rtu;
