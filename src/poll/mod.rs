@@ -4,6 +4,7 @@ pub mod plan;
 mod schedule;
 mod state;
 mod task;
+mod turns;
 
 pub use plan::{BlockTask, DevicePlan, LinkPlan, WriteTask};
 pub use task::{Context, run};

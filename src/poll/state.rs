@@ -123,7 +123,7 @@ impl Health {
 
     /// Whether the next try of a dead device shall be a quick one.
     pub(crate) fn is_hasty(&self) -> bool {
-        self.state == DeviceState::Dead && self.tries % Self::PATIENT != 0
+        self.state == DeviceState::Dead && !self.tries.is_multiple_of(Self::PATIENT)
     }
 
     /// A transaction that took so long ended in this fault.

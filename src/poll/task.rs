@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::plan::LinkPlan;
-use super::schedule::Schedule;
-use super::state::{Backoff, Budget, Health, Verdict};
+use super::state::{Backoff, Health, Verdict};
+use super::turns::{Turn, Turns};
 use crate::command::{Refusal, Write, WriteOutcome};
 use crate::drivers::Link;
 use crate::model::{Batch, Clock, DeviceState, Fault, Raw, Sample};
@@ -51,25 +51,12 @@ struct Task {
     up: bool,
     next_connect: Instant,
     backoff: Backoff,
-    schedule: Schedule,
-    /// The blocks of each device, the cheapest first.
-    blocks_of: Vec<Vec<usize>>,
-    health: Vec<Health>,
-    /// What dead devices may take.
-    budget: Budget,
+    turns: Turns,
     normalizer: Normalizer,
     raw: Raw,
     stats: Arc<LinkStats>,
     devices: Vec<Arc<DeviceStats>>,
     load: LoadMeter,
-}
-
-/// What to do next.
-enum Step {
-    Connect,
-    Read(usize),
-    Revive(usize),
-    Wait(Option<Instant>),
 }
 
 impl Task {
@@ -88,10 +75,7 @@ impl Task {
             up: false,
             next_connect: now,
             backoff: Backoff::new(Self::LONGEST_PAUSE, seed),
-            blocks_of: blocks_of(&plan),
-            schedule: Schedule::new(plan.blocks.iter().map(|b| b.period), now),
-            health: (0..plan.devices.len()).map(|i| Health::new(seed ^ (i as u64 + 1) << 32)).collect(),
-            budget: Budget::new(now),
+            turns: Turns::new(&plan, seed, now),
             normalizer: Normalizer::new(plan.blocks.iter().map(|b| b.rules.as_slice())),
             raw: Raw::default(),
             stats: cx.telemetry.link(&plan.name),
@@ -121,11 +105,15 @@ impl Task {
                 continue;
             }
             // Only the waiting is inside select: a transaction on the wire is always finished.
-            match self.step(Instant::now()) {
-                Step::Connect => self.connect().await,
-                Step::Read(block) => self.read(block).await,
-                Step::Revive(device) => self.revive(device).await,
-                Step::Wait(until) => {
+            let now = Instant::now();
+            if !self.up && self.next_connect <= now {
+                self.connect().await;
+                continue;
+            }
+            match if self.up { self.turns.next(now) } else { Turn::Wait(Some(self.next_connect)) } {
+                Turn::Read(block) => self.read(block).await,
+                Turn::Revive(device) => self.revive(device).await,
+                Turn::Wait(until) => {
                     // Wakes at least once a second, so that the load shown is fresh.
                     let second = Instant::now() + Duration::from_secs(1);
                     let until = until.map_or(second, |until| until.min(second));
@@ -143,41 +131,6 @@ impl Task {
         }
     }
 
-    fn step(&self, now: Instant) -> Step {
-        if !self.up {
-            return if self.next_connect <= now {
-                Step::Connect
-            } else {
-                Step::Wait(Some(self.next_connect))
-            };
-        }
-        let alive = |block: usize| {
-            let device = self.plan.blocks.get(block).map(|b| b.device);
-            device.and_then(|d| self.health.get(d)).is_some_and(Health::is_alive)
-        };
-        // A device that has answered is polled before one that may not answer at all; but that one
-        // is tried as soon as there is a moment, or after one second of none.
-        let tries = self.health.iter().enumerate().filter_map(|(device, health)| {
-            let at = health.next_try(now)?;
-            Some((if health.is_left_alone() { at.max(self.budget.free_at()) } else { at }, device))
-        });
-        let try_next = tries.min();
-        let patience = Duration::from_secs(1);
-        if let Some((at, device)) = try_next
-            && at + patience <= now
-        {
-            return Step::Revive(device);
-        }
-        if let Some(block) = self.schedule.next(now, alive) {
-            return Step::Read(block);
-        }
-        match try_next {
-            Some((at, device)) if at <= now => Step::Revive(device),
-            Some((at, _)) => Step::Wait(Some(self.schedule.wake(alive).map_or(at, |due| due.min(at)))),
-            None => Step::Wait(self.schedule.wake(alive)),
-        }
-    }
-
     async fn connect(&mut self) {
         match self.link.connect().await {
             Ok(()) => {
@@ -187,7 +140,7 @@ impl Task {
                 if self.stats.state.set(Connection::Up) {
                     tracing::info!(link = %self.plan.name, "link is up");
                 }
-                self.health.iter_mut().for_each(Health::try_now);
+                self.turns.try_all();
             }
             Err(fault) => self.link_lost(fault),
         }
@@ -208,18 +161,14 @@ impl Task {
         } else {
             tracing::debug!(link = %self.plan.name, %trouble, next_try = ?pause, "link is still down");
         }
-        for device in 0..self.health.len() {
-            let verdict =
-                self.health.get_mut(device).map(|h| h.failed(Fault::NotConnected, Duration::ZERO, now));
-            if verdict == Some(Verdict::Died) {
-                self.bury(device, Fault::NotConnected);
-            }
+        for device in self.turns.lose_all(now) {
+            self.bury(device, Fault::NotConnected);
         }
     }
 
     /// A poll by schedule of a device that is alive.
     async fn read(&mut self, block: usize) {
-        let missed = self.schedule.started(block, Instant::now());
+        let missed = self.turns.schedule.started(block, Instant::now());
         self.stats.overruns.add(missed);
         self.read_now(block).await;
     }
@@ -247,8 +196,8 @@ impl Task {
     /// Tries a device that is not alive. If its first block answers, all others are read too before
     /// it is announced, so that it is born complete.
     async fn revive(&mut self, device: usize) {
-        let blocks = self.blocks_of.get(device).cloned().unwrap_or_default();
-        let hasty = self.health.get(device).is_some_and(Health::is_hasty);
+        let blocks = self.turns.blocks_of(device).to_vec();
+        let hasty = self.turns.health(device).is_some_and(Health::is_hasty);
         let mut samples = Vec::new();
         let mut born = false;
         for block in blocks {
@@ -261,7 +210,7 @@ impl Task {
             match verdict {
                 Some(Verdict::Born) => born = true,
                 Some(Verdict::Same) if born => {}
-                Some(Verdict::Same) => return self.budget.spend(took, Instant::now()),
+                Some(Verdict::Same) => return self.turns.tried_in_vain(took, Instant::now()),
                 // Lost again while its blocks were read: what was read is true all the same.
                 Some(Verdict::Died | Verdict::Retry) => {
                     self.hand_on(device, samples, false);
@@ -272,7 +221,7 @@ impl Task {
                     return self.link_lost(Fault::NotConnected);
                 }
             }
-            self.schedule.restart(block, Instant::now());
+            self.turns.schedule.restart(block, Instant::now());
             self.apply(block, answer, &mut samples);
         }
         if born {
@@ -322,7 +271,7 @@ impl Task {
 
     /// What the answer says of the device; `None` where the link itself is gone, which says nothing of it.
     fn judge(&mut self, device: usize, answer: Result<(), Fault>, took: Duration) -> Option<Verdict> {
-        let health = self.health.get_mut(device)?;
+        let health = self.turns.health_mut(device)?;
         match answer {
             Ok(()) => Some(health.answered()),
             Err(Fault::NotConnected) => None,
@@ -349,7 +298,7 @@ impl Task {
         // Where the link is gone that was said, once, for all its devices.
         if fault != Fault::NotConnected {
             let now = Instant::now();
-            let next_try = self.health.get(device).and_then(|h| h.next_try(now));
+            let next_try = self.turns.health(device).and_then(|h| h.next_try(now));
             let next_try = next_try.map(|at| at.saturating_duration_since(now));
             tracing::warn!(
                 link = %self.plan.name, device = self.device_name(device), %fault, ?next_try,
@@ -364,7 +313,7 @@ impl Task {
         if samples.is_empty() && !state_changed {
             return;
         }
-        let (Some(plan), Some(health)) = (self.plan.devices.get(device), self.health.get(device)) else {
+        let (Some(plan), Some(health)) = (self.plan.devices.get(device), self.turns.health(device)) else {
             return;
         };
         let state = health.state();
@@ -404,10 +353,10 @@ impl Task {
             Ok(()) => {
                 self.stats.writes.bump();
                 self.normalizer.forget(write.tag);
-                if self.health.get(device).is_some_and(Health::is_alive) {
-                    self.schedule.restart(read_back, Instant::now());
+                if self.turns.health(device).is_some_and(Health::is_alive) {
+                    self.turns.schedule.restart(read_back, Instant::now());
                     self.read_now(read_back).await;
-                } else if let Some(health) = self.health.get_mut(device) {
+                } else if let Some(health) = self.turns.health_mut(device) {
                     health.try_now();
                 }
                 Ok(())
@@ -424,16 +373,6 @@ impl Task {
     fn device_name(&self, device: usize) -> &str {
         self.plan.devices.get(device).map_or("", |d| d.name.as_str())
     }
-}
-
-/// Which blocks each device has; the first one is what tries the device when it is dead.
-fn blocks_of(plan: &LinkPlan) -> Vec<Vec<usize>> {
-    let of = |device| {
-        let mut blocks: Vec<_> = plan.blocks.iter().enumerate().filter(|(_, b)| b.device == device).collect();
-        blocks.sort_by_key(|(at, block)| (block.cost, *at));
-        blocks.into_iter().map(|(at, _)| at).collect()
-    };
-    (0..plan.devices.len()).map(of).collect()
 }
 
 /// The share of the last few seconds with a transaction under way.

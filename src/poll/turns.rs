@@ -1,0 +1,113 @@
+//! Whose turn it is on a link: pure; the link's task asks it, and so does the forecast of a plan.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::plan::LinkPlan;
+use super::schedule::Schedule;
+use super::state::{Budget, Health};
+use crate::model::Fault;
+
+/// Schedule and state of all devices of a link.
+#[derive(Debug)]
+pub(crate) struct Turns {
+    pub(crate) schedule: Schedule,
+    health: Vec<Health>,
+    budget: Budget,
+    device_of: Vec<usize>,
+    blocks_of: Vec<Vec<usize>>,
+}
+
+/// What to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Read this block.
+    Read(usize),
+    /// Try this device, which is not alive.
+    Revive(usize),
+    /// Nothing before this moment; `None`: nothing at all.
+    Wait(Option<Instant>),
+}
+
+impl Turns {
+    /// How long a device that is to be tried waits while others are read without a pause.
+    const PATIENCE: Duration = Duration::from_secs(1);
+
+    pub(crate) fn new(plan: &LinkPlan, seed: u64, now: Instant) -> Turns {
+        // The first block is what tries a device that is dead: the cheapest one.
+        let blocks_of = |device| {
+            let mut blocks: Vec<_> =
+                plan.blocks.iter().enumerate().filter(|(_, b)| b.device == device).collect();
+            blocks.sort_by_key(|(at, block)| (block.cost, *at));
+            blocks.into_iter().map(|(at, _)| at).collect()
+        };
+        Turns {
+            schedule: Schedule::new(plan.blocks.iter().map(|b| b.period), now),
+            health: (0..plan.devices.len()).map(|i| Health::new(seed ^ (i as u64 + 1) << 32)).collect(),
+            budget: Budget::new(now),
+            device_of: plan.blocks.iter().map(|b| b.device).collect(),
+            blocks_of: (0..plan.devices.len()).map(blocks_of).collect(),
+        }
+    }
+
+    pub(crate) fn health(&self, device: usize) -> Option<&Health> {
+        self.health.get(device)
+    }
+
+    pub(crate) fn health_mut(&mut self, device: usize) -> Option<&mut Health> {
+        self.health.get_mut(device)
+    }
+
+
+    /// The blocks of a device, the cheapest first.
+    pub(crate) fn blocks_of(&self, device: usize) -> &[usize] {
+        self.blocks_of.get(device).map_or(&[], Vec::as_slice)
+    }
+
+    /// The link is open again: every device is tried at once.
+    pub(crate) fn try_all(&mut self) {
+        self.health.iter_mut().for_each(Health::try_now);
+    }
+
+    /// The link is gone. Gives the devices that were not dead before.
+    pub(crate) fn lose_all(&mut self, now: Instant) -> Vec<usize> {
+        let fault = Fault::NotConnected;
+        let died =
+            |health: &mut Health| health.failed(fault, Duration::ZERO, now) == super::state::Verdict::Died;
+        self.health.iter_mut().enumerate().filter_map(|(at, health)| died(health).then_some(at)).collect()
+    }
+
+    /// A try of a device that is known to be dead took so long and brought nothing.
+    pub(crate) fn tried_in_vain(&mut self, took: Duration, now: Instant) {
+        self.budget.spend(took, now);
+    }
+
+    pub(crate) fn next(&self, now: Instant) -> Turn {
+        let alive = |block: usize| {
+            let device = self.device_of.get(block).and_then(|d| self.health.get(*d));
+            device.is_some_and(Health::is_alive)
+        };
+        // A device that has answered is polled before one that may not answer at all; but that one
+        // is tried as soon as there is a moment, or when it has waited long enough for one.
+        let tries = self.health.iter().enumerate().filter_map(|(device, health)| {
+            // Without a block there is nothing to try it with.
+            let at = health.next_try(now).filter(|_| !self.blocks_of(device).is_empty())?;
+            Some((if health.is_left_alone() { at.max(self.budget.free_at()) } else { at }, device))
+        });
+        let try_next = tries.min();
+        if let Some((at, device)) = try_next
+            && at + Self::PATIENCE <= now
+        {
+            return Turn::Revive(device);
+        }
+        if let Some(block) = self.schedule.next(now, alive) {
+            return Turn::Read(block);
+        }
+        match try_next {
+            Some((at, device)) if at <= now => Turn::Revive(device),
+            Some((at, _)) => Turn::Wait(Some(self.schedule.wake(alive).map_or(at, |due| due.min(at)))),
+            None => Turn::Wait(self.schedule.wake(alive)),
+        }
+    }
+}
