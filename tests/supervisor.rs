@@ -41,6 +41,7 @@ async fn gateway(benches: &[Bench]) -> (Gateway, Reader) {
     let plan = GatewayPlan {
         directory: Arc::new(directory),
         links,
+        classes: Vec::new(),
         publishers: Vec::new(),
         store: Options { path: None, ..Options::default() },
         resources: Vec::new(),

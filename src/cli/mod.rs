@@ -2,6 +2,7 @@
 
 mod check;
 mod file;
+mod plan;
 mod run;
 mod test;
 
@@ -31,6 +32,8 @@ enum Command {
     Run(run::Arguments),
     /// Report every mistake of a configuration file
     Check(FileArguments),
+    /// Show what each link will do: its blocks, how long they take, what it can hold
+    Plan(FileArguments),
     /// Run the [[test]] tables of a configuration file
     Test(FileArguments),
 }
@@ -51,6 +54,7 @@ pub fn main() -> ExitCode {
     let code = match Arguments::parse().command {
         Command::Run(arguments) => run::main(&arguments),
         Command::Check(arguments) => check::main(&arguments),
+        Command::Plan(arguments) => plan::main(&arguments),
         Command::Test(arguments) => test::main(&arguments),
     };
     ExitCode::from(code)

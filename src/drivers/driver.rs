@@ -82,8 +82,10 @@ pub struct BlockPlan {
     pub slots: Vec<Slot>,
     /// What it asks, for people: `holding 40..58`.
     pub label: String,
-    /// Expected time on the wire, answer included; the device's own time not.
+    /// Expected time of a read, from the silence before the request to the end of the answer.
     pub cost: Duration,
+    /// The same where the device does not answer.
+    pub miss: Duration,
 }
 
 /// A request within a block.

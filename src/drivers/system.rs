@@ -157,7 +157,14 @@ pub fn compile(requests: &[Request<'_>]) -> Result<Compiled<Spec>, Vec<(usize, A
         .map(|request| Slot { request, place: Place::Words { at: request * 4, count: 4 } })
         .collect();
     let period = requests.iter().map(|r| r.period).min().unwrap_or(Duration::from_secs(1));
-    let block = BlockPlan { device: 0, period, slots, label: "counters".into(), cost: Duration::ZERO };
+    let block = BlockPlan {
+        device: 0,
+        period,
+        slots,
+        label: "counters".into(),
+        cost: Duration::ZERO,
+        miss: Duration::ZERO,
+    };
     Ok(Compiled { spec: Spec { points }, blocks: vec![block], points: Vec::new() })
 }
 

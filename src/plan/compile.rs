@@ -9,7 +9,7 @@ use toml::Spanned;
 
 use super::links::LinkTable;
 use super::tags::{Asked, Inherited, asked, rule};
-use super::{GatewayPlan, links, names, north, ranges, tests};
+use super::{GatewayPlan, links, load, names, north, ranges, tests};
 use crate::config::{self, Config, closest};
 use crate::model::{Device, DeviceId, Directory, Mistake, Tag, TagId};
 use crate::normalize::Rule;
@@ -110,6 +110,7 @@ impl<'a> Compiler<'a> {
         let devices = self.devices(&links, &classes);
         self.look_for_idle(&links, &devices);
         let mut plans = links::compile(&links, &devices, &classes, &mut self.mistakes, &mut self.warnings);
+        load::overloaded(self.config, &plans, &mut self.warnings);
         let publishers = north::publishers(self.config, &mut self.mistakes);
         let store = north::store(self.config, &mut self.mistakes);
         let (mut directory_devices, mut directory_tags) = directory(&links, &devices);
@@ -128,6 +129,7 @@ impl<'a> Compiler<'a> {
         Some(GatewayPlan {
             directory: Arc::new(directory),
             links: plans,
+            classes: classes.iter().map(|(name, period)| ((*name).to_owned(), *period)).collect(),
             publishers,
             store,
             resources,

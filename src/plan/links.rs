@@ -61,6 +61,7 @@ fn tcp_link(link: &TcpLink, mistakes: &mut Vec<Mistake>) {
     }
     ranges::number("port", &link.port, 1..=u16::MAX, mistakes);
     ranges::period("timeout", &link.timeout, mistakes);
+    turnaround(&link.turnaround, mistakes);
     ranges::period("connect-timeout", &link.connect_timeout, mistakes);
     if let Some(pause) = &link.pause {
         ranges::period("pause", pause, mistakes);
@@ -81,9 +82,14 @@ fn rtu_link(link: &RtuLink, mistakes: &mut Vec<Mistake>) {
         ranges::number("stop-bits", stop_bits, 1..=2, mistakes);
     }
     ranges::period("timeout", &link.timeout, mistakes);
+    turnaround(&link.turnaround, mistakes);
     if let Some(pause) = &link.pause {
         ranges::period("pause", pause, mistakes);
     }
+}
+
+fn turnaround(period: &toml::Spanned<crate::model::Period>, mistakes: &mut Vec<Mistake>) {
+    ranges::period_within("turnaround", period, Duration::ZERO..=Duration::from_secs(60), mistakes);
 }
 
 /// The plans of all links of the file.
@@ -225,6 +231,7 @@ fn link_plan(
             period: block.period,
             label: block.label,
             cost: block.cost,
+            miss: block.miss,
         }
     });
     let blocks = blocks.collect();

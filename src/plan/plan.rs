@@ -17,6 +17,8 @@ pub struct GatewayPlan {
     pub directory: Arc<Directory>,
     /// The links, in the order of the file; the gateway's own last.
     pub links: Vec<LinkPlan>,
+    /// The scan classes by name, in the order of the file.
+    pub classes: Vec<(String, std::time::Duration)>,
     /// The publishers, in the order of the file.
     pub publishers: Vec<PublisherPlan>,
     /// The store.

@@ -1,5 +1,6 @@
 //! Says when: the task of one link, its schedule and the state of its devices.
 
+pub mod forecast;
 pub mod plan;
 mod schedule;
 mod state;

@@ -47,8 +47,10 @@ pub struct BlockTask {
     pub rules: Vec<PlacedRule>,
     /// What it asks, for people.
     pub label: String,
-    /// Expected time on the wire.
+    /// Expected time of a read.
     pub cost: Duration,
+    /// The same where the device does not answer.
+    pub miss: Duration,
 }
 
 /// One writable tag.

@@ -66,7 +66,10 @@ pub(crate) struct Health {
     missed: u32,
     tries: u32,
     backoff: Backoff,
-    next_try: Option<Instant>,
+    /// When it is tried where it is not alive.
+    next_try: Instant,
+    /// It was tried in vain, and its link did not come back since.
+    left_alone: bool,
 }
 
 impl Health {
@@ -79,13 +82,14 @@ impl Health {
     /// Every so many tries one has the whole time-out: the device may have become slower than it was.
     const PATIENT: u32 = 8;
 
-    pub(crate) fn new(seed: u64) -> Health {
+    pub(crate) fn new(seed: u64, now: Instant) -> Health {
         Health {
             state: DeviceState::Unknown,
             missed: 0,
             tries: 0,
             backoff: Backoff::new(Self::LONGEST_PAUSE, seed),
-            next_try: None,
+            next_try: now,
+            left_alone: false,
         }
     }
 
@@ -100,12 +104,12 @@ impl Health {
 
     /// Whether it is known to be dead and its link did not come back since.
     pub(crate) fn is_left_alone(&self) -> bool {
-        self.state == DeviceState::Dead && self.next_try.is_some()
+        self.left_alone
     }
 
     /// When a device that is not alive is tried next; `None` when it is alive.
-    pub(crate) fn next_try(&self, now: Instant) -> Option<Instant> {
-        (!self.is_alive()).then(|| self.next_try.unwrap_or(now))
+    pub(crate) fn next_try(&self) -> Option<Instant> {
+        (!self.is_alive()).then_some(self.next_try)
     }
 
     /// The device said something, be it a refusal.
@@ -116,7 +120,7 @@ impl Health {
             return Verdict::Same;
         }
         self.state = DeviceState::Alive;
-        self.next_try = None;
+        self.left_alone = false;
         self.backoff.reset();
         Verdict::Born
     }
@@ -140,13 +144,15 @@ impl Health {
         }
         self.state = DeviceState::Dead;
         self.tries = self.tries.wrapping_add(1);
-        self.next_try = Some(now + self.backoff.next_within(took * Self::SHARE));
+        self.left_alone = true;
+        self.next_try = now + self.backoff.next_within(took * Self::SHARE);
         if was == DeviceState::Dead { Verdict::Same } else { Verdict::Died }
     }
 
     /// The link is open again: try at once.
-    pub(crate) fn try_now(&mut self) {
-        self.next_try = None;
+    pub(crate) fn try_now(&mut self, now: Instant) {
+        self.next_try = now;
+        self.left_alone = false;
         self.backoff.reset();
     }
 }
@@ -186,7 +192,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_lost_frame_is_no_death_and_two_are() {
         let now = Instant::now();
-        let mut health = Health::new(1);
+        let mut health = Health::new(1, Instant::now());
         assert_eq!(health.answered(), Verdict::Born);
         assert_eq!(health.failed(Fault::Timeout, LONG, now), Verdict::Retry);
         assert_eq!(health.answered(), Verdict::Same);
@@ -198,7 +204,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_refusal_is_a_sign_of_life() {
-        let mut health = Health::new(1);
+        let mut health = Health::new(1, Instant::now());
         assert_eq!(health.failed(Fault::Refused(2), LONG, Instant::now()), Verdict::Born);
         assert!(health.is_alive());
     }
@@ -206,11 +212,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_dead_device_is_tried_ever_more_rarely_but_for_ever() {
         let now = Instant::now();
-        let mut health = Health::new(7);
+        let mut health = Health::new(7, Instant::now());
         let mut last = Duration::ZERO;
         for _ in 0..20 {
             health.failed(Fault::Timeout, LONG, now);
-            last = health.next_try(now).unwrap() - now;
+            last = health.next_try().unwrap() - now;
             assert!(last >= Duration::from_millis(400) && last <= Health::LONGEST_PAUSE.mul_f64(1.2));
         }
         assert!(last >= Health::LONGEST_PAUSE.mul_f64(0.8));
@@ -220,11 +226,11 @@ mod tests {
     async fn a_cheap_try_is_made_more_often_than_a_dear_one() {
         let now = Instant::now();
         let pause_after = |took: Duration| {
-            let mut health = Health::new(3);
+            let mut health = Health::new(3, Instant::now());
             for _ in 0..20 {
                 health.failed(Fault::Timeout, took, now);
             }
-            health.next_try(now).unwrap() - now
+            health.next_try().unwrap() - now
         };
         let (cheap, dear) = (pause_after(Duration::from_millis(20)), pause_after(LONG));
         assert!(cheap <= Duration::from_millis(2400), "{cheap:?}");
@@ -233,7 +239,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn most_tries_of_a_dead_device_are_hasty_and_some_are_not() {
-        let mut health = Health::new(3);
+        let mut health = Health::new(3, Instant::now());
         let mut hasty = 0;
         for _ in 0..80 {
             hasty += u32::from(health.is_hasty());

@@ -140,7 +140,7 @@ impl Task {
                 if self.stats.state.set(Connection::Up) {
                     tracing::info!(link = %self.plan.name, "link is up");
                 }
-                self.turns.try_all();
+                self.turns.try_all(Instant::now());
             }
             Err(fault) => self.link_lost(fault),
         }
@@ -298,7 +298,7 @@ impl Task {
         // Where the link is gone that was said, once, for all its devices.
         if fault != Fault::NotConnected {
             let now = Instant::now();
-            let next_try = self.turns.health(device).and_then(|h| h.next_try(now));
+            let next_try = self.turns.health(device).and_then(|h| h.next_try());
             let next_try = next_try.map(|at| at.saturating_duration_since(now));
             tracing::warn!(
                 link = %self.plan.name, device = self.device_name(device), %fault, ?next_try,
@@ -357,7 +357,7 @@ impl Task {
                     self.turns.schedule.restart(read_back, Instant::now());
                     self.read_now(read_back).await;
                 } else if let Some(health) = self.turns.health_mut(device) {
-                    health.try_now();
+                    health.try_now(Instant::now());
                 }
                 Ok(())
             }

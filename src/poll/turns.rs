@@ -44,7 +44,7 @@ impl Turns {
         };
         Turns {
             schedule: Schedule::new(plan.blocks.iter().map(|b| b.period), now),
-            health: (0..plan.devices.len()).map(|i| Health::new(seed ^ (i as u64 + 1) << 32)).collect(),
+            health: (0..plan.devices.len()).map(|i| Health::new(seed ^ (i as u64 + 1) << 32, now)).collect(),
             budget: Budget::new(now),
             device_of: plan.blocks.iter().map(|b| b.device).collect(),
             blocks_of: (0..plan.devices.len()).map(blocks_of).collect(),
@@ -59,15 +59,14 @@ impl Turns {
         self.health.get_mut(device)
     }
 
-
     /// The blocks of a device, the cheapest first.
     pub(crate) fn blocks_of(&self, device: usize) -> &[usize] {
         self.blocks_of.get(device).map_or(&[], Vec::as_slice)
     }
 
     /// The link is open again: every device is tried at once.
-    pub(crate) fn try_all(&mut self) {
-        self.health.iter_mut().for_each(Health::try_now);
+    pub(crate) fn try_all(&mut self, now: Instant) {
+        self.health.iter_mut().for_each(|health| health.try_now(now));
     }
 
     /// The link is gone. Gives the devices that were not dead before.
@@ -92,7 +91,7 @@ impl Turns {
         // is tried as soon as there is a moment, or when it has waited long enough for one.
         let tries = self.health.iter().enumerate().filter_map(|(device, health)| {
             // Without a block there is nothing to try it with.
-            let at = health.next_try(now).filter(|_| !self.blocks_of(device).is_empty())?;
+            let at = health.next_try().filter(|_| !self.blocks_of(device).is_empty())?;
             Some((if health.is_left_alone() { at.max(self.budget.free_at()) } else { at }, device))
         });
         let try_next = tries.min();
@@ -109,5 +108,62 @@ impl Turns {
             Some((at, _)) => Turn::Wait(Some(self.schedule.wake(alive).map_or(at, |due| due.min(at)))),
             None => Turn::Wait(self.schedule.wake(alive)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drivers::driver::Block;
+    use crate::drivers::{LinkSpec, sim};
+    use crate::model::DeviceId;
+    use crate::poll::{BlockTask, DevicePlan};
+
+    const MS: fn(u64) -> Duration = Duration::from_millis;
+
+    /// Devices with a block each, or without.
+    fn plan(blocks: &[bool]) -> LinkPlan {
+        let compiled = sim::compile(&sim::Bench::default(), &[]).unwrap();
+        let device = |at: usize| DevicePlan { id: DeviceId(at as u32), name: at.to_string(), tags: vec![] };
+        let block = |device: usize| BlockTask {
+            block: Block(device),
+            device,
+            period: MS(100),
+            rules: vec![],
+            label: String::new(),
+            cost: MS(150),
+            miss: MS(500),
+        };
+        LinkPlan {
+            name: "bus".into(),
+            spec: LinkSpec::Sim(compiled.spec),
+            devices: (0..blocks.len()).map(device).collect(),
+            blocks: (0..blocks.len()).filter(|at| blocks[*at]).map(block).collect(),
+            writes: Default::default(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_device_is_looked_for_also_on_a_line_that_is_never_idle() {
+        let start = Instant::now();
+        let mut turns = Turns::new(&plan(&[true, true]), 1, start);
+        assert_eq!(turns.next(start), Turn::Revive(0));
+        turns.health_mut(0).unwrap().answered();
+        // One read takes longer than its period, so the first device alone fills the line.
+        let looked_for = (0..20).find(|turn| match turns.next(start + MS(150 * turn)) {
+            Turn::Revive(1) => true,
+            Turn::Read(0) => {
+                turns.schedule.started(0, start + MS(150 * turn));
+                false
+            }
+            other => panic!("{other:?}"),
+        });
+        assert!(looked_for.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_device_without_blocks_is_not_tried() {
+        let start = Instant::now();
+        assert_eq!(Turns::new(&plan(&[false]), 1, start).next(start), Turn::Wait(None));
     }
 }

@@ -37,6 +37,7 @@ pub(crate) fn bench_plan(name: &str, bench: &Bench, first: u32) -> LinkPlan {
             rules: vec![PlacedRule::new(block.slots[0].place, rules[i].clone())],
             label: block.label.clone(),
             cost: block.cost,
+            miss: block.miss,
         })
         .collect();
     let write = WriteTask {

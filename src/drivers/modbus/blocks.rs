@@ -47,6 +47,7 @@ pub(super) fn compile(
     devices: &[ModbusDevice],
     requests: &[Request<'_>],
     cost: impl Fn(&BlockSpec) -> Duration,
+    miss: impl Fn(&BlockSpec) -> Duration,
 ) -> Result<Compiled<Reads>, Vec<(usize, AddressError)>> {
     let mut errors = Vec::new();
     let mut wanted = Vec::new();
@@ -112,6 +113,7 @@ pub(super) fn compile(
                 slots: span.items.iter().filter_map(slot).collect(),
                 label: String::new(),
                 cost: Duration::ZERO,
+                miss: Duration::ZERO,
             });
         }
     }
@@ -119,6 +121,7 @@ pub(super) fn compile(
         let last = u32::from(spec.start) + u32::from(spec.count) - 1;
         plan.label = format!("{} {}..{last}", spec.area.name(), spec.start);
         plan.cost = cost(spec);
+        plan.miss = miss(spec);
     }
     Ok(Compiled { spec: reads, blocks, points })
 }

@@ -25,6 +25,9 @@ pub struct TcpLink {
     /// Pause between an answer and the next request.
     #[serde(default)]
     pub pause: Option<Spanned<Period>>,
+    /// Expected time from a request to its answer, for the plan of the link; it cuts nothing short.
+    #[serde(default = "two_milliseconds")]
+    pub turnaround: Spanned<Period>,
 }
 
 /// `[[link.modbus-rtu]]`: one serial bus and all units on it.
@@ -50,6 +53,10 @@ pub struct RtuLink {
     /// Silence before each request where it shall be longer than the specification's 3.5 characters.
     #[serde(default)]
     pub pause: Option<Spanned<Period>>,
+    /// Expected time that a device takes before its answer begins, for the plan of the link; it cuts
+    /// nothing short.
+    #[serde(default = "five_milliseconds")]
+    pub turnaround: Spanned<Period>,
 }
 
 /// Parity of a serial port.
@@ -103,6 +110,12 @@ fn port_502() -> Spanned<u16> {
 }
 fn baud_19200() -> Spanned<u32> {
     implied(19_200)
+}
+fn two_milliseconds() -> Spanned<Period> {
+    implied(Period(std::time::Duration::from_millis(2)))
+}
+fn five_milliseconds() -> Spanned<Period> {
+    implied(Period(std::time::Duration::from_millis(5)))
 }
 fn half_second() -> Spanned<Period> {
     implied(Period(std::time::Duration::from_millis(500)))

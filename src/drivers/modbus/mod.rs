@@ -25,8 +25,14 @@ pub fn compile_tcp(
     devices: &[ModbusDevice],
     requests: &[Request<'_>],
 ) -> Result<Compiled<TcpSpec>, Vec<(usize, AddressError)>> {
-    // A round trip in a quiet local network; what is really taken is measured.
-    let Compiled { spec, blocks, points } = blocks::compile(devices, requests, |_| Duration::from_millis(2))?;
+    let pause = link.pause.as_ref().map_or(Duration::ZERO, |p| p.get_ref().0);
+    let round_trip = link.turnaround.get_ref().0 + pause;
+    // What a register costs on Ethernet is nothing beside a round trip; it only breaks ties.
+    let cost = |block: &blocks::BlockSpec| round_trip + Duration::from_nanos(160) * block.bytes().1 as u32;
+    let timeout = link.timeout.get_ref().0;
+    let miss =
+        |block: &blocks::BlockSpec| devices.get(block.device).and_then(|d| d.timeout).unwrap_or(timeout);
+    let Compiled { spec, blocks, points } = blocks::compile(devices, requests, cost, miss)?;
     Ok(Compiled { spec: TcpSpec::new(link, devices, spec), blocks, points })
 }
 
@@ -37,11 +43,18 @@ pub fn compile_rtu(
     requests: &[Request<'_>],
 ) -> Result<Compiled<RtuSpec>, Vec<(usize, AddressError)>> {
     let pace = RtuSpec::new(link, devices, blocks::Reads::default()).pace();
-    // Two frames of unit and CRC around their PDUs, and the silence before each.
+    let silence = pace.silence().max(link.pause.as_ref().map_or(Duration::ZERO, |p| p.get_ref().0));
+    // Silence, the request, the device's own time, the answer; unit and CRC around each PDU.
     let cost = |block: &blocks::BlockSpec| {
         let (asked, answered) = block.bytes();
-        pace.bytes(asked + answered + 6) + 2 * pace.silence()
+        silence + pace.bytes(asked + answered + 6) + link.turnaround.get_ref().0
     };
-    let Compiled { spec, blocks, points } = blocks::compile(devices, requests, cost)?;
+    let timeout = link.timeout.get_ref().0;
+    // After a time-out the line is kept quiet for as long again.
+    let miss = |block: &blocks::BlockSpec| {
+        let timeout = devices.get(block.device).and_then(|d| d.timeout).unwrap_or(timeout);
+        silence + pace.bytes(block.bytes().0 + 3) + 2 * timeout
+    };
+    let Compiled { spec, blocks, points } = blocks::compile(devices, requests, cost, miss)?;
     Ok(Compiled { spec: RtuSpec::new(link, devices, spec), blocks, points })
 }

@@ -145,6 +145,7 @@ pub fn compile(
             slots: vec![Slot { request: index, place: place(0) }],
             label: request.address.to_owned(),
             cost: Duration::ZERO,
+            miss: Duration::ZERO,
         });
         compiled.spec.areas.push(area);
     }
