@@ -23,15 +23,18 @@ impl Schedule {
         Schedule { entries: periods.into_iter().map(|period| Entry { due: now, period }).collect() }
     }
 
-    /// The block to read now: due, wanted, and with the earliest deadline.
-    pub(crate) fn next(&self, now: Instant, wanted: impl Fn(usize) -> bool) -> Option<usize> {
-        let due = self.entries.iter().enumerate().filter(|(block, e)| e.due <= now && wanted(*block));
+    /// The block to read now: due, allowed, and with the earliest deadline. `allowed` says from when on a
+    /// block may be read, or `None`: not at all.
+    pub(crate) fn next(&self, now: Instant, allowed: impl Fn(usize) -> Option<Instant>) -> Option<usize> {
+        let may = |block| allowed(block).is_some_and(|from| from <= now);
+        let due = self.entries.iter().enumerate().filter(|(block, e)| e.due <= now && may(*block));
         due.min_by_key(|(_, e)| e.due + e.period).map(|(block, _)| block)
     }
 
-    /// When the next of the wanted blocks is due.
-    pub(crate) fn wake(&self, wanted: impl Fn(usize) -> bool) -> Option<Instant> {
-        self.entries.iter().enumerate().filter(|(block, _)| wanted(*block)).map(|(_, e)| e.due).min()
+    /// When the next of the allowed blocks is due.
+    pub(crate) fn wake(&self, allowed: impl Fn(usize) -> Option<Instant>) -> Option<Instant> {
+        let due = |(block, entry): (usize, &Entry)| Some(entry.due.max(allowed(block)?));
+        self.entries.iter().enumerate().filter_map(due).min()
     }
 
     /// The block was started at `now`. Gives how many periods were missed; the next one keeps the
@@ -66,7 +69,7 @@ mod tests {
         let mut served = [0, 0];
         for step in 0..100 {
             let now = start + MS(step * 10);
-            let block = schedule.next(now, |_| true).unwrap();
+            let block = schedule.next(now, |_| Some(start)).unwrap();
             schedule.started(block, now);
             served[block] += 1;
         }
@@ -79,7 +82,7 @@ mod tests {
         let start = Instant::now();
         let mut schedule = Schedule::new([MS(100)], start);
         assert_eq!(schedule.started(0, start + MS(250)), 2);
-        assert_eq!(schedule.wake(|_| true), Some(start + MS(300)));
+        assert_eq!(schedule.wake(|_| Some(start)), Some(start + MS(300)));
         assert_eq!(schedule.started(0, start + MS(300)), 0);
     }
 
@@ -87,8 +90,8 @@ mod tests {
     async fn a_block_that_is_not_wanted_is_not_read() {
         let start = Instant::now();
         let schedule = Schedule::new([MS(10), MS(100)], start);
-        assert_eq!(schedule.next(start, |block| block == 1), Some(1));
-        assert_eq!(schedule.next(start, |_| false), None);
-        assert_eq!(schedule.wake(|_| false), None);
+        assert_eq!(schedule.next(start, |block| (block == 1).then_some(start)), Some(1));
+        assert_eq!(schedule.next(start, |_| None), None);
+        assert_eq!(schedule.wake(|_| None), None);
     }
 }

@@ -70,6 +70,9 @@ pub(crate) struct Health {
     next_try: Instant,
     /// It was tried in vain, and its link did not come back since.
     left_alone: bool,
+    /// Alive, and polled from then on: it asked for time.
+    polled_from: Instant,
+    busy: Backoff,
 }
 
 impl Health {
@@ -79,6 +82,8 @@ impl Health {
     pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(30);
     /// The pause grows until a try takes this share of it: a cheap try may be made often.
     const SHARE: u32 = 100;
+    /// The longest pause for a device that says that it is busy.
+    pub(crate) const LONGEST_BUSY: Duration = Duration::from_secs(10);
     /// Every so many tries one has the whole time-out: the device may have become slower than it was.
     const PATIENT: u32 = 8;
 
@@ -90,6 +95,8 @@ impl Health {
             backoff: Backoff::new(Self::LONGEST_PAUSE, seed),
             next_try: now,
             left_alone: false,
+            polled_from: now,
+            busy: Backoff::new(Self::LONGEST_BUSY, seed),
         }
     }
 
@@ -97,7 +104,11 @@ impl Health {
         self.state
     }
 
-    /// Polled by its schedule.
+    /// From when on it is polled by its schedule; `None` where it is not alive.
+    pub(crate) fn polled_from(&self) -> Option<Instant> {
+        self.is_alive().then_some(self.polled_from)
+    }
+
     pub(crate) fn is_alive(&self) -> bool {
         self.state == DeviceState::Alive
     }
@@ -112,8 +123,14 @@ impl Health {
         (!self.is_alive()).then_some(self.next_try)
     }
 
-    /// The device said something, be it a refusal.
+    /// The device gave what it was asked for.
     pub(crate) fn answered(&mut self) -> Verdict {
+        self.busy.reset();
+        self.is_there()
+    }
+
+    /// The device said something, be it a refusal.
+    fn is_there(&mut self) -> Verdict {
         self.missed = 0;
         self.tries = 0;
         if self.is_alive() {
@@ -133,7 +150,11 @@ impl Health {
     /// A transaction that took so long ended in this fault.
     pub(crate) fn failed(&mut self, fault: Fault, took: Duration, now: Instant) -> Verdict {
         match fault {
-            Fault::Refused(_) | Fault::Busy | Fault::Unsupported => return self.answered(),
+            Fault::Refused(_) | Fault::Unsupported => return self.is_there(),
+            Fault::Busy => {
+                self.polled_from = now + self.busy.next();
+                return self.is_there();
+            }
             // The link is gone: no use to try again before it is back.
             Fault::NotConnected => self.missed = Self::MISSES,
             Fault::Timeout | Fault::Garbled => self.missed += 1,
@@ -246,5 +267,20 @@ mod tests {
             health.failed(Fault::Timeout, LONG, Instant::now());
         }
         assert_eq!(hasty, 70);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_busy_device_is_alive_and_asked_again_after_a_growing_pause() {
+        let now = Instant::now();
+        let mut health = Health::new(3, now);
+        let mut pauses = Vec::new();
+        for _ in 0..8 {
+            health.failed(Fault::Busy, LONG, now);
+            pauses.push(health.polled_from().unwrap() - now);
+        }
+        assert!(pauses[0] >= Duration::from_millis(400) && pauses[7] >= Duration::from_secs(8), "{pauses:?}");
+        health.answered();
+        health.failed(Fault::Busy, LONG, now);
+        assert!(health.polled_from().unwrap() - now <= Duration::from_millis(600));
     }
 }

@@ -83,10 +83,7 @@ impl Turns {
     }
 
     pub(crate) fn next(&self, now: Instant) -> Turn {
-        let alive = |block: usize| {
-            let device = self.device_of.get(block).and_then(|d| self.health.get(*d));
-            device.is_some_and(Health::is_alive)
-        };
+        let alive = |block: usize| self.health.get(*self.device_of.get(block)?)?.polled_from();
         // A device that has answered is polled before one that may not answer at all; but that one
         // is tried as soon as there is a moment, or when it has waited long enough for one.
         let tries = self.health.iter().enumerate().filter_map(|(device, health)| {
