@@ -8,6 +8,7 @@ use toml::de::{DeArray, DeTable, DeValue};
 
 use super::Config;
 use crate::model::Mistake;
+use crate::model::secret::IN_CLEAR;
 
 /// What could be read of a file.
 #[derive(Debug)]
@@ -22,6 +23,9 @@ pub struct Loaded {
 
 /// Mistakes reported at most; a file with more is no configuration.
 const MOST: usize = 200;
+
+/// The code of a mistake whose text must be shown to nobody.
+pub const SECRET_IN_CLEAR: &str = "secret-in-clear";
 
 /// Reads the text. Serde stops at the first mistake, so the key or table that holds it is noted,
 /// taken out, and the rest read again.
@@ -115,6 +119,11 @@ fn holds(value: &DeValue<'_>, span: &Range<usize>) -> bool {
 
 fn syntax(error: &toml::de::Error, text: &str) -> Mistake {
     let span = error.span().unwrap_or(text.len()..text.len());
+    if error.message().contains("duplicate key") {
+        let key = text.get(span.clone()).unwrap_or("").trim();
+        let message = format!("`{key}` is there a second time");
+        return Mistake::new("duplicate-key", span, message, "remove one of them, or give it a name of its own");
+    }
     let help = "this is no TOML; every key needs a value, every text its quotes, every bracket its partner";
     Mistake::new("syntax", span, error.message().replace('\n', ", "), help)
 }
@@ -123,6 +132,10 @@ fn syntax(error: &toml::de::Error, text: &str) -> Mistake {
 fn form(message: &str, span: Range<usize>, text: &str) -> Mistake {
     let message = message.replace('\n', " ");
     let quoted = |message: &str| message.split('`').nth(1).unwrap_or("").to_owned();
+    if message == IN_CLEAR {
+        let help = "write where it is kept: `{ file = \"…\" }`, `{ env = \"…\" }` or `{ credential = \"…\" }`";
+        return Mistake::new(SECRET_IN_CLEAR, span, message, help);
+    }
     if message.starts_with("unknown field") {
         let key = quoted(&message);
         let known: Vec<&str> = message.split('`').skip(3).step_by(2).collect();

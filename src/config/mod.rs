@@ -4,7 +4,7 @@ pub mod leaf;
 mod load;
 mod tables;
 
-pub use load::{Loaded, load};
+pub use load::{Loaded, SECRET_IN_CLEAR, load};
 pub use tables::*;
 
 /// The known name that was probably meant: at most two letters off, and not more than a third of it.

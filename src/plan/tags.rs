@@ -155,7 +155,8 @@ pub(super) fn asked(tag: &config::Tag) -> Asked<'_> {
     Asked {
         at: &tag.at,
         kind: *tag.kind.get_ref(),
-        length: tag.length.as_ref().map_or(0, |l| *l.get_ref()),
+        // A wrong length is one mistake, not another one of the address.
+        length: tag.length.as_ref().map_or(0, |l| (*l.get_ref()).clamp(1, 250)),
         writable: tag.access == Access::ReadWrite,
     }
 }
