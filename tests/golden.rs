@@ -108,7 +108,9 @@ fn a_password_in_clear_is_shown_to_nobody() {
 
 #[test]
 fn a_file_that_is_not_there_and_a_wrong_command_line_end_with_2() {
-    for arguments in [&["check", "no-such-file.toml"][..], &["check"], &["frobnicate"], &["test", "no-such-file.toml"]] {
+    for arguments in
+        [&["check", "no-such-file.toml"][..], &["check"], &["frobnicate"], &["test", "no-such-file.toml"]]
+    {
         let output = fieldgate(&folder(), arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(!output.stderr.is_empty());
@@ -147,6 +149,7 @@ fn test_tables_pass_fail_and_are_told_apart_by_their_exit_code() {
         assert_eq!(report["failed"], code);
         assert_eq!(report["tests"][0]["passed"], code == 0);
     }
-    fs::write(folder.path().join("a.toml"), file("50.0").replace("holding:4\", type", "holding:x\", type")).unwrap();
+    fs::write(folder.path().join("a.toml"), file("50.0").replace("holding:4\", type", "holding:x\", type"))
+        .unwrap();
     assert_eq!(fieldgate(folder.path(), &["test", "a.toml"]).status.code(), Some(2));
 }

@@ -51,7 +51,9 @@ impl<'de> Deserialize<'de> for Secret {
                         other => return Err(A::Error::unknown_field(other, known)),
                     });
                 }
-                secret.ok_or_else(|| A::Error::custom("a secret needs its place: write one of file, env, credential"))
+                secret.ok_or_else(|| {
+                    A::Error::custom("a secret needs its place: write one of file, env, credential")
+                })
             }
         }
         deserializer.deserialize_any(Reference)

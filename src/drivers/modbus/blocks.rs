@@ -146,7 +146,10 @@ fn too_long_to_write(request: &Request<'_>, address: Address) -> AddressError {
     let (count, most) = (address.count(), pdu::MOST_WRITTEN_REGISTERS);
     AddressError {
         code: "too-long",
-        message: format!("`{}`: {count} registers can be read at once, but only {most} written", request.address),
+        message: format!(
+            "`{}`: {count} registers can be read at once, but only {most} written",
+            request.address
+        ),
         help: format!("remove `access = \"read-write\"`, or shorten the string to {} bytes", 2 * most),
     }
 }

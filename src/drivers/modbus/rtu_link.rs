@@ -120,7 +120,8 @@ impl ModbusRtu {
         let quiet = slowest.max(patience).min(Self::LONGEST_SILENCE);
         // Until a whole, right answer is there, one may still come; also where this future is dropped.
         let mut sent = Instant::now() + on_the_wire;
-        let suspect = |sent, from: Instant| Suspect { device: Some((device, unit)), sent, until: from + quiet };
+        let suspect =
+            |sent, from: Instant| Suspect { device: Some((device, unit)), sent, until: from + quiet };
         self.suspect = Some(suspect(sent, sent + patience));
         let Some(port) = &mut self.port else { return Err(self.closed()) };
         match timeout(patience + on_the_wire, port.write_all(&self.out)).await {
@@ -294,7 +295,8 @@ impl Driver for ModbusRtu {
             Ok(port) => {
                 self.port = Some(port);
                 // Whoever had the port before, this program or another, may have asked something.
-                let patience = spec.devices.iter().filter_map(|d| d.timeout).fold(spec.timeout, Duration::max);
+                let patience =
+                    spec.devices.iter().filter_map(|d| d.timeout).fold(spec.timeout, Duration::max);
                 let sent = Instant::now();
                 let until = sent + patience.min(Self::LONGEST_SILENCE);
                 let until = self.suspect.map_or(until, |s| s.until.max(until));
