@@ -93,7 +93,10 @@ fn stand_in(root: &mut DeTable<'_>, key: &str, table: &Range<usize>) -> bool {
     let node = root.iter_mut().find(|(key, _)| key.get_ref() == "node").map(|(_, value)| value);
     match (key, node) {
         ("node", None) => {
-            root.insert(here("node"), Spanned::new(0..0, DeValue::Table(DeTable::new())));
+            let mut node = DeTable::new();
+            node.insert(here("group"), name());
+            node.insert(here("name"), name());
+            root.insert(here("node"), Spanned::new(0..0, DeValue::Table(node)));
             true
         }
         ("group" | "name", Some(node)) if node.span() == *table || table.is_empty() => {

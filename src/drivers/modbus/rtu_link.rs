@@ -305,8 +305,9 @@ impl Driver for ModbusRtu {
             }
             Err(error) => {
                 let what_to_do = match error.kind() {
-                    tokio_serial::ErrorKind::NoDevice => {
-                        "is there no such port? plug the adapter in or correct the path"
+                    // Also where another program has locked it.
+                    tokio_serial::ErrorKind::NoDevice if !std::path::Path::new(path).exists() => {
+                        "plug the adapter in or correct the path"
                     }
                     tokio_serial::ErrorKind::Io(std::io::ErrorKind::NotFound) => {
                         "plug the adapter in or correct the path"
