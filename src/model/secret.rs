@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 /// `{ file = "…" }`, `{ env = "…" }` or `{ credential = "…" }` (systemd's credentials folder).
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
-#[serde(rename_all = "lowercase", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Secret {
     /// The first line of this file.
     File(PathBuf),
@@ -14,6 +14,50 @@ pub enum Secret {
     Env(String),
     /// The file of this name in `$CREDENTIALS_DIRECTORY`.
     Credential(String),
+}
+
+/// What serde says of a secret in clear; never with the secret itself.
+pub const IN_CLEAR: &str = "a secret does not belong into this file";
+
+// By hand, because the derived one would repeat a password that was written in clear.
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
+        struct Reference;
+        impl<'de> Visitor<'de> for Reference {
+            type Value = Secret;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("{ file = \"…\" }, { env = \"…\" } or { credential = \"…\" }")
+            }
+            fn visit_str<E: Error>(self, _: &str) -> Result<Secret, E> {
+                Err(E::custom(IN_CLEAR))
+            }
+            fn visit_i64<E: Error>(self, _: i64) -> Result<Secret, E> {
+                Err(E::custom(IN_CLEAR))
+            }
+            fn visit_f64<E: Error>(self, _: f64) -> Result<Secret, E> {
+                Err(E::custom(IN_CLEAR))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Secret, A::Error> {
+                let known = &["file", "env", "credential"];
+                let mut secret = None;
+                while let Some(key) = map.next_key::<String>()? {
+                    if secret.is_some() {
+                        return Err(A::Error::custom("a secret has one place: remove all but one key"));
+                    }
+                    secret = Some(match key.as_str() {
+                        "file" => Secret::File(map.next_value()?),
+                        "env" => Secret::Env(map.next_value()?),
+                        "credential" => Secret::Credential(map.next_value()?),
+                        other => return Err(A::Error::unknown_field(other, known)),
+                    });
+                }
+                secret.ok_or_else(|| {
+                    A::Error::custom("a secret needs its place: write one of file, env, credential")
+                })
+            }
+        }
+        deserializer.deserialize_any(Reference)
+    }
 }
 
 /// A secret that could not be had. Tells the reference, never the content.

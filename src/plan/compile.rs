@@ -144,7 +144,8 @@ impl<'a> Compiler<'a> {
         let mut compiled = Vec::new();
         for (name, period) in classes {
             names::check("scan class", name, &mut self.mistakes);
-            compiled.push((name.get_ref().as_str(), ranges::period("scan", period, &mut self.mistakes)));
+            compiled
+                .push((name.get_ref().as_str(), ranges::period(name.get_ref(), period, &mut self.mistakes)));
         }
         if compiled.is_empty() {
             compiled.push(("default", Duration::from_secs(1)));

@@ -1,8 +1,11 @@
 //! Mistakes shown to people and to scripts.
 
+use std::borrow::Cow;
+
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use serde::Serialize;
 
+use crate::config::SECRET_IN_CLEAR;
 use crate::model::Mistake;
 
 /// How serious a mistake is.
@@ -42,11 +45,28 @@ pub fn placed<'a>(mistake: &'a Mistake, severity: Severity, file: &'a str, text:
     Placed { severity, code, file, line, column, message, help }
 }
 
+/// The text without secrets: what is shown may end in a log.
+fn masked<'a>(mistakes: &[Mistake], text: &'a str) -> Cow<'a, str> {
+    let mut text = Cow::Borrowed(text);
+    for mistake in mistakes.iter().filter(|m| m.code == SECRET_IN_CLEAR) {
+        let (start, end) = (mistake.span.start, mistake.span.end);
+        if let (Some(before), Some(secret), Some(after)) =
+            (text.get(..start), text.get(start..end), text.get(end..))
+        {
+            // As many bytes, so that all places stay right.
+            let stars: String = secret.bytes().map(|b| if b == b'\n' { '\n' } else { '*' }).collect();
+            text = Cow::Owned(format!("{before}{stars}{after}"));
+        }
+    }
+    text
+}
+
 /// Mistakes for people, in the order of their places, with the line of the file and what to do.
 pub fn render(mistakes: &[Mistake], severity: Severity, file: &str, text: &str, colours: bool) -> String {
     let renderer = if colours { Renderer::styled() } else { Renderer::plain() };
     let mut sorted: Vec<&Mistake> = mistakes.iter().collect();
     sorted.sort_by_key(|m| (m.span.start, m.span.end));
+    let text = &*masked(mistakes, text);
     let show = |mistake: &&Mistake| {
         let level = if severity == Severity::Error { Level::ERROR } else { Level::WARNING };
         // An annotation over several lines hides more than it shows: its first line tells the place.

@@ -23,11 +23,22 @@ pub(super) fn period_within(
         mistakes.push(Mistake::new(
             "out-of-range",
             period.span(),
-            format!("`{key}` cannot be {value:?}"),
-            format!("write {:?} to {:?}", allowed.start(), allowed.end()),
+            format!("`{key}` cannot be {}", words(value)),
+            format!("write \"{}\" to \"{}\"", words(*allowed.start()), words(*allowed.end())),
         ));
     }
     value
+}
+
+/// As one would write it in the file.
+fn words(period: Duration) -> String {
+    let seconds = period.as_secs();
+    match (period.subsec_nanos(), seconds) {
+        (0, 0) => "0s".to_owned(),
+        (0, s) if s % 86_400 == 0 => format!("{}d", s / 86_400),
+        (0, s) if s % 3600 == 0 => format!("{}h", s / 3600),
+        _ => format!("{period:?}"),
+    }
 }
 
 pub(super) fn number<T: PartialOrd + Copy + std::fmt::Display>(

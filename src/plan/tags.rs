@@ -25,7 +25,7 @@ pub(super) fn rule(id: TagId, tag: &config::Tag, inherited: Inherited, mistakes:
             mistakes.push(Mistake::new(
                 "not-a-number",
                 span,
-                format!("`{key}` needs a number, and this tag is a {}", kind.name()),
+                format!("`{key}` needs a number, and this tag is a `{}`", kind.name()),
                 format!("remove `{key}`, or give the tag a numeric type"),
             ));
         }
@@ -103,14 +103,14 @@ fn text_length(tag: &config::Tag, kind: DataType, mistakes: &mut Vec<Mistake>) {
             mistakes.push(Mistake::new(
                 "length-out-of-range",
                 length.span(),
-                format!("a string of {} bytes cannot be read in one request", length.get_ref()),
-                "a string has 1 to 250 bytes",
+                format!("a string cannot have {} bytes", length.get_ref()),
+                "write 1 to 250: as much as one request reads, two bytes a register",
             ));
         }
         (Some(length), kind) if kind != DataType::Text => mistakes.push(Mistake::new(
             "length-without-string",
             length.span(),
-            format!("`length` belongs to a string, and this tag is a {}", kind.name()),
+            format!("`length` belongs to a string, and this tag is a `{}`", kind.name()),
             "remove `length`, or write `type = \"string\"`",
         )),
         _ => {}
@@ -120,7 +120,7 @@ fn text_length(tag: &config::Tag, kind: DataType, mistakes: &mut Vec<Mistake>) {
 /// In engineering units.
 fn deadband(tag: &config::Tag, mistakes: &mut Vec<Mistake>) -> f64 {
     let Some(deadband) = &tag.deadband else { return 0.0 };
-    let mut wrong = |code, message: &str, help: &str| {
+    let mut wrong = |code, message: String, help: &str| {
         mistakes.push(Mistake::new(code, deadband.span(), message, help));
         0.0
     };
@@ -130,13 +130,16 @@ fn deadband(tag: &config::Tag, mistakes: &mut Vec<Mistake>) -> f64 {
             (Some(low), Some(high)) => (high.get_ref() - low.get_ref()).abs() * percent / 100.0,
             _ => wrong(
                 "deadband-without-range",
-                "a deadband in percent needs the range that it is a part of",
+                "a deadband in percent needs the range that it is a part of".into(),
                 "add `low` and `high`, or write the deadband in engineering units",
             ),
         },
-        _ => wrong(
+        wide => wrong(
             "deadband-out-of-range",
-            "this is no deadband",
+            match wide {
+                Deadband::Absolute(units) => format!("a deadband cannot be {units}"),
+                Deadband::Percent(percent) => format!("a deadband cannot be {percent}% of the range"),
+            },
             "write engineering units from 0 on, or a percentage from \"0%\" to \"100%\"",
         ),
     }
@@ -155,7 +158,8 @@ pub(super) fn asked(tag: &config::Tag) -> Asked<'_> {
     Asked {
         at: &tag.at,
         kind: *tag.kind.get_ref(),
-        length: tag.length.as_ref().map_or(0, |l| *l.get_ref()),
+        // A wrong length is one mistake, not another one of the address.
+        length: tag.length.as_ref().map_or(0, |l| (*l.get_ref()).clamp(1, 250)),
         writable: tag.access == Access::ReadWrite,
     }
 }

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use super::compile::DeviceDraft;
 use super::{TestCase, TestPlan};
-use crate::config::Config;
 use crate::config::leaf::Scalar;
+use crate::config::{Config, closest};
 use crate::drivers::modbus::address::{Address, Area};
 use crate::model::{Mistake, Place, Raw};
 use crate::normalize::PlacedRule;
@@ -26,11 +26,15 @@ pub(super) fn compile(
         let table = table.get_ref();
         let Some(device) = devices.iter().find(|d| d.table.name.get_ref() == table.device.get_ref()) else {
             if !incomplete {
+                let known = devices.iter().map(|d| d.table.name.get_ref().as_str());
                 mistakes.push(Mistake::new(
                     "unknown-device",
                     table.device.span(),
                     format!("there is no device `{}`", table.device.get_ref()),
-                    "name a device of this file",
+                    match closest(table.device.get_ref(), known) {
+                        Some(near) => format!("did you mean `{near}`?"),
+                        None => "name a device of this file".to_owned(),
+                    },
                 ));
             }
             continue;
@@ -44,7 +48,10 @@ pub(super) fn compile(
                         "unknown-tag",
                         name.span(),
                         format!("the device `{}` has no tag `{}`", table.device.get_ref(), name.get_ref()),
-                        "name one of its tags",
+                        match closest(name.get_ref(), device.tags.iter().map(|t| t.name)) {
+                            Some(near) => format!("did you mean `{near}`?"),
+                            None => "name one of its tags".to_owned(),
+                        },
                     ));
                 }
                 continue;

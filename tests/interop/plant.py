@@ -120,7 +120,7 @@ timeout = "{int(TIMEOUT * 1000)}ms"
         # Short requests on the bus, long ones on the net; single writes here, multiple ones there.
         parts.append(device("plc", "net", 1, tags + '\nunmapped = { at = "holding:9000", type = "u16" }'))
         parts.append(device("rtu", "bus", 1, tags, "max-registers = 20\nmax-gap = 0"))
-        for link, prefix, extra in (("net", "net", ""), ("bus", "bus", "write-multiple = true")):
+        for link, prefix, extra in (("net", "net", ""), ("bus", "bus", 'write = "multiple"')):
             parts.append(device(f"{prefix}-count", link, 2, 'count = { at = "input:0", type = "u32" }'))
             parts.append(device(f"{prefix}-sleeper", link, 3, 'level = { at = "holding:0", type = "u16" }'))
             writable = "\n".join(f'{n} = {{ {k}, access = "read-write" }}' for n, (k, _, _) in WRITABLE.items())

@@ -136,8 +136,8 @@ impl Address {
             (Area::Input | Area::Discrete, _) => Err(error(
                 "not-writable",
                 format!(
-                    "`{text}`: an {} is read-only by its nature",
-                    if self.area == Area::Input { "input register" } else { "discrete input" }
+                    "`{text}`: {} is read-only by its nature",
+                    if self.area == Area::Input { "an input register" } else { "a discrete input" }
                 ),
                 "remove `access = \"read-write\"`, or use a holding register or a coil",
             )),

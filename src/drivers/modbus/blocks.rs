@@ -59,7 +59,13 @@ pub(super) fn compile(
                 address.check_writable(request.address)?;
             }
             let limit = limit(devices.get(request.device), address.area);
-            if address.count() > limit { Err(too_long(request, address, limit)) } else { Ok(address) }
+            if address.count() > limit {
+                return Err(too_long(request, address, limit));
+            }
+            if request.writable && address.count() > pdu::MOST_WRITTEN_REGISTERS {
+                return Err(too_long_to_write(request, address));
+            }
+            Ok(address)
         });
         match parsed {
             Ok(address) => {
@@ -139,6 +145,18 @@ fn too_long(request: &Request<'_>, address: Address, limit: u16) -> AddressError
         code: "too-long",
         message: format!("`{}`: this {what} takes {} registers, one read of the device has at most {limit}", request.address, address.count()),
         help: "a value is never split over two reads, whose halves would be of different moments; raise `max-registers` or shorten the value".into(),
+    }
+}
+
+fn too_long_to_write(request: &Request<'_>, address: Address) -> AddressError {
+    let (count, most) = (address.count(), pdu::MOST_WRITTEN_REGISTERS);
+    AddressError {
+        code: "too-long",
+        message: format!(
+            "`{}`: {count} registers can be read at once, but only {most} written",
+            request.address
+        ),
+        help: format!("remove `access = \"read-write\"`, or shorten the string to {} bytes", 2 * most),
     }
 }
 

@@ -63,18 +63,29 @@ pub struct ModbusRtu {
     input: Vec<u8>,
     /// The slowest answer seen of each device, by its index.
     slowest: Vec<Duration>,
-    /// A transaction ended in a way that may leave an answer under way, from the device of this index.
-    suspect: Option<usize>,
+    /// An answer that nobody waits for any more may still be under way.
+    suspect: Option<Suspect>,
     /// Before this nothing may be sent.
     quiet_until: Option<Instant>,
     trouble: String,
 }
 
+/// A late answer that may still come.
+#[derive(Debug, Clone, Copy)]
+struct Suspect {
+    /// Whose, by its index, and of which unit; `None` where another program may have asked.
+    device: Option<(usize, u8)>,
+    /// When the request was on the line.
+    sent: Instant,
+    /// Until then the line is only listened to.
+    until: Instant,
+}
+
 impl ModbusRtu {
     /// Pause between two chunks of one frame that is still one frame: USB adapters deliver in chunks.
     const GAP_WITHIN: Duration = Duration::from_millis(30);
-    /// Times that a drain may start anew before the line counts as never quiet.
-    const MOST_DRAINS: u32 = 20;
+    /// How long a line may talk without a pause, once nothing is due any more, before it counts as never quiet.
+    const LONGEST_TALK: Duration = Duration::from_secs(1);
     /// The longest silence kept for a late answer.
     const LONGEST_SILENCE: Duration = Duration::from_secs(5);
 
@@ -87,45 +98,67 @@ impl ModbusRtu {
         Fault::NotConnected
     }
 
+    /// The fault of a port that is not open.
+    fn closed(&mut self) -> Fault {
+        self.trouble = match &self.spec {
+            Some(spec) => format!("the serial port {} is not open", spec.port.path),
+            None => "no serial port is configured".into(),
+        };
+        Fault::NotConnected
+    }
+
     async fn transact(&mut self, device: usize, request: &Request, into: &mut Raw) -> Result<(), Fault> {
-        let spec = self.spec.as_ref().ok_or(Fault::NotConnected)?;
+        let Some(spec) = &self.spec else { return Err(self.closed()) };
         let unit = spec.devices.get(device).ok_or(Fault::Unsupported)?;
         let (unit, patience) = (unit.unit, unit.timeout.unwrap_or(spec.timeout));
         let (pace, pause) = (spec.pace(), spec.pause);
-        if let Some(late) = self.suspect {
-            self.drain(late, pace).await?;
-            self.suspect = None;
-        }
-        let silence = pace.silence().max(pause);
-        if let Some(until) = self.quiet_until {
-            tokio::time::sleep_until(until).await;
-        }
-        // What came meanwhile was not asked for: noise, or another master.
-        self.discard().await?;
-        // Until a whole, right answer is there, one may still come.
-        self.suspect = Some(device);
+        self.settle(pace).await?;
         self.out.clear();
         rtu::encode(unit, &mut self.out, |out| request.encode(out));
         let on_the_wire = pace.bytes(self.out.len());
-        let Some(port) = &mut self.port else { return Err(Fault::NotConnected) };
+        let slowest = self.slowest.get(device).copied().unwrap_or_default();
+        let quiet = slowest.max(patience).min(Self::LONGEST_SILENCE);
+        // Until a whole, right answer is there, one may still come; also where this future is dropped.
+        let mut sent = Instant::now() + on_the_wire;
+        let suspect =
+            |sent, from: Instant| Suspect { device: Some((device, unit)), sent, until: from + quiet };
+        self.suspect = Some(suspect(sent, sent + patience));
+        let Some(port) = &mut self.port else { return Err(self.closed()) };
         match timeout(patience + on_the_wire, port.write_all(&self.out)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(self.lost(&error)),
             Err(_) => return Err(self.lost(&"it takes no more bytes")),
         }
         // The system has the bytes; the line still sends them.
-        let sent = Instant::now() + on_the_wire;
+        sent = Instant::now() + on_the_wire;
         let answer = self.receive(sent + patience, unit, request, into, pace).await;
         let now = Instant::now();
-        self.quiet_until = Some(now + silence);
+        self.quiet_until = Some(now + pace.silence().max(pause));
         match answer {
             Ok(()) | Err(Fault::Refused(_) | Fault::Busy) => {
                 self.suspect = None;
                 self.seen(device, now.saturating_duration_since(sent));
             }
-            _ => {}
+            _ => self.suspect = Some(suspect(sent, now)),
         }
         answer
+    }
+
+    /// Makes sure that whatever comes next is the answer to what is asked next.
+    async fn settle(&mut self, pace: Pace) -> Result<(), Fault> {
+        if let Some(late) = self.suspect {
+            self.drain(late, pace).await?;
+            self.suspect = None;
+        }
+        if let Some(until) = self.quiet_until {
+            tokio::time::sleep_until(until).await;
+        }
+        // What came meanwhile was not asked for: noise, or another master. Let it finish.
+        if self.listen(Instant::now()).await? > 0 {
+            let now = Instant::now();
+            self.drain(Suspect { device: None, sent: now, until: now }, pace).await?;
+        }
+        Ok(())
     }
 
     fn seen(&mut self, device: usize, took: Duration) {
@@ -161,7 +194,7 @@ impl ModbusRtu {
                 deadline =
                     deadline.max(Instant::now() + pace.bytes(length - self.input.len()) + Self::GAP_WITHIN);
             }
-            let Some(port) = &mut self.port else { return Err(Fault::NotConnected) };
+            let Some(port) = &mut self.port else { return Err(self.closed()) };
             match timeout_at(deadline, port.read_buf(&mut self.input)).await {
                 Err(_) if self.input.is_empty() => return Err(Fault::Timeout),
                 Err(_) => return Err(Fault::Garbled),
@@ -180,47 +213,48 @@ impl ModbusRtu {
         }
     }
 
-    /// Listens until nothing can be under way any more: at least as long as the slowest answer seen from
-    /// that device and as its time-out, from the last byte on only the silence between frames.
-    async fn drain(&mut self, device: usize, pace: Pace) -> Result<(), Fault> {
-        let patience = self
-            .spec
-            .as_ref()
-            .map_or(Duration::ZERO, |s| s.devices.get(device).and_then(|d| d.timeout).unwrap_or(s.timeout));
-        let started = Instant::now();
-        let slowest = self.slowest.get(device).copied().unwrap_or_default();
-        let mut quiet = slowest.max(patience).min(Self::LONGEST_SILENCE);
-        let mut scratch = [0; 256];
-        for _ in 0..Self::MOST_DRAINS {
-            let Some(port) = &mut self.port else { return Err(Fault::NotConnected) };
-            match timeout(quiet, port.read(&mut scratch)).await {
-                Err(_) => return Ok(()),
-                Ok(Ok(0)) => return Err(self.lost(&"it was unplugged")),
-                Ok(Err(error)) => return Err(self.lost(&error)),
-                Ok(Ok(_)) => {
-                    // The late answer itself; the device is as slow as that.
-                    self.seen(device, patience + started.elapsed());
-                    quiet = pace.silence().max(Self::GAP_WITHIN);
-                }
+    /// Listens until nothing can be under way any more: until the late answer is there or not to be
+    /// expected, and then until nobody speaks.
+    async fn drain(&mut self, late: Suspect, pace: Pace) -> Result<(), Fault> {
+        let gap = pace.silence().max(Self::GAP_WITHIN);
+        let end = late.until.max(Instant::now()) + pace.bytes(2 * rtu::MOST) + Self::LONGEST_TALK;
+        let mut until = late.until;
+        self.input.clear();
+        while Instant::now() < end {
+            // Noise or foreign frames before it: only the newest bytes can be the late answer.
+            if self.input.len() > rtu::MOST {
+                self.input.clear();
+            }
+            if self.listen(until).await? == 0 {
+                return Ok(());
+            }
+            until = until.max(Instant::now() + gap);
+            if let (Some((device, unit)), Some((from, _))) = (late.device, rtu::decode(&self.input))
+                && from == unit
+            {
+                // The late answer itself; the device is as slow as that, and nothing else is due.
+                self.seen(device, late.sent.elapsed());
+                until = Instant::now() + gap;
             }
         }
         self.trouble = "the line is never quiet: another master, or noise".into();
         Err(Fault::Garbled)
     }
 
-    /// Takes what is in the input buffer now.
-    async fn discard(&mut self) -> Result<(), Fault> {
-        let mut scratch = [0; 256];
-        for _ in 0..Self::MOST_DRAINS {
-            let Some(port) = &mut self.port else { return Err(Fault::NotConnected) };
-            match timeout(Duration::ZERO, port.read(&mut scratch)).await {
-                Err(_) => return Ok(()),
-                Ok(Ok(0)) => return Err(self.lost(&"it was unplugged")),
-                Ok(Err(error)) => return Err(self.lost(&error)),
-                Ok(Ok(bytes)) => tracing::debug!(bytes, "bytes on the line that nobody asked for"),
+    /// Takes the next bytes behind the input; 0: none until then.
+    async fn listen(&mut self, until: Instant) -> Result<usize, Fault> {
+        let Some(port) = &mut self.port else { return Err(self.closed()) };
+        let mut scratch = [0; rtu::MOST];
+        match timeout_at(until, port.read(&mut scratch)).await {
+            Err(_) => Ok(0),
+            Ok(Ok(0)) => Err(self.lost(&"it was unplugged")),
+            Ok(Err(error)) => Err(self.lost(&error)),
+            Ok(Ok(bytes)) => {
+                tracing::debug!(bytes, "bytes on the line that nobody waits for");
+                self.input.extend_from_slice(scratch.get(..bytes).unwrap_or_default());
+                Ok(bytes)
             }
         }
-        Err(Fault::Garbled)
     }
 }
 
@@ -233,6 +267,10 @@ impl Driver for ModbusRtu {
             self.port = None;
         }
         self.slowest.clear();
+        // The numbers of the devices are new ones; the late answer may come all the same.
+        if let Some(suspect) = &mut self.suspect {
+            suspect.device = None;
+        }
         self.spec = Some(spec.clone());
         stays
     }
@@ -241,7 +279,7 @@ impl Driver for ModbusRtu {
         if self.port.is_some() {
             return Ok(());
         }
-        let Some(spec) = &self.spec else { return Err(Fault::NotConnected) };
+        let Some(spec) = &self.spec else { return Err(self.closed()) };
         let Port { path, baud, parity, stop_bits } = &spec.port;
         let opened = tokio_serial::new(path, *baud)
             .data_bits(DataBits::Eight)
@@ -256,15 +294,20 @@ impl Driver for ModbusRtu {
         match opened {
             Ok(port) => {
                 self.port = Some(port);
-                // Whatever was said before we listened.
-                self.suspect = None;
-                self.quiet_until = Some(Instant::now() + spec.pace().silence());
+                // Whoever had the port before, this program or another, may have asked something.
+                let patience =
+                    spec.devices.iter().filter_map(|d| d.timeout).fold(spec.timeout, Duration::max);
+                let sent = Instant::now();
+                let until = sent + patience.min(Self::LONGEST_SILENCE);
+                let until = self.suspect.map_or(until, |s| s.until.max(until));
+                self.suspect = Some(Suspect { device: None, sent, until });
                 Ok(())
             }
             Err(error) => {
                 let what_to_do = match error.kind() {
-                    tokio_serial::ErrorKind::NoDevice => {
-                        "is there no such port? plug the adapter in or correct the path"
+                    // Also where another program has locked it.
+                    tokio_serial::ErrorKind::NoDevice if !std::path::Path::new(path).exists() => {
+                        "plug the adapter in or correct the path"
                     }
                     tokio_serial::ErrorKind::Io(std::io::ErrorKind::NotFound) => {
                         "plug the adapter in or correct the path"
@@ -282,7 +325,7 @@ impl Driver for ModbusRtu {
 
     async fn read(&mut self, block: Block, into: &mut Raw) -> Result<(), Fault> {
         into.clear();
-        let spec = self.spec.as_ref().ok_or(Fault::NotConnected)?;
+        let Some(spec) = &self.spec else { return Err(self.closed()) };
         let block = spec.reads.blocks.get(block.0).ok_or(Fault::Unsupported)?;
         let (device, request) = (block.device, block.request());
         let answer = self.transact(device, &request, into).await;
@@ -293,7 +336,7 @@ impl Driver for ModbusRtu {
     }
 
     async fn write(&mut self, point: Point, raw: &Raw) -> Result<(), Fault> {
-        let spec = self.spec.as_ref().ok_or(Fault::NotConnected)?;
+        let Some(spec) = &self.spec else { return Err(self.closed()) };
         let point = spec.reads.points.get(point.0).ok_or(Fault::Unsupported)?;
         let device = point.device;
         let multiple = spec.devices.get(device).is_some_and(|d| d.write_multiple);

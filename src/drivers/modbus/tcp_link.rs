@@ -68,6 +68,11 @@ impl ModbusTcp {
         self.timeouts_in_a_row = 0;
     }
 
+    fn unset(&mut self) -> Fault {
+        self.trouble = "no host is configured".into();
+        Fault::NotConnected
+    }
+
     fn lost(&mut self, why: &dyn std::fmt::Display) -> Fault {
         if let Some(spec) = &self.spec {
             self.trouble = format!("the connection to {}:{} broke: {why}", spec.host, spec.port);
@@ -77,7 +82,7 @@ impl ModbusTcp {
     }
 
     async fn transact(&mut self, device: usize, request: &Request, into: &mut Raw) -> Result<(), Fault> {
-        let spec = self.spec.as_ref().ok_or(Fault::NotConnected)?;
+        let Some(spec) = &self.spec else { return Err(self.unset()) };
         let unit = spec.devices.get(device).ok_or(Fault::Unsupported)?;
         let (unit, patience, pause) = (unit.unit, unit.timeout.unwrap_or(spec.timeout), spec.pause);
         if self.mid_write {
@@ -176,7 +181,7 @@ impl Driver for ModbusTcp {
         if self.stream.is_some() {
             return Ok(());
         }
-        let Some(spec) = &self.spec else { return Err(Fault::NotConnected) };
+        let Some(spec) = &self.spec else { return Err(self.unset()) };
         let (host, port) = (spec.host.as_str(), spec.port);
         let stream = match timeout(spec.connect_timeout, TcpStream::connect((host, port))).await {
             Ok(Ok(stream)) => stream,
@@ -208,7 +213,7 @@ impl Driver for ModbusTcp {
 
     async fn read(&mut self, block: Block, into: &mut Raw) -> Result<(), Fault> {
         into.clear();
-        let spec = self.spec.as_ref().ok_or(Fault::NotConnected)?;
+        let Some(spec) = &self.spec else { return Err(self.unset()) };
         let block = spec.reads.blocks.get(block.0).ok_or(Fault::Unsupported)?;
         let (device, request) = (block.device, block.request());
         let answer = self.transact(device, &request, into).await;
@@ -219,7 +224,7 @@ impl Driver for ModbusTcp {
     }
 
     async fn write(&mut self, point: Point, raw: &Raw) -> Result<(), Fault> {
-        let spec = self.spec.as_ref().ok_or(Fault::NotConnected)?;
+        let Some(spec) = &self.spec else { return Err(self.unset()) };
         let point = spec.reads.points.get(point.0).ok_or(Fault::Unsupported)?;
         let device = point.device;
         let multiple = spec.devices.get(device).is_some_and(|d| d.write_multiple);

@@ -1,0 +1,238 @@
+//! A Modbus device that others wrote (tokio-modbus), on a socket or at the end of a serial cable, to be
+//! silenced, set to refuse, and unplugged.
+#![allow(dead_code)]
+
+use std::future::{Ready, ready};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use fieldgate::drivers::modbus::config::{RtuLink, TcpLink};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio_modbus::server::Service;
+use tokio_modbus::{ExceptionCode, Request, Response, SlaveRequest};
+use tokio_serial::{SerialPort, SerialStream};
+
+#[derive(Debug)]
+pub(crate) struct Memory {
+    pub(crate) coils: Vec<bool>,
+    pub(crate) discrete: Vec<bool>,
+    pub(crate) input: Vec<u16>,
+    pub(crate) holding: Vec<u16>,
+    /// Unit and function of each request.
+    pub(crate) log: Vec<(u8, u8)>,
+    pub(crate) silent: bool,
+    pub(crate) refuse: Option<ExceptionCode>,
+}
+
+/// The device; handles share it. It listens to the units 1 and 2.
+#[derive(Debug, Clone)]
+pub(crate) struct Plc(Arc<Mutex<Memory>>);
+
+impl Plc {
+    pub(crate) fn new() -> Plc {
+        let words = |salt: u32| (0..1000_u32).map(|at| (at * 31 + salt) as u16).collect();
+        let bits = |salt: u32| (0..3000_u32).map(|at| at * (at + salt) % 7 < 3).collect();
+        Plc(Arc::new(Mutex::new(Memory {
+            coils: bits(1),
+            discrete: bits(2),
+            input: words(7),
+            holding: words(40_000),
+            log: Vec::new(),
+            silent: false,
+            refuse: None,
+        })))
+    }
+
+    pub(crate) fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.0.lock().unwrap()
+    }
+}
+
+fn cut<T: Clone>(all: &[T], at: u16, count: u16) -> Result<Vec<T>, ExceptionCode> {
+    let start = usize::from(at);
+    all.get(start..start + usize::from(count)).map(<[T]>::to_vec).ok_or(ExceptionCode::IllegalDataAddress)
+}
+
+fn put<T: Clone>(all: &mut [T], at: u16, values: &[T]) -> Result<(), ExceptionCode> {
+    let start = usize::from(at);
+    let place = all.get_mut(start..start + values.len()).ok_or(ExceptionCode::IllegalDataAddress)?;
+    place.clone_from_slice(values);
+    Ok(())
+}
+
+impl Service for Plc {
+    type Request = SlaveRequest<'static>;
+    type Response = Option<Response>;
+    type Exception = ExceptionCode;
+    type Future = Ready<Result<Option<Response>, ExceptionCode>>;
+
+    fn call(&self, SlaveRequest { slave, request }: SlaveRequest<'static>) -> Self::Future {
+        let mut memory = self.memory();
+        memory.log.push((slave, request.function_code().value()));
+        if memory.silent || !(1..=2).contains(&slave) {
+            return ready(Ok(None));
+        }
+        if let Some(code) = memory.refuse {
+            return ready(Err(code));
+        }
+        let answer = match request {
+            Request::ReadCoils(at, n) => cut(&memory.coils, at, n).map(Response::ReadCoils),
+            Request::ReadDiscreteInputs(at, n) => {
+                cut(&memory.discrete, at, n).map(Response::ReadDiscreteInputs)
+            }
+            Request::ReadInputRegisters(at, n) => cut(&memory.input, at, n).map(Response::ReadInputRegisters),
+            Request::ReadHoldingRegisters(at, n) => {
+                cut(&memory.holding, at, n).map(Response::ReadHoldingRegisters)
+            }
+            Request::WriteSingleCoil(at, on) => {
+                put(&mut memory.coils, at, &[on]).map(|()| Response::WriteSingleCoil(at, on))
+            }
+            Request::WriteSingleRegister(at, word) => {
+                put(&mut memory.holding, at, &[word]).map(|()| Response::WriteSingleRegister(at, word))
+            }
+            Request::WriteMultipleCoils(at, bits) => put(&mut memory.coils, at, &bits)
+                .map(|()| Response::WriteMultipleCoils(at, bits.len() as u16)),
+            Request::WriteMultipleRegisters(at, words) => put(&mut memory.holding, at, &words)
+                .map(|()| Response::WriteMultipleRegisters(at, words.len() as u16)),
+            _ => Err(ExceptionCode::IllegalFunction),
+        };
+        ready(answer.map(Some))
+    }
+}
+
+/// Runs the device on a runtime of its own: without it all its sockets and ports are closed.
+fn host() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+}
+
+/// A device on a socket.
+pub(crate) struct OnSocket {
+    pub(crate) plc: Plc,
+    pub(crate) port: u16,
+    host: Option<Runtime>,
+}
+
+impl OnSocket {
+    pub(crate) fn new() -> OnSocket {
+        let mut device = OnSocket { plc: Plc::new(), port: 0, host: None };
+        device.plug();
+        device
+    }
+
+    pub(crate) fn unplug(&mut self) {
+        if let Some(host) = self.host.take() {
+            host.shutdown_background();
+        }
+    }
+
+    pub(crate) fn plug(&mut self) {
+        let (host, plc, port) = (host(), self.plc.clone(), self.port);
+        let (tell, told) = std::sync::mpsc::channel();
+        host.spawn(async move {
+            let listener = loop {
+                match TcpListener::bind(("127.0.0.1", port)).await {
+                    Ok(listener) => break listener,
+                    Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+                }
+            };
+            tell.send(listener.local_addr().unwrap().port()).unwrap();
+            let connected = |stream, _| {
+                let plc = plc.clone();
+                async move { Ok(Some((plc, stream))) }
+            };
+            let _ = tokio_modbus::server::tcp::Server::new(listener).serve(&connected, |_| {}).await;
+        });
+        self.port = told.recv().unwrap();
+        self.host = Some(host);
+    }
+
+    pub(crate) fn link(&self, timeout: &str) -> TcpLink {
+        let text = format!(
+            "name = \"net\"\nhost = \"127.0.0.1\"\nport = {}\ntimeout = \"{timeout}\"\nconnect-timeout = \"2s\"",
+            self.port
+        );
+        toml::from_str(&text).unwrap()
+    }
+}
+
+impl Drop for OnSocket {
+    fn drop(&mut self) {
+        self.unplug();
+    }
+}
+
+/// A pseudo-terminal pair; the gateway opens `path`, the other end is for whoever plays the device.
+pub(crate) struct Cable {
+    pub(crate) path: PathBuf,
+    /// Without it the device's end would find nobody there whenever the gateway has closed.
+    _keep: std::fs::File,
+}
+
+impl Cable {
+    /// Within a runtime only.
+    pub(crate) fn new() -> (Cable, SerialStream) {
+        let (device, end) = SerialStream::pair().unwrap();
+        let path: PathBuf = end.name().unwrap().into();
+        let keep = std::fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        (Cable { path, _keep: keep }, device)
+    }
+}
+
+/// The link table of a serial port, fast.
+pub(crate) fn rtu_link(port: &std::path::Path, timeout: &str) -> RtuLink {
+    let text = format!(
+        "name = \"bus\"\nport = \"{}\"\nbaud = 115200\nparity = \"none\"\ntimeout = \"{timeout}\"",
+        port.display()
+    );
+    toml::from_str(&text).unwrap()
+}
+
+/// A device at the end of a cable. Its port has a stable name, as those in `/dev/serial/by-id` have.
+pub(crate) struct OnCable {
+    pub(crate) plc: Plc,
+    pub(crate) port: PathBuf,
+    _folder: tempfile::TempDir,
+    host: Option<(Runtime, Cable)>,
+}
+
+impl OnCable {
+    pub(crate) fn new() -> OnCable {
+        let folder = tempfile::tempdir().unwrap();
+        let mut device =
+            OnCable { plc: Plc::new(), port: folder.path().join("bus"), _folder: folder, host: None };
+        device.plug();
+        device
+    }
+
+    pub(crate) fn unplug(&mut self) {
+        if let Some((host, cable)) = self.host.take() {
+            std::fs::remove_file(&self.port).unwrap();
+            drop(cable);
+            host.shutdown_background();
+        }
+    }
+
+    pub(crate) fn plug(&mut self) {
+        let host = host();
+        let (cable, device) = {
+            let _inside = host.enter();
+            Cable::new()
+        };
+        let plc = self.plc.clone();
+        host.spawn(tokio_modbus::server::rtu::Server::new(device).serve_forever(plc));
+        std::os::unix::fs::symlink(&cable.path, &self.port).unwrap();
+        self.host = Some((host, cable));
+    }
+
+    pub(crate) fn link(&self, timeout: &str) -> RtuLink {
+        rtu_link(&self.port, timeout)
+    }
+}
+
+impl Drop for OnCable {
+    fn drop(&mut self) {
+        self.unplug();
+    }
+}

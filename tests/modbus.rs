@@ -1,0 +1,246 @@
+//! The Modbus drivers against devices that others wrote.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
+
+#[path = "contract/plc.rs"]
+mod plc;
+
+use std::collections::BTreeSet;
+
+use fieldgate::drivers::driver::{Block, Compiled, Driver, Point, Request};
+use fieldgate::drivers::modbus::config::ModbusDevice;
+use fieldgate::drivers::modbus::{ModbusRtu, ModbusTcp, compile_rtu, compile_tcp};
+use fieldgate::model::{DataType, Fault, Place, Raw};
+use plc::{OnCable, OnSocket, Plc};
+use tokio_modbus::ExceptionCode;
+
+fn devices() -> Vec<ModbusDevice> {
+    let device = |unit, write_multiple| ModbusDevice {
+        name: format!("unit-{unit}"),
+        unit,
+        write_multiple,
+        ..ModbusDevice::default()
+    };
+    vec![device(1, false), device(2, true), device(3, false)]
+}
+
+/// Addresses of the largest reads and writes that there are, and of every function.
+const ASKED: &[(usize, &str, DataType, u16, bool)] = &[
+    (0, "input:10", DataType::Text, 250, false),
+    (0, "holding:200", DataType::Text, 246, true),
+    (0, "holding:500", DataType::U16, 0, true),
+    (0, "holding:502", DataType::F64, 0, true),
+    (0, "coil:4", DataType::Bool, 0, true),
+    (0, "coil:19", DataType::Bool, 0, true),
+    (1, "holding:600", DataType::U16, 0, true),
+    (1, "coil:40", DataType::Bool, 0, true),
+];
+
+fn requests(bits: &[String]) -> Vec<Request<'_>> {
+    let asked = ASKED.iter().map(|(device, address, kind, length, writable)| Request {
+        device: *device,
+        address,
+        kind: *kind,
+        length: *length,
+        writable: *writable,
+        class: 0,
+    });
+    // Discrete inputs 0 to 1999 with gaps: one request of 2000 bits, the most there may be.
+    let bits = bits.iter().map(|address| Request {
+        device: 0,
+        address,
+        kind: DataType::Bool,
+        length: 0,
+        writable: false,
+        class: 0,
+    });
+    asked.chain(bits).collect()
+}
+
+fn bits() -> Vec<String> {
+    (0..=1900).step_by(100).chain([1999]).map(|at| format!("discrete:{at}")).collect()
+}
+
+/// What the memory of the device has at each request's address.
+fn expected(plc: &Plc, address: &str, place: Place) -> Vec<u16> {
+    let memory = plc.memory();
+    let (area, at) = address.split_once(':').unwrap();
+    let at: usize = at.parse().unwrap();
+    let count = if let Place::Words { count, .. } = place { count } else { 1 };
+    (at..at + count)
+        .map(|at| match area {
+            "coil" => u16::from(memory.coils[at]),
+            "discrete" => u16::from(memory.discrete[at]),
+            "input" => memory.input[at],
+            _ => memory.holding[at],
+        })
+        .collect()
+}
+
+fn at_place(raw: &Raw, place: Place) -> Vec<u16> {
+    match place {
+        Place::Bit { at } => vec![u16::from(raw.bits[at])],
+        Place::Words { at, count } => raw.words[at..at + count].to_vec(),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn read_all<D: Driver>(
+    driver: &mut D,
+    compiled: &Compiled<D::Spec>,
+    requests: &[Request<'_>],
+    plc: &Plc,
+) {
+    let mut raw = Raw::default();
+    for (at, block) in compiled.blocks.iter().enumerate() {
+        driver.read(Block(at), &mut raw).await.unwrap_or_else(|e| panic!("{}: {e}", block.label));
+        for slot in &block.slots {
+            let address = requests[slot.request].address;
+            assert_eq!(at_place(&raw, slot.place), expected(plc, address, slot.place), "{address}");
+        }
+    }
+}
+
+async fn every_function<D: Driver>(mut driver: D, compiled: Compiled<D::Spec>, plc: Plc) {
+    let bits = bits();
+    let requests = requests(&bits);
+    assert!(compiled.blocks.iter().any(|b| b.label == "discrete 0..1999"), "{:?}", compiled.blocks);
+    assert!(compiled.blocks.iter().any(|b| b.label == "input 10..134"));
+    driver.load(&compiled.spec);
+    let connected = driver.connect().await;
+    assert_eq!(connected, Ok(()), "{}", driver.trouble());
+    read_all(&mut driver, &compiled, &requests, &plc).await;
+    for (at, point) in compiled.points.iter().enumerate() {
+        let address = requests[point.request].address;
+        for salt in [0_u16, 1] {
+            let mut raw = Raw::default();
+            match point.place {
+                Place::Bit { .. } => raw.bits.push(salt == 1),
+                Place::Words { count, .. } => raw.words.extend((0..count as u16).map(|i| i * 257 + salt)),
+                other => panic!("{other:?}"),
+            }
+            driver.write(Point(at), &raw).await.unwrap_or_else(|e| panic!("{address}: {e}"));
+            assert_eq!(expected(&plc, address, point.place), at_place(&raw, point.place), "{address}");
+        }
+    }
+    read_all(&mut driver, &compiled, &requests, &plc).await;
+    let log: BTreeSet<(u8, u8)> = plc.memory().log.iter().copied().collect();
+    let of_unit = |unit| log.iter().filter(|(u, _)| *u == unit).map(|(_, f)| *f).collect::<Vec<_>>();
+    assert_eq!(of_unit(1), [1, 2, 3, 4, 5, 6, 16]);
+    // This device is written with several at once only.
+    assert_eq!(of_unit(2), [1, 3, 15, 16]);
+}
+
+async fn every_exception<D: Driver>(mut driver: D, compiled: Compiled<D::Spec>, plc: Plc) {
+    driver.load(&compiled.spec);
+    let connected = driver.connect().await;
+    assert_eq!(connected, Ok(()), "{}", driver.trouble());
+    let mut raw = Raw::default();
+    for code in [
+        ExceptionCode::IllegalFunction,
+        ExceptionCode::IllegalDataAddress,
+        ExceptionCode::IllegalDataValue,
+        ExceptionCode::ServerDeviceFailure,
+        ExceptionCode::Acknowledge,
+        ExceptionCode::ServerDeviceBusy,
+        ExceptionCode::MemoryParityError,
+        ExceptionCode::GatewayPathUnavailable,
+        ExceptionCode::GatewayTargetDevice,
+        ExceptionCode::Custom(99),
+    ] {
+        plc.memory().refuse = Some(code);
+        let number = u8::from(code);
+        let fault = if matches!(number, 5 | 6) { Fault::Busy } else { Fault::Refused(number) };
+        assert_eq!(driver.read(Block(0), &mut raw).await, Err(fault));
+        assert_eq!(raw, Raw::default());
+        let one = Raw { words: vec![1; 123], bits: vec![] };
+        assert_eq!(driver.write(Point(0), &one).await, Err(fault));
+    }
+    plc.memory().refuse = None;
+    assert_eq!(driver.read(Block(0), &mut raw).await, Ok(()));
+}
+
+/// A unit that nobody has does not answer, and its neighbours do as before.
+async fn a_stranger<D: Driver>(mut driver: D, compiled: Compiled<D::Spec>) {
+    driver.load(&compiled.spec);
+    let connected = driver.connect().await;
+    assert_eq!(connected, Ok(()), "{}", driver.trouble());
+    let mut raw = Raw::default();
+    for _ in 0..5 {
+        assert_eq!(driver.read(Block(1), &mut raw).await, Err(Fault::Timeout));
+        assert_eq!(raw, Raw::default());
+        assert_eq!(driver.read(Block(0), &mut raw).await, Ok(()));
+    }
+}
+
+fn stranger_requests() -> Vec<Request<'static>> {
+    let request = |device| Request {
+        device,
+        address: "holding:3",
+        kind: DataType::U16,
+        length: 0,
+        writable: false,
+        class: 0,
+    };
+    vec![request(0), request(2)]
+}
+
+#[tokio::test]
+async fn tcp_every_function_reaches_the_right_place_up_to_the_protocols_limits() {
+    let peer = OnSocket::new();
+    let compiled = compile_tcp(&peer.link("5s"), &devices(), &requests(&bits())).unwrap();
+    every_function(ModbusTcp::default(), compiled, peer.plc.clone()).await;
+}
+
+#[tokio::test]
+async fn rtu_every_function_reaches_the_right_place_up_to_the_protocols_limits() {
+    let peer = OnCable::new();
+    let compiled = compile_rtu(&peer.link("2s"), &devices(), &requests(&bits())).unwrap();
+    every_function(ModbusRtu::default(), compiled, peer.plc.clone()).await;
+}
+
+#[tokio::test]
+async fn tcp_every_exception_comes_through() {
+    let peer = OnSocket::new();
+    let compiled = compile_tcp(&peer.link("5s"), &devices(), &requests(&bits())).unwrap();
+    every_exception(ModbusTcp::default(), compiled, peer.plc.clone()).await;
+}
+
+#[tokio::test]
+async fn rtu_every_exception_comes_through() {
+    let peer = OnCable::new();
+    let compiled = compile_rtu(&peer.link("2s"), &devices(), &requests(&bits())).unwrap();
+    every_exception(ModbusRtu::default(), compiled, peer.plc.clone()).await;
+}
+
+#[tokio::test]
+async fn tcp_a_unit_that_is_not_there_does_not_harm_its_neighbours() {
+    let peer = OnSocket::new();
+    let mut devices = devices();
+    devices[2].timeout = Some(std::time::Duration::from_millis(50));
+    let compiled = compile_tcp(&peer.link("5s"), &devices, &stranger_requests()).unwrap();
+    a_stranger(ModbusTcp::default(), compiled).await;
+}
+
+#[tokio::test]
+async fn rtu_a_unit_that_is_not_there_does_not_harm_its_neighbours() {
+    let peer = OnCable::new();
+    let mut devices = devices();
+    devices[2].timeout = Some(std::time::Duration::from_millis(50));
+    let compiled = compile_rtu(&peer.link("2s"), &devices, &stranger_requests()).unwrap();
+    a_stranger(ModbusRtu::default(), compiled).await;
+}
+
+#[test]
+fn a_value_too_long_for_one_read_or_one_write_is_refused_before_anything_runs() {
+    let peer = OnSocket::new();
+    let compile = |length, writable, most| {
+        let devices = [ModbusDevice { max_registers: most, ..ModbusDevice::default() }];
+        let request =
+            Request { device: 0, address: "holding:0", kind: DataType::Text, length, writable, class: 0 };
+        compile_tcp(&peer.link("1s"), &devices, &[request]).map(|_| ()).map_err(|errors| errors[0].1.code)
+    };
+    assert_eq!(compile(250, false, 125), Ok(()));
+    assert_eq!(compile(246, true, 125), Ok(()));
+    assert_eq!(compile(248, true, 125), Err("too-long"));
+    assert_eq!(compile(20, false, 9), Err("too-long"));
+}
