@@ -4,6 +4,8 @@
 #[path = "contract/plc.rs"]
 mod plc;
 
+use std::time::Duration;
+
 use std::collections::BTreeSet;
 
 use fieldgate::drivers::driver::{Block, Compiled, Driver, Point, Request};
@@ -42,7 +44,7 @@ fn requests(bits: &[String]) -> Vec<Request<'_>> {
         kind: *kind,
         length: *length,
         writable: *writable,
-        class: 0,
+        period: Duration::from_secs(1),
     });
     // Discrete inputs 0 to 1999 with gaps: one request of 2000 bits, the most there may be.
     let bits = bits.iter().map(|address| Request {
@@ -51,7 +53,7 @@ fn requests(bits: &[String]) -> Vec<Request<'_>> {
         kind: DataType::Bool,
         length: 0,
         writable: false,
-        class: 0,
+        period: Duration::from_secs(1),
     });
     asked.chain(bits).collect()
 }
@@ -179,7 +181,7 @@ fn stranger_requests() -> Vec<Request<'static>> {
         kind: DataType::U16,
         length: 0,
         writable: false,
-        class: 0,
+        period: Duration::from_secs(1),
     };
     vec![request(0), request(2)]
 }
@@ -235,8 +237,14 @@ fn a_value_too_long_for_one_read_or_one_write_is_refused_before_anything_runs() 
     let peer = OnSocket::new();
     let compile = |length, writable, most| {
         let devices = [ModbusDevice { max_registers: most, ..ModbusDevice::default() }];
-        let request =
-            Request { device: 0, address: "holding:0", kind: DataType::Text, length, writable, class: 0 };
+        let request = Request {
+            device: 0,
+            address: "holding:0",
+            kind: DataType::Text,
+            length,
+            writable,
+            period: Duration::from_secs(1),
+        };
         compile_tcp(&peer.link("1s"), &devices, &[request]).map(|_| ()).map_err(|errors| errors[0].1.code)
     };
     assert_eq!(compile(250, false, 125), Ok(()));

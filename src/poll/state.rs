@@ -81,11 +81,11 @@ impl Health {
     /// The longest pause between two tries of a dead device.
     pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(30);
     /// The pause grows until a try takes this share of it: a cheap try may be made often.
-    const SHARE: u32 = 100;
+    const SHARE: u32 = 40;
     /// The longest pause for a device that says that it is busy.
     pub(crate) const LONGEST_BUSY: Duration = Duration::from_secs(10);
     /// Every so many tries one has the whole time-out: the device may have become slower than it was.
-    const PATIENT: u32 = 8;
+    const PATIENT: u32 = 16;
 
     pub(crate) fn new(seed: u64, now: Instant) -> Health {
         Health {
@@ -208,7 +208,7 @@ mod tests {
     use super::*;
 
     /// What a try takes that waits for its whole time-out.
-    const LONG: Duration = Duration::from_millis(500);
+    const LONG: Duration = Duration::from_secs(1);
 
     #[tokio::test(start_paused = true)]
     async fn one_lost_frame_is_no_death_and_two_are() {
@@ -266,7 +266,7 @@ mod tests {
             hasty += u32::from(health.is_hasty());
             health.failed(Fault::Timeout, LONG, Instant::now());
         }
-        assert_eq!(hasty, 70);
+        assert_eq!(hasty, 75);
     }
 
     #[tokio::test(start_paused = true)]

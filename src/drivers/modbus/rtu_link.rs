@@ -8,6 +8,7 @@ use tokio_serial::{DataBits, FlowControl, SerialPortBuilderExt, SerialStream, St
 
 use super::blocks::Reads;
 use super::config::{ModbusDevice, Parity, RtuLink};
+use super::pause::Pause;
 use super::pdu::Request;
 use super::rtu::{self, Pace};
 use crate::drivers::driver::{Block, Driver, Point};
@@ -62,23 +63,42 @@ pub struct ModbusRtu {
     out: Vec<u8>,
     input: Vec<u8>,
     /// The slowest answer seen of each device, by its index.
-    slowest: Vec<Duration>,
-    /// An answer that nobody waits for any more may still be under way.
-    suspect: Option<Suspect>,
+    slowest: Vec<Slowest>,
+    /// Answers that nobody waits for any more and that may still be under way, at most one a unit.
+    suspects: Vec<Suspect>,
     /// Before this nothing may be sent.
     quiet_until: Option<Instant>,
+    clock: Pause,
     trouble: String,
 }
 
+/// How long a device took at most, from the end of the request.
+#[derive(Debug, Clone, Copy, Default)]
+struct Slowest {
+    /// To the first byte of its answer.
+    start: Duration,
+    /// To the last one.
+    end: Duration,
+}
+
 /// A late answer that may still come.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Suspect {
-    /// Whose, by its index, and of which unit; `None` where another program may have asked.
-    device: Option<(usize, u8)>,
+    /// To whom what was asked; `None` where another program may have asked.
+    asked: Option<Asked>,
     /// When the request was on the line.
     sent: Instant,
-    /// Until then the line is only listened to.
+    /// Until then nobody is asked anything: the late answer would meet that request on the line.
+    quiet: Instant,
+    /// Until then the same unit is asked nothing: nobody could tell the late answer from the next one.
     until: Instant,
+}
+
+#[derive(Debug, Clone)]
+struct Asked {
+    device: usize,
+    unit: u8,
+    request: Request,
 }
 
 impl ModbusRtu {
@@ -86,6 +106,8 @@ impl ModbusRtu {
     const GAP_WITHIN: Duration = Duration::from_millis(30);
     /// How long a line may talk without a pause, once nothing is due any more, before it counts as never quiet.
     const LONGEST_TALK: Duration = Duration::from_secs(1);
+    /// What a device may take longer than before when it is tried in haste.
+    const HASTE: Duration = Duration::from_millis(10);
     /// The longest silence kept for a late answer.
     const LONGEST_SILENCE: Duration = Duration::from_secs(5);
 
@@ -107,22 +129,30 @@ impl ModbusRtu {
         Fault::NotConnected
     }
 
-    async fn transact(&mut self, device: usize, request: &Request, into: &mut Raw) -> Result<(), Fault> {
+    /// `hasty`: gives up as soon as the device would have answered were it as quick as ever.
+    async fn transact(
+        &mut self,
+        device: usize,
+        request: &Request,
+        into: &mut Raw,
+        hasty: bool,
+    ) -> Result<(), Fault> {
         let Some(spec) = &self.spec else { return Err(self.closed()) };
         let unit = spec.devices.get(device).ok_or(Fault::Unsupported)?;
-        let (unit, patience) = (unit.unit, unit.timeout.unwrap_or(spec.timeout));
+        let (unit, timeout_of_device) = (unit.unit, unit.timeout.unwrap_or(spec.timeout));
         let (pace, pause) = (spec.pace(), spec.pause);
-        self.settle(pace).await?;
+        let slowest = self.slowest.get(device).copied().unwrap_or_default();
+        let patience = match slowest.start {
+            start if hasty && !start.is_zero() => (start * 2 + Self::HASTE).min(timeout_of_device),
+            _ => timeout_of_device,
+        };
+        self.settle(unit, pace).await?;
         self.out.clear();
         rtu::encode(unit, &mut self.out, |out| request.encode(out));
         let on_the_wire = pace.bytes(self.out.len());
-        let slowest = self.slowest.get(device).copied().unwrap_or_default();
-        let quiet = slowest.max(patience).min(Self::LONGEST_SILENCE);
         // Until a whole, right answer is there, one may still come; also where this future is dropped.
         let mut sent = Instant::now() + on_the_wire;
-        let suspect =
-            |sent, from: Instant| Suspect { device: Some((device, unit)), sent, until: from + quiet };
-        self.suspect = Some(suspect(sent, sent + patience));
+        self.suspect(device, unit, request, sent, sent + patience, timeout_of_device);
         let Some(port) = &mut self.port else { return Err(self.closed()) };
         match timeout(patience + on_the_wire, port.write_all(&self.out)).await {
             Ok(Ok(())) => {}
@@ -131,66 +161,107 @@ impl ModbusRtu {
         }
         // The system has the bytes; the line still sends them.
         sent = Instant::now() + on_the_wire;
-        let answer = self.receive(sent + patience, unit, request, into, pace).await;
+        let answer = self.receive(sent, patience, unit, request, into, pace).await;
         let now = Instant::now();
         self.quiet_until = Some(now + pace.silence().max(pause));
         match answer {
             Ok(()) | Err(Fault::Refused(_) | Fault::Busy) => {
-                self.suspect = None;
-                self.seen(device, now.saturating_duration_since(sent));
+                self.suspects.retain(|s| s.unit() != Some(unit));
+                let end = now.saturating_duration_since(sent);
+                let frame = pace.bytes(self.input.len());
+                self.seen(device, Slowest { start: end.saturating_sub(frame), end });
             }
-            _ => self.suspect = Some(suspect(sent, now)),
+            _ => self.suspect(device, unit, request, sent, now, timeout_of_device),
         }
         answer
     }
 
-    /// Makes sure that whatever comes next is the answer to what is asked next.
-    async fn settle(&mut self, pace: Pace) -> Result<(), Fault> {
-        if let Some(late) = self.suspect {
-            self.drain(late, pace).await?;
-            self.suspect = None;
+    /// Notes that an answer may still come after `from`.
+    fn suspect(
+        &mut self,
+        device: usize,
+        unit: u8,
+        request: &Request,
+        sent: Instant,
+        from: Instant,
+        timeout: Duration,
+    ) {
+        let slowest = self.slowest.get(device).map_or(Duration::ZERO, |s| s.end);
+        self.suspects.retain(|s| s.unit() != Some(unit));
+        self.suspects.push(Suspect {
+            asked: Some(Asked { device, unit, request: request.clone() }),
+            sent,
+            quiet: from + slowest,
+            until: from + slowest.max(timeout).min(Self::LONGEST_SILENCE),
+        });
+    }
+
+    /// Makes sure that whatever comes next from this unit is the answer to what it is asked next.
+    async fn settle(&mut self, unit: u8, pace: Pace) -> Result<(), Fault> {
+        let now = Instant::now();
+        self.suspects.retain(|s| now < s.until);
+        let until = self.suspects.iter().map(|s| match s.unit() {
+            Some(other) if other != unit => s.quiet,
+            _ => s.until,
+        });
+        if let Some(until) = until.max().filter(|until| now < *until) {
+            self.drain(unit, until, pace).await?;
         }
         if let Some(until) = self.quiet_until {
-            tokio::time::sleep_until(until).await;
+            self.clock.until(until).await;
         }
         // What came meanwhile was not asked for: noise, or another master. Let it finish.
         if self.listen(Instant::now()).await? > 0 {
-            let now = Instant::now();
-            self.drain(Suspect { device: None, sent: now, until: now }, pace).await?;
+            self.drain(unit, Instant::now(), pace).await?;
         }
         Ok(())
     }
 
-    fn seen(&mut self, device: usize, took: Duration) {
+    fn seen(&mut self, device: usize, took: Slowest) {
         if self.slowest.len() <= device {
-            self.slowest.resize(device + 1, Duration::ZERO);
+            self.slowest.resize(device + 1, Slowest::default());
         }
         if let Some(slowest) = self.slowest.get_mut(device) {
-            *slowest = (*slowest).max(took).min(Self::LONGEST_SILENCE);
+            slowest.start = slowest.start.max(took.start).min(Self::LONGEST_SILENCE);
+            slowest.end = slowest.end.max(took.end).min(Self::LONGEST_SILENCE);
         }
     }
 
     async fn receive(
         &mut self,
-        deadline: Instant,
+        sent: Instant,
+        patience: Duration,
         unit: u8,
         request: &Request,
         into: &mut Raw,
         pace: Pace,
     ) -> Result<(), Fault> {
         self.input.clear();
-        let mut deadline = deadline;
+        let mut deadline = sent + patience;
         let whole = loop {
-            let pdu = self.input.get(1..).unwrap_or_default();
-            if let Some(length) = request.answer_length(pdu)? {
-                // Unit, PDU, CRC.
-                let length = length + 3;
-                if length > rtu::MOST {
-                    return Err(Fault::Garbled);
+            // How long what has begun is; `None`: nothing has, or it cannot be told yet.
+            let length = match self.input.first() {
+                Some(from) if *from != unit => match self.late_length()? {
+                    Some(length) if self.input.len() >= length => {
+                        self.late_answer(length)?;
+                        continue;
+                    }
+                    length => length,
+                },
+                _ => {
+                    let pdu = self.input.get(1..).unwrap_or_default();
+                    // Unit, PDU, CRC.
+                    let length = request.answer_length(pdu)?.map(|length| length + 3);
+                    if length.is_some_and(|length| length > rtu::MOST) {
+                        return Err(Fault::Garbled);
+                    }
+                    match length {
+                        Some(length) if self.input.len() >= length => break length,
+                        length => length,
+                    }
                 }
-                if self.input.len() >= length {
-                    break length;
-                }
+            };
+            if let Some(length) = length {
                 deadline =
                     deadline.max(Instant::now() + pace.bytes(length - self.input.len()) + Self::GAP_WITHIN);
             }
@@ -213,12 +284,42 @@ impl ModbusRtu {
         }
     }
 
-    /// Listens until nothing can be under way any more: until the late answer is there or not to be
-    /// expected, and then until nobody speaks.
-    async fn drain(&mut self, late: Suspect, pace: Pace) -> Result<(), Fault> {
+    /// Length of the frame at the start of the input, which is of another unit than was asked; an error
+    /// where no late answer begins like this.
+    fn late_length(&self) -> Result<Option<usize>, Fault> {
+        let from = self.input.first().copied();
+        let suspect = self.suspects.iter().find(|s| s.unit().is_some() && s.unit() == from);
+        let asked = suspect.and_then(|s| s.asked.as_ref()).ok_or(Fault::Garbled)?;
+        let length = asked.request.answer_length(self.input.get(1..).unwrap_or_default())?;
+        Ok(length.map(|length| length + 3))
+    }
+
+    /// Takes a late answer of another unit from the start of the input, and knows that this one is there.
+    fn late_answer(&mut self, length: usize) -> Result<(), Fault> {
+        let frame = self.input.get(..length).unwrap_or_default();
+        let (unit, _) = rtu::decode(frame).ok_or(Fault::Garbled)?;
+        self.arrived(unit);
+        self.input.drain(..length.min(self.input.len()));
+        Ok(())
+    }
+
+    /// The late answer of this unit is there: it is as slow as that, and nothing of it is due any more.
+    fn arrived(&mut self, unit: u8) {
+        let Some(at) = self.suspects.iter().position(|s| s.unit() == Some(unit)) else { return };
+        let suspect = self.suspects.swap_remove(at);
+        tracing::debug!(unit, "a late answer was dropped");
+        if let Some(asked) = suspect.asked {
+            let took = suspect.sent.elapsed();
+            self.seen(asked.device, Slowest { start: took, end: took });
+        }
+    }
+
+    /// Listens until nothing can be under way any more that would harm a request to `unit`: until the late
+    /// answer is there or not to be expected, and then until nobody speaks.
+    async fn drain(&mut self, unit: u8, due: Instant, pace: Pace) -> Result<(), Fault> {
         let gap = pace.silence().max(Self::GAP_WITHIN);
-        let end = late.until.max(Instant::now()) + pace.bytes(2 * rtu::MOST) + Self::LONGEST_TALK;
-        let mut until = late.until;
+        let end = due.max(Instant::now()) + pace.bytes(2 * rtu::MOST) + Self::LONGEST_TALK;
+        let mut until = due;
         self.input.clear();
         while Instant::now() < end {
             // Noise or foreign frames before it: only the newest bytes can be the late answer.
@@ -226,19 +327,35 @@ impl ModbusRtu {
                 self.input.clear();
             }
             if self.listen(until).await? == 0 {
+                // Other units may still owe theirs; those are told apart by their number.
+                self.suspects.retain(|s| s.unit().is_some_and(|other| other != unit));
                 return Ok(());
             }
             until = until.max(Instant::now() + gap);
-            if let (Some((device, unit)), Some((from, _))) = (late.device, rtu::decode(&self.input))
-                && from == unit
+            if let Some((from, _)) = rtu::decode(&self.input)
+                && self.suspects.iter().any(|s| s.unit() == Some(from))
             {
-                // The late answer itself; the device is as slow as that, and nothing else is due.
-                self.seen(device, late.sent.elapsed());
-                until = Instant::now() + gap;
+                self.arrived(from);
+                self.input.clear();
+                if !self.suspects.iter().any(|s| s.unit().is_none() || s.unit() == Some(unit)) {
+                    until = Instant::now() + gap;
+                }
             }
         }
         self.trouble = "the line is never quiet: another master, or noise".into();
         Err(Fault::Garbled)
+    }
+
+    async fn read_block(&mut self, block: Block, into: &mut Raw, hasty: bool) -> Result<(), Fault> {
+        into.clear();
+        let Some(spec) = &self.spec else { return Err(self.closed()) };
+        let block = spec.reads.blocks.get(block.0).ok_or(Fault::Unsupported)?;
+        let (device, request) = (block.device, block.request());
+        let answer = self.transact(device, &request, into, hasty).await;
+        if answer.is_err() {
+            into.clear();
+        }
+        answer
     }
 
     /// Takes the next bytes behind the input; 0: none until then.
@@ -258,6 +375,12 @@ impl ModbusRtu {
     }
 }
 
+impl Suspect {
+    fn unit(&self) -> Option<u8> {
+        self.asked.as_ref().map(|asked| asked.unit)
+    }
+}
+
 impl Driver for ModbusRtu {
     type Spec = RtuSpec;
 
@@ -268,9 +391,7 @@ impl Driver for ModbusRtu {
         }
         self.slowest.clear();
         // The numbers of the devices are new ones; the late answer may come all the same.
-        if let Some(suspect) = &mut self.suspect {
-            suspect.device = None;
-        }
+        self.suspects.iter_mut().for_each(|suspect| suspect.asked = None);
         self.spec = Some(spec.clone());
         stays
     }
@@ -294,13 +415,14 @@ impl Driver for ModbusRtu {
         match opened {
             Ok(port) => {
                 self.port = Some(port);
+                self.clock = Pause::new();
                 // Whoever had the port before, this program or another, may have asked something.
                 let patience =
                     spec.devices.iter().filter_map(|d| d.timeout).fold(spec.timeout, Duration::max);
                 let sent = Instant::now();
                 let until = sent + patience.min(Self::LONGEST_SILENCE);
-                let until = self.suspect.map_or(until, |s| s.until.max(until));
-                self.suspect = Some(Suspect { device: None, sent, until });
+                let until = self.suspects.iter().map(|s| s.until).fold(until, Instant::max);
+                self.suspects = vec![Suspect { asked: None, sent, quiet: until, until }];
                 Ok(())
             }
             Err(error) => {
@@ -324,15 +446,11 @@ impl Driver for ModbusRtu {
     }
 
     async fn read(&mut self, block: Block, into: &mut Raw) -> Result<(), Fault> {
-        into.clear();
-        let Some(spec) = &self.spec else { return Err(self.closed()) };
-        let block = spec.reads.blocks.get(block.0).ok_or(Fault::Unsupported)?;
-        let (device, request) = (block.device, block.request());
-        let answer = self.transact(device, &request, into).await;
-        if answer.is_err() {
-            into.clear();
-        }
-        answer
+        self.read_block(block, into, false).await
+    }
+
+    async fn probe(&mut self, block: Block, into: &mut Raw) -> Result<(), Fault> {
+        self.read_block(block, into, true).await
     }
 
     async fn write(&mut self, point: Point, raw: &Raw) -> Result<(), Fault> {
@@ -341,7 +459,7 @@ impl Driver for ModbusRtu {
         let device = point.device;
         let multiple = spec.devices.get(device).is_some_and(|d| d.write_multiple);
         let request = point.request(raw, multiple).ok_or(Fault::Unsupported)?;
-        self.transact(device, &request, &mut Raw::default()).await
+        self.transact(device, &request, &mut Raw::default(), false).await
     }
 
     fn trouble(&self) -> &str {
