@@ -25,8 +25,14 @@ const STARTS: [u16; 5] = [100, 300, 500, 700, 900];
 
 fn compiled<S>(compile: impl Fn(&[ModbusDevice], &[Request<'_>]) -> Compiled<S>) -> Compiled<S> {
     let addresses = STARTS.map(|start| format!("holding:{start}"));
-    let request =
-        |address| Request { device: 0, address, kind: DataType::U32, length: 0, writable: true, period: Duration::from_secs(1) };
+    let request = |address| Request {
+        device: 0,
+        address,
+        kind: DataType::U32,
+        length: 0,
+        writable: true,
+        period: Duration::from_secs(1),
+    };
     let requests: Vec<_> = addresses.iter().map(|a| request(a.as_str())).collect();
     let compiled = compile(&[ModbusDevice { unit: 17, ..ModbusDevice::default() }], &requests);
     assert_eq!(compiled.blocks.len(), STARTS.len());

@@ -26,6 +26,10 @@ pub mod exception {
     pub const ACKNOWLEDGE: u8 = 5;
     /// Busy, try later.
     pub const BUSY: u8 = 6;
+    /// A gateway has no way to the unit.
+    pub const NO_PATH: u8 = 0x0A;
+    /// A gateway had no answer from the unit.
+    pub const NO_ANSWER: u8 = 0x0B;
 }
 
 /// What a master asks.
@@ -202,6 +206,15 @@ impl Request {
             ([_, length, ..], Request::Read { .. }) => Ok(Some(2 + usize::from(*length))),
             _ => Ok(Some(5)),
         }
+    }
+}
+
+/// The answer that a gateway gave in a unit's place: no way to it, or no answer from it (section 7). That is
+/// the unit's silence, no refusal, and no trouble of the connection.
+pub(super) fn behind_gateway(answer: Result<(), Fault>) -> Result<(), Fault> {
+    match answer {
+        Err(Fault::Refused(exception::NO_PATH | exception::NO_ANSWER)) => Err(Fault::Timeout),
+        answer => answer,
     }
 }
 

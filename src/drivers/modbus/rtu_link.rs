@@ -9,7 +9,7 @@ use tokio_serial::{DataBits, FlowControl, SerialPortBuilderExt, SerialStream, St
 use super::blocks::Reads;
 use super::config::{ModbusDevice, Parity, RtuLink};
 use super::pause::Pause;
-use super::pdu::Request;
+use super::pdu::{self, Request};
 use super::rtu::{self, Pace};
 use crate::drivers::driver::{Block, Driver, Point};
 use crate::model::{Fault, Raw};
@@ -173,7 +173,7 @@ impl ModbusRtu {
             }
             _ => self.suspect(device, unit, request, sent, now, timeout_of_device),
         }
-        answer
+        pdu::behind_gateway(answer)
     }
 
     /// Notes that an answer may still come after `from`.

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::blocks::Reads;
 use super::config::{ModbusDevice, TcpLink};
-use super::pdu::Request;
+use super::pdu::{self, Request};
 use super::tcp;
 use crate::drivers::driver::{Block, Driver, Point};
 use crate::model::{Fault, Raw};
@@ -51,6 +51,8 @@ pub struct ModbusTcp {
     /// A request is written in part: whatever is said next on this connection is not understood.
     mid_write: bool,
     timeouts_in_a_row: u32,
+    /// The slowest answer seen of each device, by its index.
+    slowest: Vec<Duration>,
     next_request: Option<Instant>,
     trouble: String,
 }
@@ -58,6 +60,8 @@ pub struct ModbusTcp {
 impl ModbusTcp {
     /// Time-outs in a row after which the connection is made anew: the peer may be gone without a word.
     const MOST_TIMEOUTS: u32 = 3;
+    /// What a device may take longer than before when it is tried in haste.
+    const HASTE: Duration = Duration::from_millis(20);
     /// How long written bytes may stay unacknowledged, and an idle connection unproven.
     const DEAD_PEER: Duration = Duration::from_secs(10);
 
@@ -81,14 +85,28 @@ impl ModbusTcp {
         Fault::NotConnected
     }
 
-    async fn transact(&mut self, device: usize, request: &Request, into: &mut Raw) -> Result<(), Fault> {
+    /// `hasty`: gives up as soon as the device would have answered were it as quick as ever.
+    async fn transact(
+        &mut self,
+        device: usize,
+        request: &Request,
+        into: &mut Raw,
+        hasty: bool,
+    ) -> Result<(), Fault> {
         let Some(spec) = &self.spec else { return Err(self.unset()) };
         let unit = spec.devices.get(device).ok_or(Fault::Unsupported)?;
-        let (unit, patience, pause) = (unit.unit, unit.timeout.unwrap_or(spec.timeout), spec.pause);
+        let (unit, timeout_of_device, pause) = (unit.unit, unit.timeout.unwrap_or(spec.timeout), spec.pause);
+        let patience = match self.slowest.get(device) {
+            Some(slowest) if hasty && !slowest.is_zero() => {
+                (*slowest * 2 + Self::HASTE).min(timeout_of_device)
+            }
+            _ => timeout_of_device,
+        };
         if self.mid_write {
             self.close();
         }
-        // Closed after time-outs in a row: the peer may only have forgotten us.
+        self.forget_closed();
+        // Closed after time-outs in a row or by the peer, who may have wanted its place back: no fault yet.
         if self.stream.is_none() {
             self.connect().await?;
         }
@@ -105,7 +123,8 @@ impl ModbusTcp {
             Ok(Err(error)) => return Err(self.lost(&error)),
             Err(_) => return Err(self.lost(&"it takes no more bytes")),
         }
-        let answer = self.receive(Instant::now() + patience, unit, request, into).await;
+        let sent = Instant::now();
+        let answer = self.receive(sent + patience, unit, request, into).await;
         match answer {
             Err(Fault::Timeout) => {
                 self.timeouts_in_a_row += 1;
@@ -114,12 +133,43 @@ impl ModbusTcp {
                 }
             }
             Err(Fault::NotConnected) => {}
-            _ => self.timeouts_in_a_row = 0,
+            _ => {
+                self.timeouts_in_a_row = 0;
+                self.seen(device, sent.elapsed());
+            }
         }
         if !pause.is_zero() {
             self.next_request = Some(Instant::now() + pause);
         }
-        answer
+        pdu::behind_gateway(answer)
+    }
+
+    fn seen(&mut self, device: usize, took: Duration) {
+        if self.slowest.len() <= device {
+            self.slowest.resize(device + 1, Duration::ZERO);
+        }
+        if let Some(slowest) = self.slowest.get_mut(device) {
+            *slowest = (*slowest).max(took);
+        }
+    }
+
+    /// Lets go of a connection that the peer closed while nothing was asked.
+    fn forget_closed(&mut self) {
+        let mut scratch = [0; 512];
+        let closed = match self.stream.as_ref().map(|stream| stream.try_read(&mut scratch)) {
+            None => false,
+            Some(Ok(0)) => true,
+            // A late answer: it is read past by its transaction identifier.
+            Some(Ok(bytes)) => {
+                self.input.extend_from_slice(scratch.get(..bytes).unwrap_or_default());
+                false
+            }
+            Some(Err(error)) => error.kind() != std::io::ErrorKind::WouldBlock,
+        };
+        if closed {
+            tracing::debug!("the device closed the idle connection");
+            self.close();
+        }
     }
 
     /// Waits for the answer of this very transaction. A late one of an earlier transaction is dropped.
@@ -151,6 +201,8 @@ impl ModbusTcp {
                     self.close();
                     return Err(Fault::Garbled);
                 }
+                // A peer that never stops talking does not keep us here.
+                Ok(None) if Instant::now() >= deadline => return Err(Fault::Timeout),
                 Ok(None) => {
                     let Some(stream) = &mut self.stream else { return Err(Fault::NotConnected) };
                     match timeout_at(deadline, stream.read_buf(&mut self.input)).await {
@@ -163,6 +215,18 @@ impl ModbusTcp {
             }
         }
     }
+
+    async fn read_block(&mut self, block: Block, into: &mut Raw, hasty: bool) -> Result<(), Fault> {
+        into.clear();
+        let Some(spec) = &self.spec else { return Err(self.unset()) };
+        let block = spec.reads.blocks.get(block.0).ok_or(Fault::Unsupported)?;
+        let (device, request) = (block.device, block.request());
+        let answer = self.transact(device, &request, into, hasty).await;
+        if answer.is_err() {
+            into.clear();
+        }
+        answer
+    }
 }
 
 impl Driver for ModbusTcp {
@@ -173,6 +237,7 @@ impl Driver for ModbusTcp {
         if !stays {
             self.close();
         }
+        self.slowest.clear();
         self.spec = Some(spec.clone());
         stays
     }
@@ -212,15 +277,11 @@ impl Driver for ModbusTcp {
     }
 
     async fn read(&mut self, block: Block, into: &mut Raw) -> Result<(), Fault> {
-        into.clear();
-        let Some(spec) = &self.spec else { return Err(self.unset()) };
-        let block = spec.reads.blocks.get(block.0).ok_or(Fault::Unsupported)?;
-        let (device, request) = (block.device, block.request());
-        let answer = self.transact(device, &request, into).await;
-        if answer.is_err() {
-            into.clear();
-        }
-        answer
+        self.read_block(block, into, false).await
+    }
+
+    async fn probe(&mut self, block: Block, into: &mut Raw) -> Result<(), Fault> {
+        self.read_block(block, into, true).await
     }
 
     async fn write(&mut self, point: Point, raw: &Raw) -> Result<(), Fault> {
@@ -229,7 +290,7 @@ impl Driver for ModbusTcp {
         let device = point.device;
         let multiple = spec.devices.get(device).is_some_and(|d| d.write_multiple);
         let request = point.request(raw, multiple).ok_or(Fault::Unsupported)?;
-        self.transact(device, &request, &mut Raw::default()).await
+        self.transact(device, &request, &mut Raw::default(), false).await
     }
 
     fn trouble(&self) -> &str {
