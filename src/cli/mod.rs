@@ -1,6 +1,7 @@
 //! The subcommands, one file each.
 
 mod check;
+mod demo;
 mod file;
 mod run;
 mod test;
@@ -29,6 +30,8 @@ struct Arguments {
 enum Command {
     /// Run a gateway until it is told to stop (Ctrl-C or SIGTERM)
     Run(run::Arguments),
+    /// Show a gateway at work between simulated devices and a small MQTT broker, all on loopback
+    Demo(demo::Arguments),
     /// Report every mistake of a configuration file
     Check(FileArguments),
     /// Run the [[test]] tables of a configuration file
@@ -50,6 +53,7 @@ pub fn main() -> ExitCode {
     // clap itself ends with 2 where the command line is wrong.
     let code = match Arguments::parse().command {
         Command::Run(arguments) => run::main(&arguments),
+        Command::Demo(arguments) => demo::main(&arguments),
         Command::Check(arguments) => check::main(&arguments),
         Command::Test(arguments) => test::main(&arguments),
     };

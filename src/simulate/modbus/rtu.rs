@@ -1,7 +1,6 @@
 //! Modbus RTU slaves on a serial bus that is a pseudo-terminal, as slow as its baud rate.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,7 +8,8 @@ use std::time::Duration;
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
-use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::pipe;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -40,13 +40,13 @@ impl RtuBus {
         settings.make_raw();
         tcsetattr(&port, OptionalActions::Now, &settings)?;
         rustix::fs::fcntl_setfl(&master, rustix::fs::fcntl_getfl(&master)? | OFlags::NONBLOCK)?;
-        let line = Line(AsyncFd::register(File::from(master))?);
+        let mut line = Line::new(master)?;
         let stop = CancellationToken::new();
         let token = stop.clone();
         tokio::spawn(async move {
             tokio::select! {
                 () = token.cancelled() => {}
-                end = serve(&line, pace, &slaves) => {
+                end = serve(&mut line, pace, &slaves) => {
                     if let Err(error) = end {
                         tracing::warn!(%error, "a simulated serial bus ended");
                     }
@@ -63,26 +63,16 @@ impl RtuBus {
 }
 
 /// The far end of the bus.
-struct Line(AsyncFd<File>);
+struct Line {
+    input: pipe::Receiver,
+    output: pipe::Sender,
+}
 
 impl Line {
-    async fn read(&self, into: &mut [u8]) -> io::Result<usize> {
-        loop {
-            let mut ready = self.0.readable().await?;
-            if let Ok(result) = ready.try_io(|line| (&*line.get_ref()).read(into)) {
-                return result;
-            }
-        }
-    }
-
-    async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            let mut ready = self.0.writable().await?;
-            if let Ok(result) = ready.try_io(|line| (&*line.get_ref()).write(bytes)) {
-                bytes = bytes.get(result?..).unwrap_or_default();
-            }
-        }
-        Ok(())
+    /// Tokio's pipe ends take any descriptor that can be waited for, and a pseudo-terminal is one.
+    fn new(master: OwnedFd) -> io::Result<Line> {
+        let input = pipe::Receiver::from_owned_fd_unchecked(master.try_clone()?)?;
+        Ok(Line { input, output: pipe::Sender::from_owned_fd_unchecked(master)? })
     }
 }
 
@@ -115,7 +105,7 @@ fn heard(bytes: &[u8]) -> Heard {
 /// How long bytes of one request may be apart: the system hands them over in chunks.
 const WITHIN: Duration = Duration::from_millis(50);
 
-async fn serve(line: &Line, pace: Pace, slaves: &Slaves) -> io::Result<()> {
+async fn serve(line: &mut Line, pace: Pace, slaves: &Slaves) -> io::Result<()> {
     let mut chunk = [0; rtu::MOST];
     let mut input: Vec<u8> = Vec::with_capacity(2 * rtu::MOST);
     let mut out = Vec::with_capacity(rtu::MOST);
@@ -130,13 +120,13 @@ async fn serve(line: &Line, pace: Pace, slaves: &Slaves) -> io::Result<()> {
                         // silence that ends it (section 2.5.1.1), and the answer.
                         let line_time = pace.bytes(length + out.len()) + pace.silence();
                         tokio::time::sleep_until(arrived + delay + line_time).await;
-                        line.write_all(&out).await?;
+                        line.output.write_all(&out).await?;
                     }
                 }
                 input.drain(..length);
             }
             Heard::Noise => {
-                while timeout(pace.silence().max(WITHIN), line.read(&mut chunk))
+                while timeout(pace.silence().max(WITHIN), line.input.read(&mut chunk))
                     .await
                     .is_ok_and(|r| r.is_ok())
                 {}
@@ -144,12 +134,17 @@ async fn serve(line: &Line, pace: Pace, slaves: &Slaves) -> io::Result<()> {
             }
             Heard::More => {
                 let read = if input.is_empty() {
-                    Ok(line.read(&mut chunk).await)
+                    Ok(line.input.read(&mut chunk).await)
                 } else {
-                    timeout_at(Instant::now() + pace.bytes(rtu::MOST).max(WITHIN), line.read(&mut chunk))
-                        .await
+                    timeout_at(
+                        Instant::now() + pace.bytes(rtu::MOST).max(WITHIN),
+                        line.input.read(&mut chunk),
+                    )
+                    .await
                 };
                 match read {
+                    // Nobody can hold the other end any more.
+                    Ok(Ok(0)) => return Ok(()),
                     Ok(count) => input.extend_from_slice(chunk.get(..count?).unwrap_or_default()),
                     // A request that was never finished.
                     Err(_) => input.clear(),
