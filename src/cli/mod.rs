@@ -1,6 +1,7 @@
 //! The subcommands, one file each.
 
 mod check;
+mod demo;
 mod file;
 mod plan;
 mod run;
@@ -30,6 +31,8 @@ struct Arguments {
 enum Command {
     /// Run a gateway until it is told to stop (Ctrl-C or SIGTERM)
     Run(run::Arguments),
+    /// Show a gateway at work between simulated devices and a small MQTT broker, all on loopback
+    Demo(demo::Arguments),
     /// Report every mistake of a configuration file
     Check(FileArguments),
     /// Show what each link will do: its blocks, how long they take, what it can hold
@@ -53,6 +56,7 @@ pub fn main() -> ExitCode {
     // clap itself ends with 2 where the command line is wrong.
     let code = match Arguments::parse().command {
         Command::Run(arguments) => run::main(&arguments),
+        Command::Demo(arguments) => demo::main(&arguments),
         Command::Check(arguments) => check::main(&arguments),
         Command::Plan(arguments) => plan::main(&arguments),
         Command::Test(arguments) => test::main(&arguments),
