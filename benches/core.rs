@@ -32,7 +32,7 @@ fn raw(poll: u32) -> Raw {
         let bits = ((i * 100 + poll % 1000) as f32).to_bits();
         [bits as u16, (bits >> 16) as u16]
     });
-    Raw { words: words.collect(), bits: Vec::new() }
+    Raw { words: words.collect(), ..Raw::default() }
 }
 
 #[divan::bench]

@@ -159,7 +159,7 @@ async fn every_exception<D: Driver>(mut driver: D, compiled: Compiled<D::Spec>, 
         };
         assert_eq!(driver.read(Block(0), &mut raw).await, Err(fault));
         assert_eq!(raw, Raw::default());
-        let one = Raw { words: vec![1; 123], bits: vec![] };
+        let one = Raw { words: vec![1; 123], ..Raw::default() };
         assert_eq!(driver.write(Point(0), &one).await, Err(fault));
     }
     plc.memory().refuse = None;

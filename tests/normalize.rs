@@ -52,7 +52,7 @@ proptest! {
     fn a_scaled_value_comes_back_within_half_a_step(raw in any::<i16>(), scale in 0.001_f64..100.0, offset in -50.0_f64..50.0) {
         let rule = Rule { scaling: Some(Scaling { scale, offset }), ..Rule::plain(TagId(0), DataType::I16) };
         let place = Place::Words { at: 0, count: 1 };
-        let wire = Raw { words: vec![raw as u16], bits: vec![] };
+        let wire = Raw { words: vec![raw as u16], ..Raw::default() };
         let value = decode(&rule, place, &wire, None).unwrap();
         let mut back = Raw::default();
         encode(&rule, place, &value, &mut back).unwrap();
@@ -61,7 +61,7 @@ proptest! {
 
     #[test]
     fn no_words_at_all_make_a_panic(words in prop::collection::vec(any::<u16>(), 0..6), at in 0_usize..8, count in 0_usize..8) {
-        let raw = Raw { words, bits: vec![] };
+        let raw = Raw { words, ..Raw::default() };
         for kind in DataType::ALL {
             for place in [Place::Words { at, count }, Place::WordBit { at, bit: 255 }, Place::HalfWord { at, high: true }, Place::Bit { at }] {
                 let _ = decode(&rule(kind, Order::Cdab), place, &raw, None);
@@ -107,7 +107,7 @@ fn known_registers_give_known_values_in_all_four_orders() {
     ];
     for (kind, layouts, value) in known {
         for (order, layout) in ORDERS.into_iter().zip(layouts) {
-            let raw = Raw { words: layout.to_vec(), bits: vec![] };
+            let raw = Raw { words: layout.to_vec(), ..Raw::default() };
             let place = Place::Words { at: 0, count: layout.len() };
             assert_eq!(
                 decode(&rule(kind, order), place, &raw, None),
@@ -120,7 +120,7 @@ fn known_registers_give_known_values_in_all_four_orders() {
 
 #[test]
 fn bits_and_bytes_of_a_register_are_counted_from_the_least_significant() {
-    let raw = Raw { words: vec![0x80F1], bits: vec![] };
+    let raw = Raw { words: vec![0x80F1], ..Raw::default() };
     let bit =
         |bit| decode(&rule(DataType::Bool, Order::Abcd), Place::WordBit { at: 0, bit }, &raw, None).unwrap();
     assert_eq!((bit(0), bit(1), bit(15)), (Value::Bool(true), Value::Bool(false), Value::Bool(true)));
@@ -135,13 +135,13 @@ fn bits_and_bytes_of_a_register_are_counted_from_the_least_significant() {
 fn an_infinite_float_and_broken_text_are_no_values() {
     let place = Place::Words { at: 0, count: 2 };
     for words in [[0x7F80, 0], [0xFF80, 0], [0x7FC0, 0]] {
-        let raw = Raw { words: words.to_vec(), bits: vec![] };
+        let raw = Raw { words: words.to_vec(), ..Raw::default() };
         assert_eq!(
             decode(&rule(DataType::F32, Order::Abcd), place, &raw, None),
             Err(DecodeError::NotANumber)
         );
     }
-    let raw = Raw { words: vec![0xC328, 0x2020], bits: vec![] };
+    let raw = Raw { words: vec![0xC328, 0x2020], ..Raw::default() };
     assert_eq!(decode(&rule(DataType::Text, Order::Abcd), place, &raw, None), Err(DecodeError::NotText));
 }
 

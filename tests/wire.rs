@@ -443,7 +443,7 @@ async fn a_write_is_done_only_when_its_own_echo_came() {
         }
         device
     });
-    let raw = Raw { words: vec![1, 2], bits: vec![] };
+    let raw = Raw { words: vec![1, 2], ..Raw::default() };
     assert_eq!(driver.write(Point(0), &raw).await, Ok(()));
     for _ in 0..3 {
         assert_eq!(driver.write(Point(0), &raw).await, Err(Fault::Garbled));

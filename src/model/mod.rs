@@ -14,7 +14,7 @@ pub mod value;
 pub use fault::Fault;
 pub use mistake::Mistake;
 pub use quality::{Bad, Quality, Uncertain};
-pub use raw::{Order, Place, Raw};
+pub use raw::{Missing, Order, Place, Raw};
 pub use sample::{Batch, DeviceState, Sample};
 pub use secret::Secret;
 pub use tag::{Access, Device, DeviceId, Directory, Tag, TagId};

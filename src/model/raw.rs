@@ -9,6 +9,19 @@ pub struct Raw {
     pub words: Vec<u16>,
     /// Single bits, in the order of their addresses.
     pub bits: Vec<bool>,
+    /// Where words or bits hold nothing, since the device refuses to give them.
+    pub missing: Vec<Missing>,
+}
+
+/// Words or bits that the device refused, with the exception code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Missing {
+    /// Index of the first.
+    pub at: usize,
+    /// How many.
+    pub count: usize,
+    /// The exception code.
+    pub code: u8,
 }
 
 impl Raw {
@@ -16,6 +29,17 @@ impl Raw {
     pub fn clear(&mut self) {
         self.words.clear();
         self.bits.clear();
+        self.missing.clear();
+    }
+
+    /// The exception code with which the device refused what lies at `place`, where it did.
+    pub fn refused(&self, place: Place) -> Option<u8> {
+        let (at, count) = match place {
+            Place::Bit { at } | Place::WordBit { at, .. } | Place::HalfWord { at, .. } => (at, 1),
+            Place::Words { at, count } => (at, count),
+        };
+        let hit = |m: &&Missing| m.at < at.saturating_add(count) && at < m.at.saturating_add(m.count);
+        self.missing.iter().find(hit).map(|missing| missing.code)
     }
 }
 

@@ -48,10 +48,13 @@ impl Normalizer {
             *skip = every.saturating_sub(1);
             let decoded = match answer {
                 Err(fault) => Err(quality::of_fault(fault)),
-                Ok(raw) => {
-                    let old = last.as_ref().and_then(|last| last.value.as_ref());
-                    decode(rule, *place, raw, old).map_err(quality::of_decode_error)
-                }
+                Ok(raw) => match raw.refused(*place) {
+                    Some(code) => Err(quality::of_fault(Fault::Refused(code))),
+                    None => {
+                        let old = last.as_ref().and_then(|last| last.value.as_ref());
+                        decode(rule, *place, raw, old).map_err(quality::of_decode_error)
+                    }
+                },
             };
             let (value, quality) = match decoded {
                 Ok(value) => {
@@ -95,7 +98,7 @@ mod tests {
         let mut normalizer = Normalizer::new([[rule].as_slice()]);
         let mut samples = Vec::new();
         for (second, answer) in polls {
-            let raw = answer.map(|word| Raw { words: vec![word], bits: vec![] });
+            let raw = answer.map(|word| Raw { words: vec![word], ..Raw::default() });
             let answer = raw.as_ref().map_err(|fault| *fault);
             normalizer.apply(0, answer, Timestamp(second * 1_000_000), &mut samples);
         }

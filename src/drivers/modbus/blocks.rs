@@ -1,9 +1,11 @@
 //! Tags to requests: parsed, checked, and cut into reads by what these cost the line.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::address::{Address, Area};
 use super::config::ModbusDevice;
+use super::learn::{Part, parts};
 use super::pdu;
 use super::planner::{self, Item, Limits};
 use crate::drivers::driver::{AddressError, BlockPlan, Compiled, PointPlan, Request, Slot};
@@ -20,6 +22,8 @@ pub(super) struct BlockSpec {
     pub start: u16,
     /// Bits or registers.
     pub count: u16,
+    /// The values in it.
+    pub parts: Arc<[Part]>,
 }
 
 /// One writable place.
@@ -105,6 +109,7 @@ pub(super) fn compile(
             area,
             start: u16::try_from(start).unwrap_or(u16::MAX),
             count: u16::try_from(count).unwrap_or(u16::MAX),
+            parts: Arc::default(),
         };
         for span in planner::plan(&items, limits, |count| cost(&spec(0, count))) {
             let slot = |at: &usize| {
@@ -112,7 +117,15 @@ pub(super) fn compile(
                 let at = u32::from(address.start).saturating_sub(span.start) as usize;
                 Some(Slot { request: *request, place: address.place(at) })
             };
-            reads.blocks.push(spec(span.start, span.end - span.start));
+            let place = |at: &usize| {
+                let (_, _, address, _) = table.get(*at)?;
+                let at = u32::from(address.start).saturating_sub(span.start);
+                Some((u16::try_from(at).unwrap_or(u16::MAX), address.count()))
+            };
+            reads.blocks.push(BlockSpec {
+                parts: parts(span.items.iter().filter_map(place)).into(),
+                ..spec(span.start, span.end - span.start)
+            });
             blocks.push(BlockPlan {
                 device,
                 period: span.period,
@@ -167,9 +180,14 @@ impl BlockSpec {
         (5, 2 + if self.area.is_bits() { count.div_ceil(8) } else { count * 2 })
     }
 
-    /// The request.
+    /// The request of the whole block.
     pub(super) fn request(&self) -> pdu::Request {
-        pdu::Request::Read { area: self.area, start: self.start, count: self.count }
+        self.request_of(Part { at: 0, count: self.count })
+    }
+
+    /// The request of a part of it.
+    pub(super) fn request_of(&self, part: Part) -> pdu::Request {
+        pdu::Request::Read { area: self.area, start: self.start.saturating_add(part.at), count: part.count }
     }
 }
 

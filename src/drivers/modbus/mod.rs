@@ -3,9 +3,11 @@
 pub mod address;
 mod blocks;
 pub mod config;
+mod learn;
 mod pause;
 pub mod pdu;
 pub mod planner;
+mod read;
 pub mod rtu;
 mod rtu_link;
 pub mod tcp;

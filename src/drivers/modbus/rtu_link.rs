@@ -10,6 +10,7 @@ use super::blocks::Reads;
 use super::config::{ModbusDevice, Parity, RtuLink};
 use super::pause::Pause;
 use super::pdu::{self, Request};
+use super::read::{self, Lessons, Wire};
 use super::rtu::{self, Pace};
 use crate::drivers::driver::{Block, Driver, Point};
 use crate::model::{Fault, Raw};
@@ -69,6 +70,7 @@ pub struct ModbusRtu {
     /// Before this nothing may be sent.
     quiet_until: Option<Instant>,
     clock: Pause,
+    lessons: Lessons,
     trouble: String,
 }
 
@@ -127,53 +129,6 @@ impl ModbusRtu {
             None => "no serial port is configured".into(),
         };
         Fault::NotConnected
-    }
-
-    /// `hasty`: gives up as soon as the device would have answered were it as quick as ever.
-    async fn transact(
-        &mut self,
-        device: usize,
-        request: &Request,
-        into: &mut Raw,
-        hasty: bool,
-    ) -> Result<(), Fault> {
-        let Some(spec) = &self.spec else { return Err(self.closed()) };
-        let unit = spec.devices.get(device).ok_or(Fault::Unsupported)?;
-        let (unit, timeout_of_device) = (unit.unit, unit.timeout.unwrap_or(spec.timeout));
-        let (pace, pause) = (spec.pace(), spec.pause);
-        let slowest = self.slowest.get(device).copied().unwrap_or_default();
-        let patience = match slowest.start {
-            start if hasty && !start.is_zero() => (start * 2 + Self::HASTE).min(timeout_of_device),
-            _ => timeout_of_device,
-        };
-        self.settle(unit, pace).await?;
-        self.out.clear();
-        rtu::encode(unit, &mut self.out, |out| request.encode(out));
-        let on_the_wire = pace.bytes(self.out.len());
-        // Until a whole, right answer is there, one may still come; also where this future is dropped.
-        let mut sent = Instant::now() + on_the_wire;
-        self.suspect(device, unit, request, sent, sent + patience, timeout_of_device);
-        let Some(port) = &mut self.port else { return Err(self.closed()) };
-        match timeout(patience + on_the_wire, port.write_all(&self.out)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(self.lost(&error)),
-            Err(_) => return Err(self.lost(&"it takes no more bytes")),
-        }
-        // The system has the bytes; the line still sends them.
-        sent = Instant::now() + on_the_wire;
-        let answer = self.receive(sent, patience, unit, request, into, pace).await;
-        let now = Instant::now();
-        self.quiet_until = Some(now + pace.silence().max(pause));
-        match answer {
-            Ok(()) | Err(Fault::Refused(_) | Fault::Busy) => {
-                self.suspects.retain(|s| s.unit() != Some(unit));
-                let end = now.saturating_duration_since(sent);
-                let frame = pace.bytes(self.input.len());
-                self.seen(device, Slowest { start: end.saturating_sub(frame), end });
-            }
-            _ => self.suspect(device, unit, request, sent, now, timeout_of_device),
-        }
-        pdu::behind_gateway(answer)
     }
 
     /// Notes that an answer may still come after `from`.
@@ -346,18 +301,6 @@ impl ModbusRtu {
         Err(Fault::Garbled)
     }
 
-    async fn read_block(&mut self, block: Block, into: &mut Raw, hasty: bool) -> Result<(), Fault> {
-        into.clear();
-        let Some(spec) = &self.spec else { return Err(self.closed()) };
-        let block = spec.reads.blocks.get(block.0).ok_or(Fault::Unsupported)?;
-        let (device, request) = (block.device, block.request());
-        let answer = self.transact(device, &request, into, hasty).await;
-        if answer.is_err() {
-            into.clear();
-        }
-        answer
-    }
-
     /// Takes the next bytes behind the input; 0: none until then.
     async fn listen(&mut self, until: Instant) -> Result<usize, Fault> {
         let Some(port) = &mut self.port else { return Err(self.closed()) };
@@ -381,6 +324,70 @@ impl Suspect {
     }
 }
 
+impl Wire for ModbusRtu {
+    fn reads(&mut self) -> Result<&Reads, Fault> {
+        if self.spec.is_none() {
+            return Err(self.closed());
+        }
+        self.spec.as_ref().map(|spec| &spec.reads).ok_or(Fault::NotConnected)
+    }
+
+    fn lessons(&mut self) -> &mut Lessons {
+        &mut self.lessons
+    }
+
+    fn name(&self, device: usize) -> &str {
+        let spec = self.spec.as_ref();
+        spec.and_then(|s| s.devices.get(device)).map_or("", |d| d.name.as_str())
+    }
+
+    async fn transact(
+        &mut self,
+        device: usize,
+        request: &Request,
+        into: &mut Raw,
+        hasty: bool,
+    ) -> Result<(), Fault> {
+        let Some(spec) = &self.spec else { return Err(self.closed()) };
+        let unit = spec.devices.get(device).ok_or(Fault::Unsupported)?;
+        let (unit, timeout_of_device) = (unit.unit, unit.timeout.unwrap_or(spec.timeout));
+        let (pace, pause) = (spec.pace(), spec.pause);
+        let slowest = self.slowest.get(device).copied().unwrap_or_default();
+        let patience = match slowest.start {
+            start if hasty && !start.is_zero() => (start * 2 + Self::HASTE).min(timeout_of_device),
+            _ => timeout_of_device,
+        };
+        self.settle(unit, pace).await?;
+        self.out.clear();
+        rtu::encode(unit, &mut self.out, |out| request.encode(out));
+        let on_the_wire = pace.bytes(self.out.len());
+        // Until a whole, right answer is there, one may still come; also where this future is dropped.
+        let mut sent = Instant::now() + on_the_wire;
+        self.suspect(device, unit, request, sent, sent + patience, timeout_of_device);
+        let Some(port) = &mut self.port else { return Err(self.closed()) };
+        match timeout(patience + on_the_wire, port.write_all(&self.out)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(self.lost(&error)),
+            Err(_) => return Err(self.lost(&"it takes no more bytes")),
+        }
+        // The system has the bytes; the line still sends them.
+        sent = Instant::now() + on_the_wire;
+        let answer = self.receive(sent, patience, unit, request, into, pace).await;
+        let now = Instant::now();
+        self.quiet_until = Some(now + pace.silence().max(pause));
+        match answer {
+            Ok(()) | Err(Fault::Refused(_) | Fault::Busy) => {
+                self.suspects.retain(|s| s.unit() != Some(unit));
+                let end = now.saturating_duration_since(sent);
+                let frame = pace.bytes(self.input.len());
+                self.seen(device, Slowest { start: end.saturating_sub(frame), end });
+            }
+            _ => self.suspect(device, unit, request, sent, now, timeout_of_device),
+        }
+        pdu::behind_gateway(answer)
+    }
+}
+
 impl Driver for ModbusRtu {
     type Spec = RtuSpec;
 
@@ -390,6 +397,7 @@ impl Driver for ModbusRtu {
             self.port = None;
         }
         self.slowest.clear();
+        self.lessons.clear();
         // The numbers of the devices are new ones; the late answer may come all the same.
         self.suspects.iter_mut().for_each(|suspect| suspect.asked = None);
         self.spec = Some(spec.clone());
@@ -446,11 +454,11 @@ impl Driver for ModbusRtu {
     }
 
     async fn read(&mut self, block: Block, into: &mut Raw) -> Result<(), Fault> {
-        self.read_block(block, into, false).await
+        read::read(self, block, into, false).await
     }
 
     async fn probe(&mut self, block: Block, into: &mut Raw) -> Result<(), Fault> {
-        self.read_block(block, into, true).await
+        read::read(self, block, into, true).await
     }
 
     async fn write(&mut self, point: Point, raw: &Raw) -> Result<(), Fault> {

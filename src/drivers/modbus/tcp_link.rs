@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::blocks::Reads;
 use super::config::{ModbusDevice, TcpLink};
 use super::pdu::{self, Request};
+use super::read::{self, Lessons, Wire};
 use super::tcp;
 use crate::drivers::driver::{Block, Driver, Point};
 use crate::model::{Fault, Raw};
@@ -54,6 +55,7 @@ pub struct ModbusTcp {
     /// The slowest answer seen of each device, by its index.
     slowest: Vec<Duration>,
     next_request: Option<Instant>,
+    lessons: Lessons,
     trouble: String,
 }
 
@@ -83,65 +85,6 @@ impl ModbusTcp {
         }
         self.close();
         Fault::NotConnected
-    }
-
-    /// `hasty`: gives up as soon as the device would have answered were it as quick as ever.
-    async fn transact(
-        &mut self,
-        device: usize,
-        request: &Request,
-        into: &mut Raw,
-        hasty: bool,
-    ) -> Result<(), Fault> {
-        let Some(spec) = &self.spec else { return Err(self.unset()) };
-        let unit = spec.devices.get(device).ok_or(Fault::Unsupported)?;
-        let (unit, timeout_of_device, pause) = (unit.unit, unit.timeout.unwrap_or(spec.timeout), spec.pause);
-        let patience = match self.slowest.get(device) {
-            Some(slowest) if hasty && !slowest.is_zero() => {
-                (*slowest * 2 + Self::HASTE).min(timeout_of_device)
-            }
-            _ => timeout_of_device,
-        };
-        if self.mid_write {
-            self.close();
-        }
-        self.forget_closed();
-        // Closed after time-outs in a row or by the peer, who may have wanted its place back: no fault yet.
-        if self.stream.is_none() {
-            self.connect().await?;
-        }
-        if let Some(at) = self.next_request.take() {
-            tokio::time::sleep_until(at).await;
-        }
-        self.transaction = self.transaction.wrapping_add(1);
-        self.out.clear();
-        tcp::encode(self.transaction, unit, &mut self.out, |out| request.encode(out));
-        let Some(stream) = &mut self.stream else { return Err(Fault::NotConnected) };
-        self.mid_write = true;
-        match timeout(patience, stream.write_all(&self.out)).await {
-            Ok(Ok(())) => self.mid_write = false,
-            Ok(Err(error)) => return Err(self.lost(&error)),
-            Err(_) => return Err(self.lost(&"it takes no more bytes")),
-        }
-        let sent = Instant::now();
-        let answer = self.receive(sent + patience, unit, request, into).await;
-        match answer {
-            Err(Fault::Timeout) => {
-                self.timeouts_in_a_row += 1;
-                if self.timeouts_in_a_row >= Self::MOST_TIMEOUTS {
-                    self.close();
-                }
-            }
-            Err(Fault::NotConnected) => {}
-            _ => {
-                self.timeouts_in_a_row = 0;
-                self.seen(device, sent.elapsed());
-            }
-        }
-        if !pause.is_zero() {
-            self.next_request = Some(Instant::now() + pause);
-        }
-        pdu::behind_gateway(answer)
     }
 
     fn seen(&mut self, device: usize, took: Duration) {
@@ -215,17 +158,81 @@ impl ModbusTcp {
             }
         }
     }
+}
 
-    async fn read_block(&mut self, block: Block, into: &mut Raw, hasty: bool) -> Result<(), Fault> {
-        into.clear();
-        let Some(spec) = &self.spec else { return Err(self.unset()) };
-        let block = spec.reads.blocks.get(block.0).ok_or(Fault::Unsupported)?;
-        let (device, request) = (block.device, block.request());
-        let answer = self.transact(device, &request, into, hasty).await;
-        if answer.is_err() {
-            into.clear();
+impl Wire for ModbusTcp {
+    fn reads(&mut self) -> Result<&Reads, Fault> {
+        if self.spec.is_none() {
+            return Err(self.unset());
         }
-        answer
+        self.spec.as_ref().map(|spec| &spec.reads).ok_or(Fault::NotConnected)
+    }
+
+    fn lessons(&mut self) -> &mut Lessons {
+        &mut self.lessons
+    }
+
+    fn name(&self, device: usize) -> &str {
+        let spec = self.spec.as_ref();
+        spec.and_then(|s| s.devices.get(device)).map_or("", |d| d.name.as_str())
+    }
+
+    async fn transact(
+        &mut self,
+        device: usize,
+        request: &Request,
+        into: &mut Raw,
+        hasty: bool,
+    ) -> Result<(), Fault> {
+        let Some(spec) = &self.spec else { return Err(self.unset()) };
+        let unit = spec.devices.get(device).ok_or(Fault::Unsupported)?;
+        let (unit, timeout_of_device, pause) = (unit.unit, unit.timeout.unwrap_or(spec.timeout), spec.pause);
+        let patience = match self.slowest.get(device) {
+            Some(slowest) if hasty && !slowest.is_zero() => {
+                (*slowest * 2 + Self::HASTE).min(timeout_of_device)
+            }
+            _ => timeout_of_device,
+        };
+        if self.mid_write {
+            self.close();
+        }
+        self.forget_closed();
+        // Closed after time-outs in a row or by the peer, who may have wanted its place back: no fault yet.
+        if self.stream.is_none() {
+            self.connect().await?;
+        }
+        if let Some(at) = self.next_request.take() {
+            tokio::time::sleep_until(at).await;
+        }
+        self.transaction = self.transaction.wrapping_add(1);
+        self.out.clear();
+        tcp::encode(self.transaction, unit, &mut self.out, |out| request.encode(out));
+        let Some(stream) = &mut self.stream else { return Err(Fault::NotConnected) };
+        self.mid_write = true;
+        match timeout(patience, stream.write_all(&self.out)).await {
+            Ok(Ok(())) => self.mid_write = false,
+            Ok(Err(error)) => return Err(self.lost(&error)),
+            Err(_) => return Err(self.lost(&"it takes no more bytes")),
+        }
+        let sent = Instant::now();
+        let answer = self.receive(sent + patience, unit, request, into).await;
+        match answer {
+            Err(Fault::Timeout) => {
+                self.timeouts_in_a_row += 1;
+                if self.timeouts_in_a_row >= Self::MOST_TIMEOUTS {
+                    self.close();
+                }
+            }
+            Err(Fault::NotConnected) => {}
+            _ => {
+                self.timeouts_in_a_row = 0;
+                self.seen(device, sent.elapsed());
+            }
+        }
+        if !pause.is_zero() {
+            self.next_request = Some(Instant::now() + pause);
+        }
+        pdu::behind_gateway(answer)
     }
 }
 
@@ -238,6 +245,7 @@ impl Driver for ModbusTcp {
             self.close();
         }
         self.slowest.clear();
+        self.lessons.clear();
         self.spec = Some(spec.clone());
         stays
     }
@@ -277,11 +285,11 @@ impl Driver for ModbusTcp {
     }
 
     async fn read(&mut self, block: Block, into: &mut Raw) -> Result<(), Fault> {
-        self.read_block(block, into, false).await
+        read::read(self, block, into, false).await
     }
 
     async fn probe(&mut self, block: Block, into: &mut Raw) -> Result<(), Fault> {
-        self.read_block(block, into, true).await
+        read::read(self, block, into, true).await
     }
 
     async fn write(&mut self, point: Point, raw: &Raw) -> Result<(), Fault> {

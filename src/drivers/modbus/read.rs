@@ -1,0 +1,137 @@
+//! A read of a block, whole or, where the device refuses that, in the parts that it does not refuse.
+
+use std::collections::HashMap;
+
+use tokio::time::Instant;
+
+use super::blocks::{BlockSpec, Reads};
+use super::learn::{Lesson, Part, is_lesson};
+use super::pdu::Request;
+use crate::drivers::driver::Block;
+use crate::model::{Fault, Raw};
+
+/// What is known of blocks that their devices refused, by the block's number.
+pub(super) type Lessons = HashMap<usize, Lesson>;
+
+/// A line or socket that does one transaction at a time.
+pub(super) trait Wire {
+    /// What was loaded; a fault where nothing was.
+    fn reads(&mut self) -> Result<&Reads, Fault>;
+
+    /// What was learned since.
+    fn lessons(&mut self) -> &mut Lessons;
+
+    /// The device's name, for the log.
+    fn name(&self, device: usize) -> &str;
+
+    /// One request and its answer, which is put behind what `into` holds. `hasty`: gives up as soon as the
+    /// device would have answered were it as quick as ever.
+    async fn transact(
+        &mut self,
+        device: usize,
+        request: &Request,
+        into: &mut Raw,
+        hasty: bool,
+    ) -> Result<(), Fault>;
+}
+
+/// Reads a block; values that the device refuses are `missing` in it.
+pub(super) async fn read(
+    wire: &mut impl Wire,
+    block: Block,
+    into: &mut Raw,
+    hasty: bool,
+) -> Result<(), Fault> {
+    into.clear();
+    let spec = wire.reads()?.blocks.get(block.0).ok_or(Fault::Unsupported)?.clone();
+    let known = wire.lessons().remove(&block.0);
+    let mut lesson = match known {
+        Some(lesson) if !lesson.tries(&spec.parts, Instant::now()).is_empty() => lesson,
+        // Nothing is known, or that all of it is refused: the device must be heard all the same.
+        known => match wire.transact(spec.device, &spec.request(), into, hasty).await {
+            Err(Fault::Refused(code))
+                if known.is_none() && is_lesson(Fault::Refused(code)) && spec.parts.len() > 1 =>
+            {
+                Lesson::new(&spec.parts, code, Instant::now())
+            }
+            answer => {
+                if answer.is_err() {
+                    into.clear();
+                    wire.lessons().extend(known.map(|lesson| (block.0, lesson)));
+                }
+                return answer;
+            }
+        },
+    };
+    let before = lesson.is_learned();
+    let answer = in_parts(wire, &spec, &mut lesson, into, hasty).await;
+    if !before && lesson.is_learned() {
+        tell(wire.name(spec.device), &spec, &lesson);
+    }
+    wire.lessons().insert(block.0, lesson);
+    if answer.is_err() {
+        into.clear();
+    }
+    answer
+}
+
+async fn in_parts(
+    wire: &mut impl Wire,
+    spec: &BlockSpec,
+    lesson: &mut Lesson,
+    into: &mut Raw,
+    hasty: bool,
+) -> Result<(), Fault> {
+    let bits = spec.area.is_bits();
+    let count = usize::from(spec.count);
+    into.clear();
+    into.words.resize(if bits { 0 } else { count }, 0);
+    into.bits.resize(if bits { count } else { 0 }, false);
+    let mut answer = Err(Fault::Refused(super::pdu::exception::ILLEGAL_ADDRESS));
+    let mut raw = Raw::default();
+    for asked in lesson.tries(&spec.parts, Instant::now()) {
+        raw.clear();
+        let request = spec.request_of(asked.part);
+        match wire.transact(spec.device, &request, &mut raw, hasty && answer.is_err()).await {
+            Ok(()) => {
+                lay(&mut into.words, asked.part, &raw.words);
+                lay(&mut into.bits, asked.part, &raw.bits);
+                lesson.accepted(asked);
+                answer = Ok(());
+            }
+            Err(Fault::Refused(code)) if is_lesson(Fault::Refused(code)) => {
+                lesson.refused(asked, code, Instant::now());
+                answer = answer.map_err(|_| Fault::Refused(code));
+            }
+            // Not a word about addresses: nothing is learned, and nothing is known of the rest.
+            Err(fault) => return Err(fault),
+        }
+    }
+    let code = super::pdu::exception::ILLEGAL_ADDRESS;
+    into.missing = lesson.missing(&spec.parts, code);
+    answer
+}
+
+fn lay<T: Copy>(whole: &mut [T], part: Part, values: &[T]) {
+    let at = usize::from(part.at);
+    if let Some(place) = whole.get_mut(at..at + values.len()) {
+        place.copy_from_slice(values);
+    }
+}
+
+fn tell(device: &str, spec: &BlockSpec, lesson: &Lesson) {
+    let (reads, refused) = lesson.known(&spec.parts);
+    let place = |part: Part| {
+        let first = u32::from(spec.start) + u32::from(part.at);
+        format!("{} {first}..{}", spec.area.name(), first + u32::from(part.count) - 1)
+    };
+    let refused: Vec<_> =
+        refused.into_iter().map(|(part, code)| format!("{} ({code})", place(part))).collect();
+    let reads: Vec<_> = reads.into_iter().map(place).collect();
+    tracing::warn!(
+        device,
+        refused = refused.join(", "),
+        reads = reads.join(", "),
+        "the device refuses a read as a whole, so it is read in parts; a smaller `max-gap` or `max-registers` spares it the refusals, and what is refused by itself it has not"
+    );
+}
