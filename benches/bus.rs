@@ -1,0 +1,157 @@
+//! How much of a serial line's time is useful: a saturated bus of eight devices at three speeds, and one
+//! of the eight dead.
+//!
+//! The devices are a thread on a pseudo-terminal that keeps the time of a real line: the request's
+//! characters, 5 ms of its own, the answer's characters (8N1). It counts every request that comes before the
+//! 3.5 characters of silence are over. What the line allows is computed from the same figures.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use fieldgate::drivers::modbus::config::Parity;
+use fieldgate::drivers::modbus::rtu::{self, Pace};
+use fieldgate::model::Clock;
+use fieldgate::supervisor::Gateway;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
+
+const DEVICES: u8 = 8;
+const REGISTERS: usize = 20;
+const TURNAROUND: Duration = Duration::from_millis(5);
+
+/// What the thread on the far end of the line is told and tells.
+#[derive(Default)]
+struct Line {
+    /// The unit that does not answer; 0: all do.
+    dead: AtomicU8,
+    /// Requests that came too early.
+    early: AtomicU64,
+    answers: AtomicU64,
+    stop: AtomicBool,
+}
+
+fn slaves(baud: u32, line: Arc<Line>) -> String {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let path = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+    let keep = File::options().read(true).write(true).open(&path).unwrap();
+    let mut raw = tcgetattr(&keep).unwrap();
+    raw.make_raw();
+    tcsetattr(&keep, OptionalActions::Now, &raw).unwrap();
+    let pace = Pace::new(baud, Parity::None, 1);
+    std::thread::spawn(move || {
+        let _keep = keep;
+        let (mut port, mut silent_since) = (File::from(master), Instant::now());
+        let mut request = [0; 8];
+        while !line.stop.load(Relaxed) && port.read_exact(&mut request[..1]).is_ok() {
+            let began = Instant::now();
+            if began < silent_since + pace.silence() {
+                line.early.fetch_add(1, Relaxed);
+            }
+            port.read_exact(&mut request[1..]).unwrap();
+            assert!(rtu::decode(&request).is_some());
+            let heard = began + pace.bytes(request.len());
+            silent_since = heard;
+            if request[0] == line.dead.load(Relaxed) {
+                continue;
+            }
+            let mut answer = Vec::new();
+            rtu::encode(request[0], &mut answer, |out| {
+                out.extend_from_slice(&[3, REGISTERS as u8 * 2]);
+                out.extend_from_slice(&[b'x'; REGISTERS * 2]);
+            });
+            // The answer is there when its last character is.
+            let end = heard + TURNAROUND + pace.bytes(answer.len());
+            std::thread::sleep(end.saturating_duration_since(Instant::now()));
+            port.write_all(&answer).unwrap();
+            silent_since = Instant::now();
+            line.answers.fetch_add(1, Relaxed);
+        }
+    });
+    path
+}
+
+async fn gateway(port: &str, baud: u32) -> Gateway {
+    let mut text = format!(
+        "node = {{ group = \"bench\", name = \"bus\" }}\nscan = {{ all = \"5ms\" }}\n\
+         [[link.modbus-rtu]]\nname = \"bus\"\nport = \"{port}\"\nbaud = {baud}\nparity = \"none\"\nstop-bits = 1\ntimeout = \"200ms\"\n"
+    );
+    for unit in 1..=DEVICES {
+        text += &format!(
+            "[[device]]\nname = \"device-{unit}\"\nlink = \"bus\"\nunit = {unit}\n[device.tag]\n\
+             all = {{ at = \"holding:0\", type = \"string\", length = {} }}\n",
+            REGISTERS * 2
+        );
+    }
+    let loaded = fieldgate::config::load(&text);
+    let plan = fieldgate::plan::compile(&loaded.config.unwrap(), false, None).unwrap();
+    Gateway::start(plan, Clock::system()).await
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() {
+    let seconds: u64 = std::env::args().filter_map(|a| a.parse().ok()).next().unwrap_or(20);
+    for baud in [9600, 19_200, 115_200] {
+        let line = Arc::new(Line::default());
+        let gateway = gateway(&slaves(baud, line.clone()), baud).await;
+        while (1..=DEVICES).any(|unit| polls(&gateway, unit) < 3) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let pace = Pace::new(baud, Parity::None, 1);
+        // Request, the device's own time, answer, and one silence.
+        let transaction = pace.bytes(8 + 5 + REGISTERS * 2) + TURNAROUND + pace.silence();
+        let (rate, span) = rate(&gateway, &line, seconds).await;
+        let efficiency = rate * transaction.as_secs_f64() * 100.0;
+        println!(
+            "{baud} baud, 8 devices: {:.2} polls/s of {:.2} that the line allows, {efficiency:.1} %, {} requests in {span:.0} s too early",
+            rate,
+            1.0 / transaction.as_secs_f64(),
+            line.early.load(Relaxed)
+        );
+        if baud == 19_200 {
+            one_dead(&gateway, &line, transaction, seconds).await;
+        }
+        line.stop.store(true, Relaxed);
+        gateway.stop().await;
+    }
+}
+
+/// One of eight does not answer; then it does again.
+async fn one_dead(gateway: &Gateway, line: &Line, transaction: Duration, seconds: u64) {
+    line.dead.store(3, Relaxed);
+    while gateway.telemetry().device("device-3", "bus").deaths.get() == 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let (rate, _) = rate(gateway, line, seconds).await;
+    let each = rate / f64::from(DEVICES - 1);
+    let most = 1.0 / transaction.as_secs_f64() / f64::from(DEVICES - 1);
+    let before = polls(gateway, 3);
+    line.dead.store(0, Relaxed);
+    let returned = Instant::now();
+    while gateway.telemetry().device("device-3", "bus").state.get() != 1 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let back = returned.elapsed().as_secs_f64();
+    println!(
+        "  one of them dead: {each:.2} polls/s for each living one of {most:.2}, {} tries of the dead one in {seconds} s; back {back:.1} s after its return",
+        before
+    );
+}
+
+fn polls(gateway: &Gateway, unit: u8) -> u64 {
+    gateway.telemetry().device(&format!("device-{unit}"), "bus").requests.get()
+}
+
+async fn rate(_gateway: &Gateway, line: &Line, seconds: u64) -> (f64, f64) {
+    let (began, before) = (Instant::now(), line.answers.load(Relaxed));
+    line.early.store(0, Relaxed);
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    let span = began.elapsed().as_secs_f64();
+    ((line.answers.load(Relaxed) - before) as f64 / span, span)
+}
