@@ -138,7 +138,7 @@ fn noise(number: u16) -> Vec<u8> {
 }
 
 const UNIT: u8 = 17;
-const PATIENCE: Duration = Duration::from_millis(40);
+const PATIENCE: Duration = Duration::from_millis(60);
 
 /// Asks the blocks one after the other and judges every value. Gives how often each trick was read well.
 async fn ask<D: Driver>(driver: &mut D, seen: &AtomicU16, times: usize) -> HashMap<Trick, usize> {
@@ -244,9 +244,9 @@ async fn tcp_no_late_or_wrong_answer_becomes_a_value() {
     let compiled = compiled(|devices, requests| compile_tcp(&link, devices, requests).unwrap());
     let mut driver = ModbusTcp::default();
     driver.load(&compiled.spec);
-    let well = ask(&mut driver, &seen, 1000).await;
+    let well = ask(&mut driver, &seen, 800).await;
     let count = |trick| well.get(&trick).copied().unwrap_or(0);
-    assert!(count(Trick::Right) > 200, "{well:?}");
+    assert!(count(Trick::Right) > 150, "{well:?}");
     assert!(count(Trick::Bytewise) > 0 && count(Trick::Double) > 0, "{well:?}");
     for never in TRICKS {
         if !matches!(never, Trick::Bytewise | Trick::Double | Trick::Long) {
@@ -313,7 +313,7 @@ async fn rtu_device(mut port: SerialStream, seen: Arc<AtomicU16>) {
                 tokio::time::sleep(PATIENCE + Duration::from_millis(2)).await;
                 port.write_all(&noise(number)).await.unwrap();
                 // Longer than any pause within a frame.
-                tokio::time::sleep(Duration::from_millis(32)).await;
+                tokio::time::sleep(Duration::from_millis(42)).await;
             }
             _ => {}
         }
@@ -337,9 +337,9 @@ async fn rtu_no_late_or_wrong_answer_becomes_a_value() {
     let compiled = compiled(|devices, requests| compile_rtu(&link, devices, requests).unwrap());
     let mut driver = ModbusRtu::default();
     driver.load(&compiled.spec);
-    let well = ask(&mut driver, &seen, 240).await;
+    let well = ask(&mut driver, &seen, 200).await;
     let count = |trick| well.get(&trick).copied().unwrap_or(0);
-    assert!(count(Trick::Right) > 60, "{well:?}");
+    assert!(count(Trick::Right) > 50, "{well:?}");
     assert!(count(Trick::Bytewise) > 0, "{well:?}");
     for never in TRICKS {
         if !matches!(never, Trick::Bytewise | Trick::Double | Trick::Long) {
