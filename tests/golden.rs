@@ -153,3 +153,21 @@ fn test_tables_pass_fail_and_are_told_apart_by_their_exit_code() {
         .unwrap();
     assert_eq!(fieldgate(folder.path(), &["test", "a.toml"]).status.code(), Some(2));
 }
+
+#[test]
+fn two_that_listen_on_one_port_are_found_also_where_one_listens_everywhere() {
+    use fieldgate::plan::Resource::ListenPort;
+    let port = |text: &str| ListenPort(text.parse().unwrap());
+    for (one, other, conflict) in [
+        ("127.0.0.1:4840", "127.0.0.1:4840", true),
+        ("0.0.0.0:4840", "127.0.0.1:4840", true),
+        ("[::]:4840", "127.0.0.1:4840", true),
+        ("127.0.0.1:4840", "127.0.0.1:8080", false),
+        ("127.0.0.1:4840", "127.0.0.2:4840", false),
+        // The system chooses.
+        ("127.0.0.1:0", "127.0.0.1:0", false),
+    ] {
+        assert_eq!(port(one).conflicts(&port(other)), conflict, "{one} {other}");
+        assert_eq!(port(other).conflicts(&port(one)), conflict, "{other} {one}");
+    }
+}

@@ -144,7 +144,7 @@ fn noise(number: u16) -> Vec<u8> {
 }
 
 const UNIT: u8 = 17;
-const PATIENCE: Duration = Duration::from_millis(40);
+const PATIENCE: Duration = Duration::from_millis(60);
 
 /// Asks the blocks one after the other and judges every value. Gives how often each trick was read well.
 async fn ask<D: Driver>(driver: &mut D, seen: &AtomicU16, times: usize) -> HashMap<Trick, usize> {
@@ -250,9 +250,9 @@ async fn tcp_no_late_or_wrong_answer_becomes_a_value() {
     let compiled = compiled(|devices, requests| compile_tcp(&link, devices, requests).unwrap());
     let mut driver = ModbusTcp::default();
     driver.load(&compiled.spec);
-    let well = ask(&mut driver, &seen, 1000).await;
+    let well = ask(&mut driver, &seen, 800).await;
     let count = |trick| well.get(&trick).copied().unwrap_or(0);
-    assert!(count(Trick::Right) > 200, "{well:?}");
+    assert!(count(Trick::Right) > 150, "{well:?}");
     assert!(count(Trick::Bytewise) > 0 && count(Trick::Double) > 0, "{well:?}");
     for never in TRICKS {
         if !matches!(never, Trick::Bytewise | Trick::Double | Trick::Long) {
@@ -298,6 +298,8 @@ async fn rtu_device(mut port: SerialStream, seen: Arc<AtomicU16>) {
         }
         assert_eq!(rtu::crc(&request[..6]), u16::from_le_bytes([request[6], request[7]]), "no whole request");
         let number = seen.fetch_add(1, Ordering::SeqCst).wrapping_add(1);
+        // As a device does; an answer that is late is then alone on the line, not run into the next one.
+        tokio::time::sleep(Duration::from_millis(2)).await;
         let trick = trick(number);
         let mut frame = Vec::new();
         let unit = if trick == Trick::OtherUnit { UNIT + 1 } else { UNIT };
@@ -314,12 +316,12 @@ async fn rtu_device(mut port: SerialStream, seen: Arc<AtomicU16>) {
             _ => {}
         }
         match trick {
-            Trick::Late => tokio::time::sleep(PATIENCE + Duration::from_millis(8)).await,
+            Trick::Late => tokio::time::sleep(PATIENCE + Duration::from_millis(6)).await,
             Trick::NoiseThenLate => {
                 tokio::time::sleep(PATIENCE + Duration::from_millis(2)).await;
                 port.write_all(&noise(number)).await.unwrap();
                 // Longer than any pause within a frame.
-                tokio::time::sleep(Duration::from_millis(32)).await;
+                tokio::time::sleep(Duration::from_millis(42)).await;
             }
             _ => {}
         }
@@ -343,9 +345,9 @@ async fn rtu_no_late_or_wrong_answer_becomes_a_value() {
     let compiled = compiled(|devices, requests| compile_rtu(&link, devices, requests).unwrap());
     let mut driver = ModbusRtu::default();
     driver.load(&compiled.spec);
-    let well = ask(&mut driver, &seen, 240).await;
+    let well = ask(&mut driver, &seen, 200).await;
     let count = |trick| well.get(&trick).copied().unwrap_or(0);
-    assert!(count(Trick::Right) > 60, "{well:?}");
+    assert!(count(Trick::Right) > 50, "{well:?}");
     assert!(count(Trick::Bytewise) > 0, "{well:?}");
     for never in TRICKS {
         if !matches!(never, Trick::Bytewise | Trick::Double | Trick::Long) {
@@ -382,6 +384,37 @@ async fn rtu_after_a_time_out_nothing_is_sent_until_a_late_answer_is_not_to_be_e
         let apart = pair[1] - pair[0];
         assert!(apart >= Duration::from_millis(110), "{apart:?}");
     }
+}
+
+#[tokio::test]
+async fn rtu_noise_does_not_end_the_wait_for_a_late_answer() {
+    let (cable, mut device) = plc::Cable::new();
+    let link = plc::rtu_link(&cable.path, "100ms");
+    let compiled = compiled(|devices, requests| compile_rtu(&link, devices, requests).unwrap());
+    let mut driver = ModbusRtu::default();
+    driver.load(&compiled.spec);
+    driver.connect().await.unwrap();
+    let device = tokio::spawn(async move {
+        let mut request = [0; 8];
+        let mut frame = Vec::new();
+        device.read_exact(&mut request).await.unwrap();
+        rtu::encode(UNIT, &mut frame, |out| out.extend(answer_pdu(&request[1..6], 1, Trick::Right)));
+        tokio::time::sleep(Duration::from_millis(105)).await;
+        device.write_all(&[0xFF]).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        device.write_all(&frame).await.unwrap();
+        device.read_exact(&mut request).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        frame.clear();
+        rtu::encode(UNIT, &mut frame, |out| out.extend(answer_pdu(&request[1..6], 2, Trick::Right)));
+        device.write_all(&frame).await.unwrap();
+        device
+    });
+    let mut raw = Raw::default();
+    assert_eq!(driver.read(Block(0), &mut raw).await, Err(Fault::Timeout));
+    assert_eq!(driver.read(Block(1), &mut raw).await, Ok(()));
+    assert_eq!(raw.words, [STARTS[1], 2]);
+    drop(device.await.unwrap());
 }
 
 #[tokio::test]
