@@ -114,7 +114,7 @@ mod tests {
         let mut robot = Robot::new("T", 1.0);
         let mut bank = Bank::new(robot.sizes());
         robot.begin(&mut bank);
-        let mut run = |robot: &mut Robot, bank: &mut Bank| {
+        let run = |robot: &mut Robot, bank: &mut Bank| {
             let before = robot.cycles;
             for _ in 0..8000 {
                 robot.obey(bank);
