@@ -88,7 +88,7 @@ pub struct Device {
     pub profile: Option<Spanned<String>>,
     /// Most registers in one read, 1 to 125.
     pub max_registers: Option<Spanned<u16>>,
-    /// Unused registers read to merge two neighbours, 0 to 120; 8 by default.
+    /// Most unused registers read to merge two neighbours, 0 to 120; 120 by default.
     pub max_gap: Option<Spanned<u16>>,
     /// Functions used to write one register or coil.
     #[serde(default)]

@@ -35,19 +35,26 @@ pub(crate) fn requests(area: &str) -> [(String, bool); 2] {
 }
 
 pub(crate) fn request((address, writable): &(String, bool)) -> Request<'_> {
-    Request { device: 0, address, kind: DataType::U16, length: 0, writable: *writable, class: 0 }
+    Request {
+        device: 0,
+        address,
+        kind: DataType::U16,
+        length: 0,
+        writable: *writable,
+        period: std::time::Duration::from_secs(1),
+    }
 }
 
 async fn reads<D: Driver>(driver: &mut D, word: u16) {
     // What was in the buffer before is not seen again.
-    let mut raw = Raw { words: vec![1, 2, 3], bits: vec![true] };
+    let mut raw = Raw { words: vec![1, 2, 3], bits: vec![true], ..Raw::default() };
     let answer = driver.read(Block(0), &mut raw).await;
     assert_eq!(answer, Ok(()), "{}", driver.trouble());
-    assert_eq!(raw, Raw { words: vec![word], bits: vec![] });
+    assert_eq!(raw, Raw { words: vec![word], ..Raw::default() });
 }
 
 async fn fails<D: Driver>(driver: &mut D, block: usize) -> Fault {
-    let mut raw = Raw { words: vec![1, 2, 3], bits: vec![true] };
+    let mut raw = Raw { words: vec![1, 2, 3], bits: vec![true], ..Raw::default() };
     let fault = driver.read(Block(block), &mut raw).await.expect_err("a fault");
     assert_eq!(raw, Raw::default(), "a fault leaves nothing in the buffer: {fault}");
     if fault == Fault::NotConnected {
@@ -77,7 +84,7 @@ pub(crate) async fn suite<B: Bench>(mut bench: B) {
     reads(&mut driver, 1234).await;
 
     // A write is at the device when it returns, and is read back.
-    let raw = Raw { words: vec![4321], bits: vec![] };
+    let raw = Raw { words: vec![4321], ..Raw::default() };
     assert_eq!(driver.write(Point(0), &raw).await, Ok(()));
     assert_eq!(bench.word(), 4321);
     reads(&mut driver, 4321).await;

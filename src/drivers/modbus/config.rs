@@ -81,7 +81,7 @@ pub struct ModbusDevice {
     pub unit: u8,
     /// Most registers in one read, 1 to 125.
     pub max_registers: u16,
-    /// Unused registers read to merge two neighbours into one request.
+    /// Most unused registers read to merge two neighbours, where that is cheaper than two requests.
     pub max_gap: u16,
     /// Write one register with function 16 and one coil with function 15.
     pub write_multiple: bool,
@@ -95,7 +95,7 @@ impl Default for ModbusDevice {
             name: String::new(),
             unit: 1,
             max_registers: 125,
-            max_gap: 8,
+            max_gap: 120,
             write_multiple: false,
             timeout: None,
         }
