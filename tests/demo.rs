@@ -28,7 +28,7 @@ struct Demo {
 
 impl Demo {
     fn start(arguments: &[&str]) -> Demo {
-        let arguments = [&["demo"], arguments].concat();
+        let arguments = [&["demo", "--for", "90s"], arguments].concat();
         let mut child = fieldgate(&arguments).stdout(Stdio::piped()).spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
         Demo { child, out, said: String::new() }

@@ -157,11 +157,12 @@ fn float(words: &[u16]) -> f32 {
 async fn a_pump_station_starts_its_second_pump_by_hand_and_the_level_follows() {
     let plant = Plant::start(Site::Water).await.unwrap();
     let Some(Endpoint::Tcp(address)) = plant.endpoint("plc-north") else { panic!("no plc-north") };
-    let mut plc = tcp::connect(*address).await.unwrap();
+    let mut plc = tcp::connect_slave(*address, Unit(1)).await.unwrap();
     let level = float(&plc.read_input_registers(0, 2).await.unwrap().unwrap());
     assert!((0.5..5.0).contains(&level), "{level}");
-    plc.write_multiple_coils(0, &[true, true]).await.unwrap().unwrap();
+    // By hand first: otherwise the switches follow the pumps.
     plc.write_single_register(2, 2).await.unwrap().unwrap();
+    plc.write_multiple_coils(0, &[true, true]).await.unwrap().unwrap();
     let follows = async {
         loop {
             let words = plc.read_input_registers(0, 20).await.unwrap().unwrap();

@@ -43,7 +43,7 @@ pub(super) fn adapt(config: &mut Config, machine: &Machine<'_>) {
         let opcua = opcua.get_mut();
         opcua.listen = Some(implied(machine.opcua.to_string()));
         // On loopback only, and only here: the file asks for certificates and passwords.
-        opcua.security = Some(vec![implied(Security::None)]);
+        opcua.security = Some(implied(vec![implied(Security::None)]));
         opcua.anonymous = Some(implied(true));
         opcua.user.clear();
         opcua.host = None;

@@ -201,10 +201,24 @@ struct Scratch(PathBuf);
 impl Scratch {
     fn new() -> io::Result<Scratch> {
         use std::os::unix::fs::DirBuilderExt;
-        let path = std::env::temp_dir().join(format!("fieldgate-demo-{}", std::process::id()));
-        // Fails where somebody else prepared a folder of that name.
-        std::fs::DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(Scratch(path))
+        let mut last = io::Error::from(io::ErrorKind::AlreadyExists);
+        // A demo that was killed left its folder, and its number may come again.
+        for attempt in 0..100 {
+            let name = format!("fieldgate-demo-{}-{attempt}", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            // Never a folder that somebody else prepared.
+            match std::fs::DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => return Ok(Scratch(path)),
+                Err(error) => {
+                    let why = format!("cannot make the folder {}: {error}", path.display());
+                    last = io::Error::new(error.kind(), why);
+                }
+            }
+            if last.kind() != io::ErrorKind::AlreadyExists {
+                break;
+            }
+        }
+        Err(last)
     }
 
     fn path(&self) -> &Path {

@@ -26,7 +26,7 @@ impl Summary {
     pub(super) fn next(&mut self) -> String {
         let now = Instant::now();
         let since = now.duration_since(self.last).as_secs_f64().max(0.001);
-        let (polls, samples) = self.field();
+        let (polls, samples) = self.read();
         let rate = |now: u64, before: u64| now.saturating_sub(before) as f64 / since;
         let first = format!(
             "{:>6}  field   {:.0} polls/s   {:.0} samples/s   {} samples   {}",
@@ -56,19 +56,20 @@ impl Summary {
         format!(
             "ended after {}: {} samples read, {} delivered by MQTT, {} lost",
             clock(self.started.elapsed()),
-            thousands(self.field().1),
+            thousands(self.read().1),
             thousands(publishers.iter().filter(|p| p.kind == "sparkplug").map(|p| p.delivered.get()).sum()),
             thousands(lost),
         )
     }
 
-    /// Polls answered and samples made of them. The gateway's own device and link are not of the field.
-    fn field(&self) -> (u64, u64) {
+    /// Polls answered and samples made of them, those of the gateway's own counters with them: they go
+    /// the same way.
+    fn read(&self) -> (u64, u64) {
         let links = self.telemetry.links();
-        let field = links.iter().filter(|l| l.name != SYSTEM);
-        field.fold((0, 0), |(polls, samples), l| (polls + l.answers.get(), samples + l.samples.get()))
+        links.iter().fold((0, 0), |(polls, samples), l| (polls + l.answers.get(), samples + l.samples.get()))
     }
 
+    /// The gateway's own device is not of the field.
     fn devices(&self) -> String {
         let devices = self.telemetry.devices();
         let field: Vec<_> = devices.iter().filter(|d| d.name != SYSTEM).collect();
@@ -123,7 +124,7 @@ fn thousands(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::new();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             out.push(' ');
         }
         out.push(digit);

@@ -14,7 +14,7 @@ pub struct Config {
     /// Address and port to listen on; default `127.0.0.1:4840`.
     pub listen: Option<Spanned<String>>,
     /// Endpoints offered; default `["basic256sha256", "aes256"]`, both sign-and-encrypt. `none` on loopback only.
-    pub security: Option<Vec<Spanned<Security>>>,
+    pub security: Option<Spanned<Vec<Spanned<Security>>>>,
     /// Clients without a user name; only together with `none`. Default false.
     #[serde(default)]
     pub anonymous: Option<Spanned<bool>>,

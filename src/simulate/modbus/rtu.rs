@@ -22,9 +22,10 @@ use crate::drivers::modbus::rtu::{self, Pace};
 #[derive(Debug)]
 pub struct RtuBus {
     path: PathBuf,
+    /// Before the port: the bus is told to end, and then the port is gone.
+    _stop: DropGuard,
     /// Held so that the bus stays when its master closes the port and opens it again.
     _port: OwnedFd,
-    _stop: DropGuard,
 }
 
 impl RtuBus {
@@ -45,6 +46,7 @@ impl RtuBus {
         let token = stop.clone();
         tokio::spawn(async move {
             tokio::select! {
+                biased;
                 () = token.cancelled() => {}
                 end = serve(&mut line, pace, &slaves) => {
                     if let Err(error) = end {

@@ -56,7 +56,7 @@ impl Conveyor {
         self.slot = self.slot.wrapping_add(1);
         let [first, ..] = &mut self.places;
         // Every fourth place stays empty.
-        *first = if self.slot % 4 == 0 {
+        *first = if self.slot.is_multiple_of(4) {
             None
         } else {
             self.came = self.came.wrapping_add(1);
