@@ -13,7 +13,7 @@ use super::codec::{self, Item};
 use super::dictionary::Dictionary;
 use super::outbox::Block;
 use super::spool::{self, Record, Spool, SpoolError};
-use super::varint::{Cut, put, put_signed, seal, unseal};
+use super::varint::{Cut, put, put_bytes, put_signed, seal, unseal};
 
 /// The most samples in a block.
 pub(super) const BLOCK_SAMPLES: u64 = 4096;
@@ -23,16 +23,18 @@ const SEGMENT_BLOCKS: u64 = 4096;
 const SEGMENT_BYTES: u64 = 8 << 20;
 /// Keys of dictionary records begin with this; sequence numbers never do.
 const NAMES: u8 = 0xFF;
-/// The list of a segment's blocks, written when nothing more comes into it.
+/// The list of a segment's blocks, while it grows and when nothing more comes into it.
+const GROWING: &str = "index.open";
 const INDEX: &str = "index";
 
 /// What was found when the folder was opened.
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    /// The blocks of all segments, in order.
+    /// The blocks of all segments, also of those set aside as far as they are known.
     pub(super) blocks: Vec<Block>,
-    /// Segments set aside, and blocks that failed their check.
-    pub(super) quarantined: u64,
+    /// Segments set aside.
+    pub(super) quarantined: Vec<u64>,
+    /// Blocks that failed their check.
     pub(super) damaged: u64,
 }
 
@@ -53,7 +55,7 @@ struct Segment {
     newest: Timestamp,
     payload: u64,
     disk: u64,
-    blocks: Vec<Block>,
+    blocks: u64,
 }
 
 struct Open {
@@ -102,8 +104,11 @@ impl Segments {
                 }
                 Err(SpoolError::Block) => found.damaged += 1,
                 Err(SpoolError::Damaged(why)) => {
+                    let list = [INDEX, GROWING].map(|name| fs::read(all.path(id).join(name)));
+                    let list = list.into_iter().find_map(Result::ok).unwrap_or_default();
+                    found.blocks.extend(read_index(&list, id).0);
                     all.set_aside(id, &why);
-                    found.quarantined += 1;
+                    found.quarantined.push(id);
                 }
                 Err(disk) => return Err(disk),
             }
@@ -117,9 +122,8 @@ impl Segments {
 
     /// The blocks of one segment, from its index or by a scan.
     fn load(&mut self, id: u64, damaged: &mut u64) -> Result<Vec<Block>, SpoolError> {
-        if let Some(blocks) =
-            fs::read(self.path(id).join(INDEX)).ok().and_then(|bytes| read_index(&bytes, id))
-        {
+        let listed = |name: &str| fs::read(self.path(id).join(name)).map(|bytes| read_index(&bytes, id)).ok();
+        if let Some((blocks, true)) = listed(INDEX) {
             return Ok(blocks);
         }
         if !self.path(id).join("db").exists() {
@@ -139,6 +143,13 @@ impl Segments {
             }
         })?;
         *damaged += bad;
+        // sled takes a damaged record for the end of its log and says nothing: what is listed and not
+        // there is found missing when it is read, and counted then.
+        if let Some((listed, _)) = listed(GROWING).or_else(|| listed(INDEX)) {
+            let there: BTreeSet<u64> = blocks.iter().map(|b| b.key).collect();
+            blocks.extend(listed.into_iter().filter(|b| !there.contains(&b.key)));
+            blocks.sort_by_key(|b| b.key);
+        }
         Ok(blocks)
     }
 
@@ -219,6 +230,12 @@ impl Segments {
             return Err(error);
         }
         self.tail = Some(tail);
+        // Without a sync: it is a hint, and what it does not list is found by a scan.
+        let list: Vec<u8> = written.iter().flat_map(|(block, _)| index_entry(block)).collect();
+        let listed = File::options().create(true).append(true).open(path.join(GROWING));
+        if let Err(error) = listed.and_then(|mut file| file.write_all(&list)) {
+            tracing::debug!(%error, "no index for a segment of the spool: the next start scans it");
+        }
         let segment = self.segments.entry(id).or_default();
         written.iter().for_each(|(block, _)| segment.add(block));
         segment.disk = size(&path);
@@ -226,9 +243,7 @@ impl Segments {
     }
 
     fn is_full(&self, id: u64) -> bool {
-        self.segments
-            .get(&id)
-            .is_some_and(|s| s.payload >= self.full || s.blocks.len() as u64 >= SEGMENT_BLOCKS)
+        self.segments.get(&id).is_some_and(|s| s.payload >= self.full || s.blocks >= SEGMENT_BLOCKS)
     }
 
     /// Closes the segment that is written to; its index saves the next start a scan.
@@ -236,15 +251,9 @@ impl Segments {
         let Some(tail) = self.tail.take() else { return };
         let id = tail.id;
         drop(tail);
-        let Some(segment) = self.segments.get(&id) else { return };
-        let write = || -> std::io::Result<()> {
-            let (new, path) = (self.path(id).join("index.new"), self.path(id).join(INDEX));
-            let mut file = File::create(&new)?;
-            file.write_all(&index(&segment.blocks))?;
-            file.sync_all()?;
-            fs::rename(new, path)
-        };
-        if let Err(error) = write() {
+        let (growing, path) = (self.path(id).join(GROWING), self.path(id).join(INDEX));
+        let sealed = File::open(&growing).and_then(|f| f.sync_all()).and_then(|()| fs::rename(growing, path));
+        if let Err(error) = sealed {
             tracing::debug!(%error, "no index for a segment of the spool: the next start scans it");
         }
     }
@@ -334,7 +343,7 @@ impl Segment {
         self.last = self.last.max(block.last);
         self.newest = self.newest.max(block.newest);
         self.payload += block.bytes;
-        self.blocks.push(block.clone());
+        self.blocks += 1;
     }
 }
 
@@ -352,38 +361,47 @@ fn parts(batches: &[(u64, Arc<Batch>)]) -> impl Iterator<Item = &[(u64, Arc<Batc
     })
 }
 
-fn index(blocks: &[Block]) -> Vec<u8> {
-    let mut bytes = vec![1];
-    put(&mut bytes, blocks.len() as u64);
-    for block in blocks {
-        for n in [block.key, block.last - block.key, block.samples, block.bytes] {
-            put(&mut bytes, n);
-        }
-        put_signed(&mut bytes, block.oldest.0);
-        put_signed(&mut bytes, block.newest.0);
+/// One entry of the index, with its length before it and its own check.
+fn index_entry(block: &Block) -> Vec<u8> {
+    let mut entry = Vec::new();
+    for n in [block.key, block.last - block.key, block.samples, block.bytes] {
+        put(&mut entry, n);
     }
-    seal(&mut bytes);
+    put_signed(&mut entry, block.oldest.0);
+    put_signed(&mut entry, block.newest.0);
+    seal(&mut entry);
+    let mut bytes = Vec::new();
+    put_bytes(&mut bytes, &entry);
     bytes
 }
 
-fn read_index(bytes: &[u8], segment: u64) -> Option<Vec<Block>> {
-    let mut cut = Cut(unseal(bytes)?);
-    let [1] = cut.array()? else { return None };
-    let (count, mut blocks) = (cut.number()?, Vec::new());
-    for _ in 0..count {
-        let key = cut.number()?;
-        blocks.push(Block {
-            segment,
-            key,
-            from: key,
-            last: key.checked_add(cut.number()?)?,
-            samples: cut.number()?,
-            bytes: cut.number()?,
-            oldest: Timestamp(cut.signed()?),
-            newest: Timestamp(cut.signed()?),
-        });
+/// The blocks listed, and whether all of the list is well.
+fn read_index(bytes: &[u8], segment: u64) -> (Vec<Block>, bool) {
+    let mut blocks = Vec::new();
+    let mut cut = Cut(bytes);
+    while !cut.0.is_empty() {
+        let Some(block) = cut.bytes().and_then(unseal).and_then(|entry| read_entry(entry, segment)) else {
+            return (blocks, false);
+        };
+        blocks.push(block);
     }
-    Some(blocks)
+    let well = !blocks.is_empty();
+    (blocks, well)
+}
+
+fn read_entry(entry: &[u8], segment: u64) -> Option<Block> {
+    let mut cut = Cut(entry);
+    let key = cut.number()?;
+    Some(Block {
+        segment,
+        key,
+        from: key,
+        last: key.checked_add(cut.number()?)?,
+        samples: cut.number()?,
+        bytes: cut.number()?,
+        oldest: Timestamp(cut.signed()?),
+        newest: Timestamp(cut.signed()?),
+    })
 }
 
 /// What a folder takes on the disk.

@@ -192,7 +192,7 @@ impl Writer {
 
     fn adopt(&mut self, mut disk: Disk, left: Left) {
         self.stats.durable.set(i64::from(left.durable));
-        self.stats.quarantined.add(left.found.quarantined);
+        self.stats.quarantined.add(left.found.quarantined.len() as u64);
         self.stats.damaged.add(left.found.damaged);
         if !left.durable {
             tracing::error!(
@@ -223,6 +223,9 @@ impl Writer {
             }
             counts.ok()
         });
+        for id in left.found.quarantined {
+            outbox.drop_blocks(|b| b.segment == id, Reason::Damage);
+        }
         outbox.disk_down = false;
         let waiting: u64 = outbox.reports().iter().map(|r| r.pending).sum();
         drop(outbox);
