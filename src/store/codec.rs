@@ -297,3 +297,106 @@ fn value(cut: &mut Cut<'_>, kind: u64) -> Option<Value> {
         DataType::Text => Value::Text(std::str::from_utf8(cut.bytes()?).ok()?.into()),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Access, Bad, Device, DeviceId, Tag, TagId, Uncertain};
+    use proptest::prelude::*;
+
+    fn directory() -> Directory {
+        let device = |i: u32| Device {
+            id: DeviceId(i),
+            name: format!("d{i}").into(),
+            link: "l".into(),
+            description: None,
+            is_node: false,
+        };
+        let tag = |(i, kind): (usize, &DataType)| Tag {
+            id: TagId(i as u32),
+            device: DeviceId(0),
+            name: kind.name().into(),
+            path: format!("d0/{}", kind.name()).into(),
+            kind: *kind,
+            access: Access::Read,
+            unit: None,
+            low: None,
+            high: None,
+            description: None,
+        };
+        let tags = DataType::ALL.iter().enumerate().map(tag).collect();
+        Directory::new("g", "n", vec![device(0), device(1)], tags)
+    }
+
+    fn value(kind: DataType) -> BoxedStrategy<Value> {
+        match kind {
+            DataType::Bool => any::<bool>().prop_map(Value::Bool).boxed(),
+            DataType::I8 => any::<i8>().prop_map(Value::I8).boxed(),
+            DataType::U8 => any::<u8>().prop_map(Value::U8).boxed(),
+            DataType::I16 => any::<i16>().prop_map(Value::I16).boxed(),
+            DataType::U16 => any::<u16>().prop_map(Value::U16).boxed(),
+            DataType::I32 => any::<i32>().prop_map(Value::I32).boxed(),
+            DataType::U32 => any::<u32>().prop_map(Value::U32).boxed(),
+            DataType::I64 => any::<i64>().prop_map(Value::I64).boxed(),
+            DataType::U64 => any::<u64>().prop_map(Value::U64).boxed(),
+            DataType::F32 => (-1e30_f32..1e30).prop_map(Value::F32).boxed(),
+            DataType::F64 => (-1e300_f64..1e300).prop_map(Value::F64).boxed(),
+            DataType::Text => "[a-zäöü ]{0,20}".prop_map(|t| Value::Text(t.as_str().into())).boxed(),
+        }
+    }
+
+    fn sample() -> impl Strategy<Value = Sample> {
+        (0..12_usize, any::<i64>(), 0..4_u8).prop_flat_map(|(tag, at, quality)| {
+            let (id, at) = (TagId(tag as u32), Timestamp(at));
+            value(DataType::ALL[tag]).prop_map(move |value| match quality {
+                0 => Sample::bad(id, Bad::Refused(2), at),
+                1 => Sample::uncertain(id, value, Uncertain::OutOfLimits, at),
+                _ => Sample::good(id, value, at),
+            })
+        })
+    }
+
+    fn batches() -> impl Strategy<Value = Vec<(u64, Arc<Batch>)>> {
+        let batch = (1..1000_u64, 0..2_u32, any::<bool>(), prop::collection::vec(sample(), 0..20));
+        prop::collection::vec(batch, 1..20).prop_map(|all| {
+            let mut seq = 1 << 50;
+            let make = |(gap, device, alive, samples)| {
+                seq += gap;
+                let state = if alive { DeviceState::Alive } else { DeviceState::Dead };
+                (seq, Arc::new(Batch { device: DeviceId(device), state, samples }))
+            };
+            all.into_iter().map(make).collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_written_comes_back(batches in batches(), flip: prop::sample::Index, bit in 0..8_u8) {
+            let directory = directory();
+            let mut names = Dictionary::default();
+            let (written, mut block) = encode(&batches, &mut names, &directory);
+            prop_assert_eq!(head(&block), Some(written));
+            let mut missing = BTreeSet::new();
+            let items = decode(&block, &names, &directory, &mut missing).unwrap();
+            prop_assert!(missing.is_empty());
+            let back: Vec<_> = items.iter().map(|i| (i.seq, i.batch.clone().unwrap())).collect();
+            prop_assert_eq!(&back, &batches);
+            let stored: Vec<_> = items.iter().map(|i| (i.seq, i.stored)).collect();
+            prop_assert_eq!(counts(&block), Some(stored));
+
+            let at = flip.index(block.len());
+            block[at] ^= 1 << bit;
+            prop_assert!(decode(&block, &names, &directory, &mut missing).is_none());
+        }
+
+        #[test]
+        fn no_bytes_at_all_make_it_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..300), right: bool) {
+            if right && bytes.len() > 1 {
+                (bytes[0], bytes[1]) = (VERSION, 0);
+            }
+            seal(&mut bytes);
+            let _ = decode(&bytes, &Dictionary::default(), &directory(), &mut BTreeSet::new());
+            let _ = counts(&bytes);
+        }
+    }
+}
