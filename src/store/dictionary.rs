@@ -79,23 +79,19 @@ impl Dictionary {
 
     /// Takes a record from the disk; false when it is damaged.
     pub(super) fn load(&mut self, record: &[u8]) -> bool {
-        let read = || -> Option<(u64, Vec<(bool, Arc<str>)>)> {
+        let read = |dictionary: &mut Dictionary| {
             let mut cut = Cut(unseal(record)?);
-            let (from, count) = (cut.number()?, cut.count()?);
-            let mut names = Vec::new();
-            for _ in 0..count {
+            let (from, count) = (cut.number()?, cut.number()?);
+            for at in from..from.checked_add(count)? {
                 let [device] = cut.array()?;
-                names.push((device != 0, std::str::from_utf8(cut.bytes()?).ok()?.into()));
+                let name = std::str::from_utf8(cut.bytes()?).ok()?;
+                dictionary.names.insert(at, (device != 0, name.into()));
+                dictionary.next = dictionary.next.max(at + 1);
             }
-            Some((from, names))
+            dictionary.unwritten = dictionary.next;
+            Some(())
         };
-        let Some((from, names)) = read() else { return false };
-        for (at, name) in (from..).zip(names) {
-            self.names.insert(at, name);
-            self.next = self.next.max(at + 1);
-        }
-        self.unwritten = self.next;
-        true
+        read(self).is_some()
     }
 }
 

@@ -66,7 +66,7 @@ struct Entry {
 #[derive(Debug)]
 struct Loaded {
     from: u64,
-    items: VecDeque<Item>,
+    items: Vec<Item>,
 }
 
 /// What a reader can do now.
@@ -448,7 +448,8 @@ impl Outbox {
                 self.wanted.insert(block.from);
                 return Seek::Soon;
             };
-            let found = loaded.items.iter().find(|i| i.seq == seq).cloned();
+            let found = loaded.items.binary_search_by_key(&seq, |item| item.seq).ok();
+            let found = found.and_then(|at| loaded.items.get(at)).cloned();
             if let Some(ahead) = ahead
                 && ahead < end
                 && self.slot(ahead).is_none()

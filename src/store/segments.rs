@@ -268,14 +268,14 @@ impl Segments {
         let open = self.opened(block.segment)?;
         let bytes = open.spool.read(&block.key.to_be_bytes())?;
         let items = bytes.and_then(|bytes| codec::decode(&bytes, &open.names, &directory, missing));
-        items.ok_or_else(|| SpoolError::Block)
+        items.ok_or(SpoolError::Block)
     }
 
     /// The sequence numbers and sample counts in a block.
     pub(super) fn counts(&mut self, block: &Block) -> Result<Vec<(u64, u64)>, SpoolError> {
         let bytes = self.opened(block.segment)?.spool.read(&block.key.to_be_bytes())?;
         let counts = bytes.and_then(|bytes| codec::counts(&bytes));
-        counts.ok_or_else(|| SpoolError::Block)
+        counts.ok_or(SpoolError::Block)
     }
 
     fn opened(&mut self, id: u64) -> Result<&Open, SpoolError> {

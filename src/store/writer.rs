@@ -87,6 +87,8 @@ pub(super) struct Writer {
     told: BTreeSet<String>,
     forget_at: Option<Instant>,
     chores_at: Instant,
+    /// The block whose reading failed last, and how often.
+    unreadable: Option<(u64, u32)>,
 }
 
 /// Between two tries of a disk that fails.
@@ -95,6 +97,8 @@ const RETRY: Duration = Duration::from_secs(2);
 const ABSENT: Duration = Duration::from_secs(3600);
 /// Samples written with one flush at most, so that memory stays bounded.
 const ROUND: u64 = 65_536;
+/// So often a block is read before it counts as damaged.
+const TRIES: u32 = 5;
 /// Blocks read back between two looks at what must be written.
 const READS: usize = 8;
 
@@ -119,6 +123,7 @@ impl Writer {
             told: BTreeSet::new(),
             forget_at: None,
             chores_at: Instant::now(),
+            unreadable: None,
         }
     }
 
@@ -149,8 +154,9 @@ impl Writer {
             self.try_open();
         }
         if due || drain {
-            let done = self.read_back().and_then(|()| self.write(drain));
-            self.note(done);
+            // What cannot be read must not keep anything from being written.
+            let (read, written) = (self.read_back(), self.write(drain));
+            self.note(read.and(written));
         }
         if drain || self.chores_at <= Instant::now() {
             self.chores_at = Instant::now() + Duration::from_secs(1);
@@ -353,7 +359,19 @@ impl Writer {
                     self.shared.outbox().drop_blocks(|b| b.segment == block.segment, Reason::Damage);
                 }
                 Err(error) => {
-                    self.shared.outbox().wanted.insert(block.from);
+                    let tries =
+                        self.unreadable.filter(|(from, _)| *from == block.from).map_or(1, |(_, n)| n + 1);
+                    self.unreadable = Some((block.from, tries));
+                    if tries < TRIES {
+                        self.shared.outbox().wanted.insert(block.from);
+                    } else {
+                        self.stats.damaged.bump();
+                        tracing::error!(
+                            first = block.key, last = block.last, samples = block.samples, %error,
+                            "a block of the spool cannot be read: skipped"
+                        );
+                        self.shared.outbox().drop_blocks(|b| b.from == block.from, Reason::Damage);
+                    }
                     return Err(error);
                 }
             }

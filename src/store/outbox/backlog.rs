@@ -1,6 +1,6 @@
 //! The outbox's side towards the disk: what is to be written, what was, what came back, what is gone.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,6 +12,9 @@ use crate::store::losses::Reason;
 use crate::store::ranges::Ranges;
 use crate::store::reader::Place;
 use crate::store::segments::Written;
+
+/// Sequence numbers and how many samples each has.
+type Counts = Vec<(u64, u64)>;
 
 impl Outbox {
     /// When the oldest batch that a durable reader waits for and that is not on the disk was accepted.
@@ -96,7 +99,7 @@ impl Outbox {
 
     /// A block was read.
     pub(in crate::store) fn loaded(&mut self, block: &Block, items: Vec<Item>) {
-        let items: VecDeque<_> = items.into_iter().filter(|i| i.seq >= block.from).collect();
+        let items: Vec<_> = items.into_iter().filter(|i| i.seq >= block.from).collect();
         self.fill_gaps(block, items.iter().map(|i| i.seq));
         while self.cache.len() >= 2 + 3 * self.readers.len() {
             self.cache.pop_front();
@@ -179,7 +182,7 @@ impl Outbox {
         base: u64,
         mut blocks: Vec<Block>,
         readers: Vec<(String, Ranges)>,
-        counts: &mut dyn FnMut(&Block) -> Option<Vec<(u64, u64)>>,
+        counts: &mut dyn FnMut(&Block) -> Option<Counts>,
     ) {
         for (name, settled) in readers {
             let known = self.readers.iter().position(|r| r.durable && r.name == name);
