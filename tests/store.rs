@@ -541,6 +541,70 @@ async fn a_store_held_by_another_is_waited_for_and_its_backlog_comes_then() {
     assert_eq!(report(&second).pending, 0);
 }
 
+/// A small file system of its own; `None` where this user may not make one.
+struct Small(tempfile::TempDir);
+
+impl Small {
+    fn new(size: &str) -> Option<Small> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut mount = std::process::Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(folder.path());
+        let mounted = mount.stderr(std::process::Stdio::null()).status().is_ok_and(|s| s.success());
+        mounted.then_some(Small(folder))
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_survived_and_used_again_when_there_is_room() {
+    let Some(small) = Small::new("24m") else {
+        eprintln!("skipped: only root can mount a small file system");
+        return;
+    };
+    let bench = Bench::new(Durability::Always, LONG);
+    let path = Some(small.0.path().join("store"));
+    let bench = Bench { options: Options { path, ..bench.options.clone() }, ..bench };
+    let (store, stats) = bench.open();
+    let mut reader = durable(&store);
+    store.accept(batch(0));
+    assert_eq!(next(&mut reader).await.0, 0);
+    // Another program takes all the room there is.
+    let filler = small.0.path().join("filler");
+    let mut file = std::fs::File::create(&filler).unwrap();
+    while std::io::Write::write_all(&mut file, &[1; 4096]).is_ok() {}
+    drop(file);
+    let mut n = 1;
+    until("an error of the disk", || {
+        (0..200).for_each(|_| {
+            store.accept(batch(n));
+            n += 1;
+        });
+        stats.disk_errors.get() > 0
+    })
+    .await;
+    // Delivery goes on meanwhile.
+    let (got, seq, _) = next(&mut reader).await;
+    assert_eq!(got, 1);
+    reader.settle(seq, Settled::Sent);
+    let total = |n: u32| (0..n).map(weight).sum::<u64>();
+    let r = report(&store);
+    assert_eq!(r.delivered + r.pending + r.dropped, total(n));
+    let before = stats.spooled.get();
+    std::fs::remove_file(&filler).unwrap();
+    until("the spool works again", || stats.spooled.get() > before).await;
+    drop((reader, store));
+    // What lay on the disk before is there, batch 0 among it, and so is what came after.
+    let (store, _) = bench.open();
+    let mut reader = durable(&store);
+    assert_eq!(next(&mut reader).await.0, 0);
+    assert!(report(&store).pending > weight(0));
+}
+
 // ---- against a simple model, with random operations and crashes ----
 
 #[derive(Debug, Clone)]

@@ -160,7 +160,9 @@ impl Store {
 
     /// What each reader has still to deliver.
     pub fn readers(&self) -> Vec<ReaderReport> {
-        self.shared.outbox().reports()
+        let outbox = self.shared.outbox();
+        self.stats.memory_bytes.set(i64::try_from(outbox.bytes).unwrap_or(i64::MAX));
+        outbox.reports()
     }
 
     /// Writes what is left to the spool; what is settled until then need not be.

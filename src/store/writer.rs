@@ -160,8 +160,11 @@ impl Writer {
         }
         if drain || self.chores_at <= Instant::now() {
             self.chores_at = Instant::now() + Duration::from_secs(1);
-            let kept = self.keep_cursors(false);
-            self.note(kept);
+            // While the disk is left alone for a while, a failure here must not prolong that.
+            if drain || self.trouble.is_none_or(|at| Instant::now() >= at) {
+                let kept = self.keep_cursors(false);
+                self.note(kept);
+            }
             self.chores();
         }
         if drain {
@@ -439,7 +442,7 @@ impl Writer {
             self.evict_oldest(Reason::DiskFull);
         }
         let next = self.shared.outbox().next_seq;
-        if let Some(disk) = &mut self.disk {
+        if let Some(disk) = self.disk.as_mut().filter(|_| self.trouble.is_none()) {
             let reserved = disk.reserve(next);
             self.note(reserved);
         }
