@@ -541,6 +541,35 @@ async fn a_store_held_by_another_is_waited_for_and_its_backlog_comes_then() {
     assert_eq!(report(&second).pending, 0);
 }
 
+#[tokio::test]
+async fn a_publisher_that_is_away_costs_another_nothing_and_finds_all_that_it_missed() {
+    let bench = Bench::new(Durability::Spill, Duration::from_millis(20));
+    let (store, stats) = bench.open();
+    let mut quick = durable(&store);
+    let slow = store.reader("slow", ReaderOptions { durable: true });
+    for n in 0..2000 {
+        store.accept(batch(n));
+        let (got, seq, history) = next(&mut quick).await;
+        assert_eq!((got, history), (n, false));
+        quick.settle(seq, Settled::Sent);
+    }
+    let total: u64 = (0..2000).map(weight).sum();
+    until("the spill", || stats.spooled.get() == total).await;
+    drop((quick, slow));
+    store.drain(DRAIN).await;
+    drop(store);
+    let (store, _) = bench.open();
+    let mut slow = store.reader("slow", ReaderOptions { durable: true });
+    drop(durable(&store));
+    assert_eq!(report(&store).pending, 0);
+    for n in 0..2000 {
+        let (got, seq, history) = next(&mut slow).await;
+        assert_eq!((got, history), (n, true));
+        slow.settle(seq, Settled::Sent);
+    }
+    until("the room given back", || bench.segments().is_empty()).await;
+}
+
 /// A small file system of its own; `None` where this user may not make one.
 struct Small(tempfile::TempDir);
 
