@@ -227,6 +227,7 @@ impl Gateway {
                     stats.pending.set(i64::try_from(reader.pending).unwrap_or(i64::MAX));
                     let age = reader.oldest.map_or(0, |oldest| (now.0 - oldest.0).max(0) / 1000);
                     stats.pending_age_ms.set(age);
+                    stats.dropped.add(reader.dropped.saturating_sub(stats.dropped.get()));
                 }
             }
         });

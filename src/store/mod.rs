@@ -1,17 +1,39 @@
 //! What keeps samples: the image of the latest, and the outbox of what is still to be delivered.
 //!
-//! `Store::accept` is the one door in. It never waits.
+//! `Store::accept` is the one door in. It never waits. The disk is one thread's business (`writer.rs`);
+//! what is in the outbox and who has what is decided in `outbox.rs`, which touches none.
 
+mod codec;
+mod cursor;
+mod dictionary;
+mod disk;
+mod durable;
+mod image;
+mod losses;
 pub mod options;
+mod outbox;
+mod ranges;
+mod reader;
+mod segments;
+mod slots;
+mod spool;
+mod varint;
+mod writer;
 
 pub use options::{Durability, Options, Replay};
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::model::{Batch, DeviceId, DeviceState, Sample, TagId};
+use crate::model::{Batch, Clock, DeviceId, DeviceState, Directory, Sample, TagId, Timestamp};
+use crate::telemetry::StoreStats;
+
+use image::Image;
+use outbox::{Outbox, Rules, Take};
+use writer::{Shared, Writer};
 
 /// A batch's place in the order of acceptance; never used twice, also over restarts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -43,6 +65,9 @@ pub struct ReaderOptions {
 }
 
 /// What a reader has still to deliver.
+///
+/// Samples accepted since the reader was made (and, in a later run, those it had left) are
+/// `delivered + pending + dropped` at any time.
 #[derive(Debug, Clone, Default)]
 pub struct ReaderReport {
     /// Its name.
@@ -50,102 +75,134 @@ pub struct ReaderReport {
     /// Samples.
     pub pending: u64,
     /// The oldest one.
-    pub oldest: Option<crate::model::Timestamp>,
+    pub oldest: Option<Timestamp>,
+    /// Samples settled as sent in this run.
+    pub delivered: u64,
+    /// Samples that it never got or that the north rejected, in this run.
+    pub dropped: u64,
 }
 
 /// Image and outbox.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Store {
-    image: RwLock<ImageInner>,
-    readers: Mutex<Vec<Arc<Queue>>>,
-}
-
-#[derive(Debug, Default)]
-struct ImageInner {
-    samples: HashMap<TagId, Sample>,
-    devices: HashMap<DeviceId, DeviceState>,
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    items: Mutex<QueueInner>,
-    wake: Notify,
-}
-
-#[derive(Debug, Default)]
-struct QueueInner {
-    next: u64,
-    live_from: u64,
-    pending: VecDeque<(u64, Arc<Batch>)>,
-    taken: VecDeque<(u64, Arc<Batch>)>,
+    image: Image,
+    shared: Arc<Shared>,
+    stats: Arc<StoreStats>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Store {
     /// A store without a spool; what is not delivered is lost at the end of the process.
     pub fn in_memory() -> Arc<Store> {
-        Arc::default()
+        Self::open(
+            Options::default(),
+            Arc::default(),
+            Clock::starting_at(Timestamp::default()),
+            Arc::default(),
+        )
+    }
+
+    /// Opens the store; reads and writes files. Where the folder cannot be used, the store goes on from
+    /// memory, tries again, and says so.
+    pub fn open(
+        options: Options,
+        directory: Arc<Directory>,
+        clock: Clock,
+        stats: Arc<StoreStats>,
+    ) -> Arc<Store> {
+        let spools = options.path.is_some();
+        let rules = Rules {
+            memory: options.memory,
+            replay: options.replay,
+            history_rate: options.history_rate,
+            gated: spools && options.durability == Durability::Always,
+            patience: (options.commit * 4).max(Duration::from_secs(5)),
+        };
+        // Above all numbers that runs before this one can have used, should the folder open only later.
+        let base = if spools { u64::try_from(clock.now().0).unwrap_or(0) } else { 0 };
+        let shared = Arc::new(Shared::new(Outbox::new(rules, if spools { 0 } else { base })));
+        let mut thread = None;
+        if spools {
+            let mut writer = Writer::new(shared.clone(), options, directory, clock, stats.clone(), 0);
+            writer.try_open();
+            writer.start_at(base);
+            let spawned = std::thread::Builder::new().name("store".into()).spawn(move || writer.run());
+            match spawned {
+                Ok(handle) => thread = Some(handle),
+                Err(error) => {
+                    tracing::error!(%error, "the store's thread cannot be started: samples are kept in memory only");
+                    shared.outbox().disk_down = true;
+                }
+            }
+        }
+        Arc::new(Store { image: Image::default(), shared, stats, thread: Mutex::new(thread) })
     }
 
     /// Takes a batch: image first, outbox second. Never waits.
     pub fn accept(&self, batch: Batch) {
-        {
-            let mut image = self.image.write().unwrap_or_else(|e| e.into_inner());
-            image.devices.insert(batch.device, batch.state);
-            for sample in &batch.samples {
-                image.samples.insert(sample.tag, sample.clone());
-            }
-        }
+        self.image.take(&batch);
+        self.stats.accepted.add(batch.samples.len() as u64);
         let batch = Arc::new(batch);
-        for queue in self.readers.lock().unwrap_or_else(|e| e.into_inner()).iter() {
-            let mut inner = queue.items.lock().unwrap_or_else(|e| e.into_inner());
-            let seq = inner.next;
-            inner.next += 1;
-            inner.pending.push_back((seq, batch.clone()));
-            queue.wake.notify_one();
+        if self.shared.outbox().accept(batch, Instant::now()) {
+            self.shared.poke();
         }
     }
 
     /// The latest sample of a tag; `None` before the first.
     pub fn latest(&self, tag: TagId) -> Option<Sample> {
-        self.image.read().unwrap_or_else(|e| e.into_inner()).samples.get(&tag).cloned()
+        self.image.sample(tag)
     }
 
     /// Whether a device answers.
     pub fn device_state(&self, device: DeviceId) -> DeviceState {
-        self.image.read().unwrap_or_else(|e| e.into_inner()).devices.get(&device).copied().unwrap_or_default()
-    }
-
-    /// Opens the store.
-    pub fn open(
-        _options: Options,
-        _directory: Arc<crate::model::Directory>,
-        _clock: crate::model::Clock,
-        _stats: Arc<crate::telemetry::StoreStats>,
-    ) -> Arc<Store> {
-        Arc::default()
+        self.image.device(device)
     }
 
     /// What each reader has still to deliver.
     pub fn readers(&self) -> Vec<ReaderReport> {
-        Vec::new()
+        let outbox = self.shared.outbox();
+        self.stats.memory_bytes.set(i64::try_from(outbox.bytes).unwrap_or(i64::MAX));
+        outbox.reports()
     }
 
-    /// Writes what is left to the spool.
-    pub async fn drain(&self, _within: std::time::Duration) {}
+    /// Writes what is left to the spool; what is settled until then need not be.
+    pub async fn drain(&self, within: Duration) {
+        if self.thread.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
+            return;
+        }
+        if tokio::time::timeout(within, self.shared.drain()).await.is_err() {
+            tracing::error!(?within, "the store could not write all that waits in time");
+        }
+    }
 
     /// A publisher's reader. A durable one continues where the reader of this name stopped,
-    /// also in an earlier run; only one reader of a name may exist at a time.
-    pub fn reader(&self, _name: &str, _options: ReaderOptions) -> Reader {
-        let queue = Arc::new(Queue::default());
-        self.readers.lock().unwrap_or_else(|e| e.into_inner()).push(queue.clone());
-        Reader { queue }
+    /// also in an earlier run; only one reader of a name may exist at a time: an earlier one gets
+    /// nothing more.
+    pub fn reader(&self, name: &str, options: ReaderOptions) -> Reader {
+        let (serial, wake) = self.shared.outbox().attach(name, options.durable);
+        Reader { shared: self.shared.clone(), serial, wake }
+    }
+}
+
+impl Drop for Store {
+    /// Ends the thread; what was not drained and is only in memory is lost.
+    fn drop(&mut self) {
+        self.shared.stop();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            tracing::error!("the store's thread fell by a panic");
+        }
     }
 }
 
 /// A publisher's place in the outbox.
 #[derive(Debug)]
 pub struct Reader {
-    queue: Arc<Queue>,
+    shared: Arc<Shared>,
+    serial: u64,
+    wake: Arc<Notify>,
 }
 
 impl Reader {
@@ -153,39 +210,39 @@ impl Reader {
     /// Cancelling it loses nothing.
     pub async fn next(&mut self) -> Next {
         loop {
-            let waiting = self.queue.wake.notified();
-            {
-                let mut inner = self.queue.items.lock().unwrap_or_else(|e| e.into_inner());
-                let live = inner.live_from;
-                let live_at = inner.pending.partition_point(|(seq, _)| *seq < live);
-                let at = if live_at < inner.pending.len() { live_at } else { 0 };
-                if let Some((seq, batch)) = inner.pending.remove(at) {
-                    inner.taken.push_back((seq, batch.clone()));
-                    return if seq >= live {
-                        Next::Live(Seq(seq), batch)
-                    } else {
-                        Next::History(Seq(seq), batch)
-                    };
+            let (take, wanted) = {
+                let mut outbox = self.shared.outbox();
+                let take = outbox.take(self.serial, tokio::time::Instant::now());
+                (take, !outbox.wanted.is_empty())
+            };
+            if wanted {
+                self.shared.poke();
+            }
+            // What wakes the reader leaves a permit, so nothing is missed between the two lines.
+            match take {
+                Take::Give(next) => return next,
+                Take::Wait(None) => self.wake.notified().await,
+                Take::Wait(Some(until)) => {
+                    let _ = tokio::time::timeout_at(until, self.wake.notified()).await;
                 }
             }
-            waiting.await;
         }
     }
 
     /// Done with a batch that `next` gave. In any order.
-    pub fn settle(&mut self, seq: Seq, _how: Settled) {
-        let mut inner = self.queue.items.lock().unwrap_or_else(|e| e.into_inner());
-        inner.taken.retain(|(s, _)| *s != seq.0);
+    pub fn settle(&mut self, seq: Seq, how: Settled) {
+        self.shared.outbox().settle(self.serial, seq.0, how);
     }
 
     /// The connection was lost or made anew: all that was given and not settled, and all that waits,
     /// is history from here on; what is accepted from now on is live.
     pub fn rewind(&mut self) {
-        let mut inner = self.queue.items.lock().unwrap_or_else(|e| e.into_inner());
-        let mut all: Vec<_> = inner.taken.drain(..).collect();
-        all.extend(inner.pending.drain(..));
-        all.sort_by_key(|(seq, _)| *seq);
-        inner.pending = all.into();
-        inner.live_from = inner.next;
+        self.shared.outbox().rewind(self.serial);
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.shared.outbox().detach(self.serial);
     }
 }

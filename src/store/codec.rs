@@ -1,0 +1,402 @@
+//! Batches as a block of bytes: columns, small numbers, compressed when it helps, its own CRC32C.
+//!
+//! Layout, version 1: version, flags, first and last sequence number, batches, samples, oldest and
+//! newest time stamp, length before compression, columns, CRC32C over all before it. The columns:
+//! sequence numbers, devices, states, samples a batch; then tags, times, qualities and types in runs,
+//! values.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::model::{Batch, DataType, DeviceState, Directory, Quality, Sample, Timestamp, Value};
+
+use super::dictionary::Dictionary;
+use super::varint::{Cut, put, put_bytes, put_signed, seal, unseal};
+
+const VERSION: u8 = 1;
+const COMPRESSED: u8 = 1;
+/// No block of ours is larger; a length beyond it is damage that the CRC did not see.
+const MOST_BYTES: usize = 64 << 20;
+
+/// What a block says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) first: u64,
+    pub(super) last: u64,
+    pub(super) batches: u64,
+    pub(super) samples: u64,
+    pub(super) oldest: Timestamp,
+    pub(super) newest: Timestamp,
+}
+
+/// A batch that came back.
+#[derive(Debug, Clone)]
+pub(super) struct Item {
+    pub(super) seq: u64,
+    /// How many samples were written; the batch has fewer where tags are no longer configured.
+    pub(super) stored: u64,
+    /// `None` when its device is no longer configured.
+    pub(super) batch: Option<Arc<Batch>>,
+}
+
+/// Writes a block. New names go into the dictionary, whose record must be written with it.
+pub(super) fn encode(
+    batches: &[(u64, Arc<Batch>)],
+    names: &mut Dictionary,
+    directory: &Directory,
+) -> (Head, Vec<u8>) {
+    let samples = || batches.iter().flat_map(|(_, b)| &b.samples);
+    let times = || samples().map(|s| s.at);
+    let head = Head {
+        first: batches.first().map_or(0, |(seq, _)| *seq),
+        last: batches.last().map_or(0, |(seq, _)| *seq),
+        batches: batches.len() as u64,
+        samples: samples().count() as u64,
+        oldest: times().min().unwrap_or_default(),
+        newest: times().max().unwrap_or_default(),
+    };
+    let mut columns = Vec::new();
+    let mut before = head.first;
+    for (seq, batch) in batches {
+        put(&mut columns, seq - before);
+        before = *seq;
+        put(&mut columns, names.device(batch.device, directory));
+        columns.push(match batch.state {
+            DeviceState::Unknown => 0,
+            DeviceState::Alive => 1,
+            DeviceState::Dead => 2,
+        });
+        put(&mut columns, batch.samples.len() as u64);
+    }
+    let mut before = 0;
+    for sample in samples() {
+        let reference = names.tag(sample.tag, directory) as i64;
+        put_signed(&mut columns, reference - before);
+        before = reference;
+    }
+    let mut before = head.oldest.0;
+    for sample in samples() {
+        put_signed(&mut columns, sample.at.0.wrapping_sub(before));
+        before = sample.at.0;
+    }
+    runs(&mut columns, samples().map(|s| u64::from(s.quality.code())));
+    runs(&mut columns, samples().map(|s| s.value.as_ref().map_or(0, kind)));
+    samples().filter_map(|s| s.value.as_ref()).for_each(|value| put_value(&mut columns, value));
+
+    let compressed = lz4_flex::block::compress(&columns);
+    let (flags, body) =
+        if compressed.len() < columns.len() { (COMPRESSED, &compressed) } else { (0, &columns) };
+    let mut block = Vec::with_capacity(body.len() + 64);
+    block.extend_from_slice(&[VERSION, flags]);
+    for n in [head.first, head.last, head.batches, head.samples] {
+        put(&mut block, n);
+    }
+    put_signed(&mut block, head.oldest.0);
+    put_signed(&mut block, head.newest.0);
+    put(&mut block, columns.len() as u64);
+    block.extend_from_slice(body);
+    seal(&mut block);
+    (head, block)
+}
+
+/// What a block says of itself; `None` when it fails its check.
+pub(super) fn head(block: &[u8]) -> Option<Head> {
+    open(block).map(|(head, ..)| head)
+}
+
+fn open(block: &[u8]) -> Option<(Head, u8, usize, &[u8])> {
+    let mut cut = Cut(unseal(block)?);
+    let [version, flags] = cut.array()?;
+    if version != VERSION {
+        return None;
+    }
+    let head = Head {
+        first: cut.number()?,
+        last: cut.number()?,
+        batches: cut.number()?,
+        samples: cut.number()?,
+        oldest: Timestamp(cut.signed()?),
+        newest: Timestamp(cut.signed()?),
+    };
+    let length = cut.count()?;
+    Some((head, flags, length, cut.0)).filter(|_| head.first <= head.last && length <= MOST_BYTES)
+}
+
+/// The sequence numbers and sample counts of a block, without its samples.
+pub(super) fn counts(block: &[u8]) -> Option<Vec<(u64, u64)>> {
+    let (head, flags, length, body) = open(block)?;
+    let columns = inflate(flags, length, body)?;
+    let mut cut = Cut(&columns);
+    let rows = rows(&mut cut, &head)?;
+    Some(rows.into_iter().map(|row| (row.seq, row.samples as u64)).collect())
+}
+
+fn inflate(flags: u8, length: usize, body: &[u8]) -> Option<std::borrow::Cow<'_, [u8]>> {
+    Some(if flags & COMPRESSED == 0 {
+        body.into()
+    } else {
+        lz4_flex::block::decompress(body, length).ok().filter(|c| c.len() == length)?.into()
+    })
+}
+
+struct Row {
+    seq: u64,
+    device: u64,
+    state: DeviceState,
+    samples: usize,
+}
+
+fn rows(cut: &mut Cut<'_>, head: &Head) -> Option<Vec<Row>> {
+    let (mut rows, mut seq) = (Vec::new(), head.first);
+    for _ in 0..head.batches {
+        seq = seq.checked_add(cut.number()?)?;
+        let device = cut.number()?;
+        let state = match cut.array()? {
+            [0] => DeviceState::Unknown,
+            [1] => DeviceState::Alive,
+            [2] => DeviceState::Dead,
+            _ => return None,
+        };
+        rows.push(Row { seq, device, state, samples: cut.count()? });
+    }
+    let total: usize = rows.iter().map(|r| r.samples).sum();
+    // A sample takes at least two bytes: counts that cannot be are not allocated for.
+    (total as u64 == head.samples && total <= cut.0.len()).then_some(rows)
+}
+
+/// Reads a block back into today's numbers. Paths that are no longer configured, or whose type no
+/// longer fits, go to `missing`.
+pub(super) fn decode(
+    block: &[u8],
+    names: &Dictionary,
+    directory: &Directory,
+    missing: &mut BTreeSet<String>,
+) -> Option<Vec<Item>> {
+    let (head, flags, length, body) = open(block)?;
+    let columns = inflate(flags, length, body)?;
+    let mut cut = Cut(&columns);
+    let rows = rows(&mut cut, &head)?;
+    let total = usize::try_from(head.samples).ok()?;
+
+    let (mut tags, mut before) = (Vec::with_capacity(total), 0_i64);
+    for _ in 0..total {
+        before = before.checked_add(cut.signed()?)?;
+        tags.push(before as u64);
+    }
+    let (mut times, mut before) = (Vec::with_capacity(total), head.oldest.0);
+    for _ in 0..total {
+        before = before.wrapping_add(cut.signed()?);
+        times.push(Timestamp(before));
+    }
+    let qualities = read_runs(&mut cut, total)?;
+    let kinds = read_runs(&mut cut, total)?;
+
+    let mut all = tags.into_iter().zip(times).zip(qualities.into_iter().zip(kinds));
+    let mut items = Vec::with_capacity(rows.len());
+    for row in rows {
+        let mut samples = Vec::with_capacity(row.samples);
+        for ((tag, at), (quality, kind)) in all.by_ref().take(row.samples) {
+            let value = if kind == 0 { None } else { Some(value(&mut cut, kind)?) };
+            let quality = Quality::from_code(u16::try_from(quality).ok()?)?;
+            let Some(path) = names.name(tag) else {
+                missing.insert(format!("(name {tag} lost)"));
+                continue;
+            };
+            let Some(known) = directory.find(path) else {
+                missing.insert(path.to_string());
+                continue;
+            };
+            let value = match value.map(|v| v.coerce(known.kind)) {
+                None => None,
+                Some(Some(fits)) => Some(fits),
+                Some(None) => {
+                    missing.insert(format!("{path} (another type now)"));
+                    continue;
+                }
+            };
+            samples.push(Sample { tag: known.id, value, quality, at });
+        }
+        let name = names.name(row.device);
+        let device = name.and_then(|name| directory.devices().iter().find(|d| d.name == *name));
+        let batch = device
+            .filter(|_| row.samples == 0 || !samples.is_empty())
+            .map(|d| Arc::new(Batch { device: d.id, state: row.state, samples }));
+        items.push(Item { seq: row.seq, stored: row.samples as u64, batch });
+    }
+    Some(items)
+}
+
+fn runs(into: &mut Vec<u8>, items: impl Iterator<Item = u64>) {
+    let mut run: Option<(u64, u64)> = None;
+    for item in items {
+        match &mut run {
+            Some((same, count)) if *same == item => *count += 1,
+            _ => {
+                if let Some((done, count)) = run.replace((item, 1)) {
+                    put(into, done);
+                    put(into, count);
+                }
+            }
+        }
+    }
+    if let Some((done, count)) = run {
+        put(into, done);
+        put(into, count);
+    }
+}
+
+fn read_runs(cut: &mut Cut<'_>, total: usize) -> Option<Vec<u64>> {
+    let mut items = Vec::with_capacity(total);
+    while items.len() < total {
+        let (item, count) = (cut.number()?, cut.count()?);
+        if count == 0 || count > total - items.len() {
+            return None;
+        }
+        items.resize(items.len() + count, item);
+    }
+    Some(items)
+}
+
+/// 1 to 12, in the order of [`DataType::ALL`]; 0 is no value.
+fn kind(value: &Value) -> u64 {
+    let of = value.data_type();
+    DataType::ALL.iter().position(|t| *t == of).map_or(0, |at| at as u64 + 1)
+}
+
+fn put_value(into: &mut Vec<u8>, value: &Value) {
+    match value {
+        Value::Bool(v) => into.push(u8::from(*v)),
+        Value::I8(v) => put_signed(into, i64::from(*v)),
+        Value::I16(v) => put_signed(into, i64::from(*v)),
+        Value::I32(v) => put_signed(into, i64::from(*v)),
+        Value::I64(v) => put_signed(into, *v),
+        Value::U8(v) => put(into, u64::from(*v)),
+        Value::U16(v) => put(into, u64::from(*v)),
+        Value::U32(v) => put(into, u64::from(*v)),
+        Value::U64(v) => put(into, *v),
+        Value::F32(v) => into.extend_from_slice(&v.to_le_bytes()),
+        Value::F64(v) => into.extend_from_slice(&v.to_le_bytes()),
+        Value::Text(v) => put_bytes(into, v.as_bytes()),
+    }
+}
+
+fn value(cut: &mut Cut<'_>, kind: u64) -> Option<Value> {
+    let kind = DataType::ALL.get(usize::try_from(kind).ok()?.checked_sub(1)?)?;
+    Some(match kind {
+        DataType::Bool => Value::Bool(cut.array()? != [0]),
+        DataType::I8 => Value::I8(cut.signed()?.try_into().ok()?),
+        DataType::I16 => Value::I16(cut.signed()?.try_into().ok()?),
+        DataType::I32 => Value::I32(cut.signed()?.try_into().ok()?),
+        DataType::I64 => Value::I64(cut.signed()?),
+        DataType::U8 => Value::U8(cut.number()?.try_into().ok()?),
+        DataType::U16 => Value::U16(cut.number()?.try_into().ok()?),
+        DataType::U32 => Value::U32(cut.number()?.try_into().ok()?),
+        DataType::U64 => Value::U64(cut.number()?),
+        DataType::F32 => Value::F32(f32::from_le_bytes(cut.array()?)),
+        DataType::F64 => Value::F64(f64::from_le_bytes(cut.array()?)),
+        DataType::Text => Value::Text(std::str::from_utf8(cut.bytes()?).ok()?.into()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Access, Bad, Device, DeviceId, Tag, TagId, Uncertain};
+    use proptest::prelude::*;
+
+    fn directory() -> Directory {
+        let device = |i: u32| Device {
+            id: DeviceId(i),
+            name: format!("d{i}").into(),
+            link: "l".into(),
+            description: None,
+            is_node: false,
+        };
+        let tag = |(i, kind): (usize, &DataType)| Tag {
+            id: TagId(i as u32),
+            device: DeviceId(0),
+            name: kind.name().into(),
+            path: format!("d0/{}", kind.name()).into(),
+            kind: *kind,
+            access: Access::Read,
+            unit: None,
+            low: None,
+            high: None,
+            description: None,
+        };
+        let tags = DataType::ALL.iter().enumerate().map(tag).collect();
+        Directory::new("g", "n", vec![device(0), device(1)], tags)
+    }
+
+    fn value(kind: DataType) -> BoxedStrategy<Value> {
+        match kind {
+            DataType::Bool => any::<bool>().prop_map(Value::Bool).boxed(),
+            DataType::I8 => any::<i8>().prop_map(Value::I8).boxed(),
+            DataType::U8 => any::<u8>().prop_map(Value::U8).boxed(),
+            DataType::I16 => any::<i16>().prop_map(Value::I16).boxed(),
+            DataType::U16 => any::<u16>().prop_map(Value::U16).boxed(),
+            DataType::I32 => any::<i32>().prop_map(Value::I32).boxed(),
+            DataType::U32 => any::<u32>().prop_map(Value::U32).boxed(),
+            DataType::I64 => any::<i64>().prop_map(Value::I64).boxed(),
+            DataType::U64 => any::<u64>().prop_map(Value::U64).boxed(),
+            DataType::F32 => (-1e30_f32..1e30).prop_map(Value::F32).boxed(),
+            DataType::F64 => (-1e300_f64..1e300).prop_map(Value::F64).boxed(),
+            DataType::Text => "[a-zäöü ]{0,20}".prop_map(|t| Value::Text(t.as_str().into())).boxed(),
+        }
+    }
+
+    fn sample() -> impl Strategy<Value = Sample> {
+        (0..12_usize, any::<i64>(), 0..4_u8).prop_flat_map(|(tag, at, quality)| {
+            let (id, at) = (TagId(tag as u32), Timestamp(at));
+            value(DataType::ALL[tag]).prop_map(move |value| match quality {
+                0 => Sample::bad(id, Bad::Refused(2), at),
+                1 => Sample::uncertain(id, value, Uncertain::OutOfLimits, at),
+                _ => Sample::good(id, value, at),
+            })
+        })
+    }
+
+    fn batches() -> impl Strategy<Value = Vec<(u64, Arc<Batch>)>> {
+        let batch = (1..1000_u64, 0..2_u32, any::<bool>(), prop::collection::vec(sample(), 0..20));
+        prop::collection::vec(batch, 1..20).prop_map(|all| {
+            let mut seq = 1 << 50;
+            let make = |(gap, device, alive, samples)| {
+                seq += gap;
+                let state = if alive { DeviceState::Alive } else { DeviceState::Dead };
+                (seq, Arc::new(Batch { device: DeviceId(device), state, samples }))
+            };
+            all.into_iter().map(make).collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_written_comes_back(batches in batches(), flip: prop::sample::Index, bit in 0..8_u8) {
+            let directory = directory();
+            let mut names = Dictionary::default();
+            let (written, mut block) = encode(&batches, &mut names, &directory);
+            prop_assert_eq!(head(&block), Some(written));
+            let mut missing = BTreeSet::new();
+            let items = decode(&block, &names, &directory, &mut missing).unwrap();
+            prop_assert!(missing.is_empty());
+            let back: Vec<_> = items.iter().map(|i| (i.seq, i.batch.clone().unwrap())).collect();
+            prop_assert_eq!(&back, &batches);
+            let stored: Vec<_> = items.iter().map(|i| (i.seq, i.stored)).collect();
+            prop_assert_eq!(counts(&block), Some(stored));
+
+            let at = flip.index(block.len());
+            block[at] ^= 1 << bit;
+            prop_assert!(decode(&block, &names, &directory, &mut missing).is_none());
+        }
+
+        #[test]
+        fn no_bytes_at_all_make_it_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..300), right: bool) {
+            if right && bytes.len() > 1 {
+                (bytes[0], bytes[1]) = (VERSION, 0);
+            }
+            seal(&mut bytes);
+            let _ = decode(&bytes, &Dictionary::default(), &directory(), &mut BTreeSet::new());
+            let _ = counts(&bytes);
+        }
+    }
+}

@@ -1,0 +1,511 @@
+//! What is still to be delivered: one sequence of batches, a place in it for each reader. Pure: no
+//! disk, no clock, no waiting.
+//!
+//! What a reader has still to get is exactly what its `settled` does not hold. Each such batch lies in
+//! the head (memory), in a block (disk), or in both.
+
+mod backlog;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use crate::model::{Batch, Sample, Timestamp, Value};
+
+use super::codec::{Head, Item};
+use super::losses::{Losses, Reason};
+use super::reader::{Given, Place};
+use super::{Next, ReaderReport, Replay, Seq, Settled};
+
+/// A block on the disk.
+#[derive(Debug, Clone)]
+pub(super) struct Block {
+    pub(super) segment: u64,
+    /// Its key in the segment: the first sequence number written.
+    pub(super) key: u64,
+    /// The first that counts; above `key` where an earlier block has the same batches.
+    pub(super) from: u64,
+    pub(super) last: u64,
+    pub(super) samples: u64,
+    pub(super) bytes: u64,
+    pub(super) oldest: Timestamp,
+    pub(super) newest: Timestamp,
+}
+
+impl Block {
+    pub(super) fn new(segment: u64, head: &Head, bytes: u64) -> Block {
+        Block {
+            segment,
+            key: head.first,
+            from: head.first,
+            last: head.last,
+            samples: head.samples,
+            bytes,
+            oldest: head.oldest,
+            newest: head.newest,
+        }
+    }
+}
+
+/// A batch in memory.
+#[derive(Debug)]
+struct Entry {
+    batch: Arc<Batch>,
+    at: Instant,
+    bytes: u64,
+    /// Readers that have not settled it, and how many of them are durable.
+    holders: u32,
+    durable: u32,
+    /// It is on the disk too.
+    written: bool,
+}
+
+/// A block that was read back.
+#[derive(Debug)]
+struct Loaded {
+    from: u64,
+    items: Vec<Item>,
+}
+
+/// What a reader can do now.
+#[derive(Debug)]
+pub(super) enum Take {
+    /// It has a batch.
+    Give(Next),
+    /// Nothing until something is accepted, read or settled; or until this moment at the latest.
+    Wait(Option<tokio::time::Instant>),
+}
+
+/// How the outbox is bounded and served.
+#[derive(Debug, Clone)]
+pub(super) struct Rules {
+    /// Most bytes in memory.
+    pub(super) memory: u64,
+    /// How history and live share the way.
+    pub(super) replay: Replay,
+    /// Most history samples a second while live ones flow.
+    pub(super) history_rate: u32,
+    /// Durable readers get nothing that is not on the disk.
+    pub(super) gated: bool,
+    /// With `gated`: how long a batch waits for the disk before it goes without.
+    pub(super) patience: Duration,
+}
+
+/// The sequence and its readers.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    pub(super) rules: Rules,
+    pub(super) next_seq: u64,
+    /// Sequence number of the first slot of `head`.
+    base: u64,
+    head: VecDeque<Option<Entry>>,
+    pub(super) bytes: u64,
+    /// Below it nothing in the head needs writing.
+    unwritten: u64,
+    /// With `gated`: below it all that must be on the disk is.
+    committed: u64,
+    /// The disk does not do it: memory has to.
+    pub(super) disk_down: bool,
+    blocks: BTreeMap<u64, Block>,
+    readers: Vec<Place>,
+    cache: VecDeque<Loaded>,
+    pub(super) wanted: BTreeSet<u64>,
+    pub(super) losses: Losses,
+    serial: u64,
+}
+
+impl Outbox {
+    pub(super) fn new(rules: Rules, next_seq: u64) -> Outbox {
+        Outbox {
+            rules,
+            next_seq,
+            base: next_seq,
+            head: VecDeque::new(),
+            bytes: 0,
+            unwritten: next_seq,
+            committed: next_seq,
+            disk_down: false,
+            blocks: BTreeMap::new(),
+            readers: Vec::new(),
+            cache: VecDeque::new(),
+            wanted: BTreeSet::new(),
+            losses: Losses::default(),
+            serial: 0,
+        }
+    }
+
+    // ---- in ----
+
+    /// Takes a batch. True when the head should be written soon, since memory runs short.
+    pub(super) fn accept(&mut self, batch: Arc<Batch>, now: Instant) -> bool {
+        let seq = self.next_seq;
+        self.next_seq += 1;
+        if self.readers.is_empty() {
+            (self.base, self.unwritten) = (self.next_seq, self.next_seq);
+            return false;
+        }
+        if self.head.is_empty() {
+            self.base = seq;
+        }
+        let samples = batch.samples.len() as u64;
+        let mut durable = 0;
+        for reader in &mut self.readers {
+            reader.pending += samples;
+            durable += u32::from(reader.durable);
+            reader.wake.notify_one();
+        }
+        let bytes = weight(&batch);
+        let holders = self.readers.len() as u32;
+        self.head.push_back(Some(Entry { batch, at: now, bytes, holders, durable, written: false }));
+        self.bytes += bytes;
+        self.bound();
+        self.bytes > self.rules.memory / 2
+    }
+
+    fn slot(&self, seq: u64) -> Option<&Entry> {
+        let at = usize::try_from(seq.checked_sub(self.base)?).ok()?;
+        self.head.get(at)?.as_ref()
+    }
+
+    fn slot_mut(&mut self, seq: u64) -> Option<&mut Entry> {
+        let at = usize::try_from(seq.checked_sub(self.base)?).ok()?;
+        self.head.get_mut(at)?.as_mut()
+    }
+
+    /// Takes a batch out of memory.
+    fn free(&mut self, seq: u64) -> Option<Entry> {
+        let at = usize::try_from(seq.checked_sub(self.base)?).ok()?;
+        let entry = self.head.get_mut(at)?.take()?;
+        self.bytes = self.bytes.saturating_sub(entry.bytes);
+        self.trim();
+        Some(entry)
+    }
+
+    fn trim(&mut self) {
+        while let Some(None) = self.head.front() {
+            self.head.pop_front();
+            self.base += 1;
+        }
+    }
+
+    /// One reader less holds the batch.
+    fn release(&mut self, seq: u64, durable: bool) {
+        let Some(entry) = self.slot_mut(seq) else { return };
+        entry.holders = entry.holders.saturating_sub(1);
+        entry.durable = entry.durable.saturating_sub(u32::from(durable));
+        if entry.holders == 0 {
+            self.free(seq);
+        }
+    }
+
+    /// The oldest goes while there is more than the memory may hold.
+    fn bound(&mut self) {
+        while self.bytes + self.head.len() as u64 * size_of::<Option<Entry>>() as u64 > self.rules.memory
+            && self.head.len() > 1
+        {
+            self.drop_front(Reason::Memory);
+        }
+    }
+
+    /// The oldest batch leaves memory; who cannot get it from the disk loses it.
+    fn drop_front(&mut self, reason: Reason) {
+        self.trim();
+        let seq = self.base;
+        if let Some(entry) = self.free(seq) {
+            let saved = entry.written && self.block_of(seq).is_some();
+            for at in 0..self.readers.len() {
+                if self.readers.get(at).is_some_and(|r| !(r.durable && saved)) {
+                    self.lose(at, seq, &entry.batch, reason);
+                }
+            }
+        }
+        self.trim();
+    }
+
+    fn lose(&mut self, at: usize, seq: u64, batch: &Batch, reason: Reason) {
+        let Some(reader) = self.readers.get_mut(at) else { return };
+        if reader.settled.contains(seq) {
+            return;
+        }
+        if let Some(given) = reader.given.get_mut(&seq) {
+            // It may still be delivered; only a rewind cannot bring it back.
+            given.gone = true;
+            return;
+        }
+        let samples = batch.samples.len() as u64;
+        reader.drop_samples(samples);
+        reader.settled.insert(seq, seq + 1);
+        reader.dirty = true;
+        self.losses.batch(&reader.name, reason, batch);
+    }
+
+    /// What waits in memory longer than this is lost.
+    pub(super) fn expire(&mut self, older: Duration, now: Instant) {
+        self.trim();
+        while let Some(Some(entry)) = self.head.front()
+            && now.saturating_duration_since(entry.at) > older
+        {
+            self.drop_front(Reason::Age);
+        }
+    }
+
+    // ---- readers ----
+
+    /// A reader by name, new or again; gives its handle and what wakes it.
+    pub(super) fn attach(&mut self, name: &str, durable: bool) -> (u64, Arc<Notify>) {
+        self.serial += 1;
+        let serial = self.serial;
+        let next = self.next_seq;
+        if let Some(reader) = self.readers.iter_mut().find(|r| r.name == name && r.durable && durable) {
+            reader.serial = serial;
+            reader.attached = true;
+            let wake = Arc::new(Notify::new());
+            reader.wake = wake.clone();
+            self.rewind(serial);
+            return (serial, wake);
+        }
+        self.readers.push(Place::new(name, durable, serial, next));
+        (serial, self.readers.last().map(|r| r.wake.clone()).unwrap_or_default())
+    }
+
+    /// The reader's handle is gone. A durable one keeps its place.
+    pub(super) fn detach(&mut self, serial: u64) {
+        if let Some(reader) = self.readers.iter_mut().find(|r| r.serial == serial) {
+            reader.attached = false;
+            if !reader.durable {
+                self.forget(serial);
+            }
+        }
+    }
+
+    /// Nothing is kept for this reader any more.
+    fn forget(&mut self, serial: u64) {
+        let Some(at) = self.readers.iter().position(|r| r.serial == serial) else { return };
+        let reader = self.readers.remove(at);
+        for seq in self.base..self.base + self.head.len() as u64 {
+            if !reader.settled.contains(seq) {
+                self.release(seq, reader.durable);
+            }
+        }
+    }
+
+    /// Durable readers of an earlier run that nobody took up: forgotten; gives their names.
+    pub(super) fn forget_absent(&mut self) -> Vec<(String, u64)> {
+        let absent = |r: &&Place| r.durable && !r.attached && r.never_attached;
+        let gone: Vec<_> =
+            self.readers.iter().filter(absent).map(|r| (r.serial, r.name.clone(), r.pending)).collect();
+        gone.iter().for_each(|(serial, ..)| self.forget(*serial));
+        gone.into_iter().map(|(_, name, pending)| (name, pending)).collect()
+    }
+
+    fn find(&self, serial: u64) -> Option<usize> {
+        self.readers.iter().position(|r| r.serial == serial)
+    }
+
+    /// What each reader has still to deliver.
+    pub(super) fn reports(&self) -> Vec<ReaderReport> {
+        let report = |reader: &Place| {
+            let oldest = reader.settled.next_gap(0);
+            let in_memory = self.slot(oldest).and_then(|e| e.batch.samples.first()).map(|s| s.at);
+            ReaderReport {
+                name: reader.name.clone(),
+                pending: reader.pending,
+                oldest: in_memory
+                    .or_else(|| self.block_of(oldest).map(|b| b.oldest))
+                    .filter(|_| reader.pending > 0),
+                delivered: reader.delivered,
+                dropped: reader.dropped,
+            }
+        };
+        self.readers.iter().map(report).collect()
+    }
+
+    /// See [`super::Reader::rewind`].
+    pub(super) fn rewind(&mut self, serial: u64) {
+        let next = self.next_seq;
+        let Some(at) = self.find(serial) else { return };
+        let given = self.readers.get_mut(at).map(|r| std::mem::take(&mut r.given)).unwrap_or_default();
+        for (seq, given) in given {
+            // It may have reached the disk after it left the memory.
+            let lost = given.gone && self.block_of(seq).is_none();
+            if let Some(reader) = self.readers.get_mut(at).filter(|_| lost) {
+                reader.drop_samples(given.stored);
+                reader.settled.insert(seq, seq + 1);
+                reader.dirty = true;
+            }
+        }
+        if let Some(reader) = self.readers.get_mut(at) {
+            reader.rewound(next);
+        }
+    }
+
+    /// See [`super::Reader::settle`].
+    pub(super) fn settle(&mut self, serial: u64, seq: u64, how: Settled) {
+        let from = self.block_of(seq).map(|b| b.from);
+        let Some(reader) = self.readers.iter_mut().find(|r| r.serial == serial) else { return };
+        let Some(given) = reader.given.remove(&seq) else { return };
+        reader.settle(seq, &given, how);
+        if let Some(from) = from.filter(|_| reader.durable) {
+            *reader.partial.entry(from).or_default() += given.stored;
+        }
+        let durable = reader.durable;
+        self.release(seq, durable);
+    }
+
+    // ---- out ----
+
+    /// The next batch of a reader, if there is one that it may have now.
+    pub(super) fn take(&mut self, serial: u64, now: tokio::time::Instant) -> Take {
+        let Some(at) = self.find(serial) else { return Take::Wait(None) };
+        let replay = self.rules.replay;
+        let mut wait: Option<tokio::time::Instant> = None;
+        for live in [replay == Replay::LiveFirst, replay != Replay::LiveFirst] {
+            if !live
+                && replay == Replay::LiveFirst
+                && let Some(until) = self.readers.get(at).and_then(|r| r.held_until(now))
+            {
+                if self.has_history(at) {
+                    wait = earlier(wait, Some(until));
+                }
+                continue;
+            }
+            match self.seek(at, live) {
+                Seek::Found(seq, batch, stored) => {
+                    let rate = self.rules.history_rate;
+                    let Some(reader) = self.readers.get_mut(at) else { break };
+                    let samples = batch.samples.len() as u64;
+                    reader.given.insert(seq, Given { stored, samples, gone: false });
+                    reader.gave(seq, live, samples, now, rate);
+                    let next =
+                        if live { Next::Live(Seq(seq), batch) } else { Next::History(Seq(seq), batch) };
+                    return Take::Give(next);
+                }
+                // In order: live waits for all history.
+                Seek::Soon if !live && replay == Replay::InOrder => return Take::Wait(None),
+                Seek::Soon | Seek::None => {}
+                Seek::Gated(since) => {
+                    let age = since.elapsed();
+                    wait = earlier(wait, Some(now + self.rules.patience.saturating_sub(age)));
+                    if !live && replay == Replay::InOrder {
+                        break;
+                    }
+                }
+            }
+        }
+        Take::Wait(wait)
+    }
+
+    fn has_history(&self, at: usize) -> bool {
+        self.readers.get(at).is_some_and(|r| r.settled.next_gap(r.hist_at) < r.live_from)
+    }
+
+    /// The next batch of one kind.
+    fn seek(&mut self, at: usize, live: bool) -> Seek {
+        loop {
+            let Some(reader) = self.readers.get_mut(at) else { return Seek::None };
+            let end = if live { self.next_seq } else { reader.live_from };
+            let from = if live { reader.live_at } else { reader.hist_at };
+            let mut seq = reader.settled.next_gap(from);
+            while reader.given.contains_key(&seq) {
+                seq = reader.settled.next_gap(seq + 1);
+            }
+            if seq >= end {
+                return Seek::None;
+            }
+            if live {
+                reader.live_at = seq;
+            } else {
+                reader.hist_at = seq;
+            }
+            let durable = reader.durable;
+            if let Some(entry) = self.slot(seq) {
+                let gated = self.rules.gated && durable && !self.disk_down && seq >= self.committed;
+                if gated && entry.at.elapsed() < self.rules.patience {
+                    return Seek::Gated(entry.at);
+                }
+                let found = Seek::Found(seq, entry.batch.clone(), entry.batch.samples.len() as u64);
+                if gated {
+                    self.disk_down = true;
+                    tracing::error!(
+                        waited = ?self.rules.patience,
+                        "the disk does not answer: batches go out without being written first"
+                    );
+                }
+                return found;
+            }
+            let Some(block) = self.block_of(seq).filter(|_| durable).cloned() else {
+                // Nowhere: settled, or the reader would wait for it for ever.
+                debug_assert!(false, "batch {seq} is nowhere");
+                if let Some(reader) = self.readers.get_mut(at) {
+                    reader.settled.insert(seq, seq + 1);
+                }
+                continue;
+            };
+            let ahead = self.blocks.range(block.last + 1..).next().map(|(from, _)| *from);
+            let Some(loaded) = self.cache.iter().find(|l| l.from == block.from) else {
+                self.wanted.insert(block.from);
+                return Seek::Soon;
+            };
+            let found = loaded.items.binary_search_by_key(&seq, |item| item.seq).ok();
+            let found = found.and_then(|at| loaded.items.get(at)).cloned();
+            if let Some(ahead) = ahead
+                && ahead < end
+                && self.slot(ahead).is_none()
+                && !self.cache.iter().any(|l| l.from == ahead)
+            {
+                // Read before it is asked for, so that the drain does not wait for each block.
+                self.wanted.insert(ahead);
+            }
+            match found {
+                Some(Item { batch: Some(batch), stored, .. }) => return Seek::Found(seq, batch, stored),
+                Some(Item { stored, .. }) => {
+                    // Its device or tags are no longer configured.
+                    if let Some(reader) = self.readers.get_mut(at) {
+                        reader.drop_samples(stored);
+                        reader.settled.insert(seq, seq + 1);
+                        reader.dirty = true;
+                        *reader.partial.entry(block.from).or_default() += stored;
+                        self.losses.block(&reader.name, Reason::Unknown, stored, block.oldest, block.newest);
+                    }
+                }
+                None => {
+                    if let Some(reader) = self.readers.get_mut(at) {
+                        reader.settled.insert(seq, seq + 1);
+                    }
+                }
+            }
+        }
+    }
+
+    fn block_of(&self, seq: u64) -> Option<&Block> {
+        self.blocks.range(..=seq).next_back().map(|(_, b)| b).filter(|b| b.last >= seq)
+    }
+}
+
+enum Seek {
+    Found(u64, Arc<Batch>, u64),
+    /// On the disk, being read.
+    Soon,
+    /// Accepted then, not on the disk yet.
+    Gated(Instant),
+    None,
+}
+
+fn earlier(a: Option<tokio::time::Instant>, b: Option<tokio::time::Instant>) -> Option<tokio::time::Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// What a batch takes in memory.
+fn weight(batch: &Batch) -> u64 {
+    let text = |s: &Sample| match &s.value {
+        Some(Value::Text(text)) => text.len() as u64 + 16,
+        _ => 0,
+    };
+    let fixed = size_of::<Batch>() + 16 + batch.samples.capacity() * size_of::<Sample>();
+    fixed as u64 + batch.samples.iter().map(text).sum::<u64>()
+}

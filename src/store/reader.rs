@@ -1,0 +1,151 @@
+//! One reader's place in the sequence: what it has, what it was given, where it goes on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::Settled;
+use super::ranges::Ranges;
+
+/// While live samples came within this time, history is held to its rate.
+const LIVE_FLOWS: Duration = Duration::from_secs(1);
+
+/// A batch that the reader has and has not settled.
+#[derive(Debug)]
+pub(super) struct Given {
+    /// Samples as accepted, and as given (fewer where tags are no longer configured).
+    pub(super) stored: u64,
+    pub(super) samples: u64,
+    /// Neither in memory nor on the disk any more.
+    pub(super) gone: bool,
+}
+
+/// See the file's first line.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) name: String,
+    pub(super) durable: bool,
+    /// Tells its handle from an earlier one of the same name.
+    pub(super) serial: u64,
+    pub(super) attached: bool,
+    /// Known from the disk only.
+    pub(super) never_attached: bool,
+    pub(super) wake: Arc<Notify>,
+    /// All that it need not get (any more).
+    pub(super) settled: Ranges,
+    pub(super) given: BTreeMap<u64, Given>,
+    /// From here on batches are live.
+    pub(super) live_from: u64,
+    /// The next live and the next history batch to look at.
+    pub(super) live_at: u64,
+    pub(super) hist_at: u64,
+    /// Samples settled of each block on the disk.
+    pub(super) partial: BTreeMap<u64, u64>,
+    /// Samples: `accepted = delivered + pending + dropped` since the reader was made.
+    pub(super) pending: u64,
+    pub(super) delivered: u64,
+    pub(super) dropped: u64,
+    /// Its cursor on the disk is behind; it has one at all.
+    pub(super) dirty: bool,
+    pub(super) kept: bool,
+    last_live: Option<Instant>,
+    /// History samples that may go now; below zero after a large batch.
+    tokens: f64,
+    tokens_at: Option<Instant>,
+    rate: f64,
+}
+
+impl Place {
+    /// A reader that gets what is accepted from now on.
+    pub(super) fn new(name: &str, durable: bool, serial: u64, next: u64) -> Place {
+        let mut settled = Ranges::default();
+        settled.insert(0, next);
+        Place {
+            name: name.to_owned(),
+            durable,
+            serial,
+            attached: true,
+            never_attached: false,
+            wake: Arc::new(Notify::new()),
+            settled,
+            given: BTreeMap::new(),
+            live_from: next,
+            live_at: next,
+            hist_at: next,
+            partial: BTreeMap::new(),
+            pending: 0,
+            delivered: 0,
+            dropped: 0,
+            dirty: true,
+            kept: false,
+            last_live: None,
+            tokens: 0.0,
+            tokens_at: None,
+            rate: 0.0,
+        }
+    }
+
+    /// Samples that it will never get.
+    pub(super) fn drop_samples(&mut self, samples: u64) {
+        self.pending = self.pending.saturating_sub(samples);
+        self.dropped += samples;
+    }
+
+    /// Done with a batch.
+    pub(super) fn settle(&mut self, seq: u64, given: &Given, how: Settled) {
+        self.pending = self.pending.saturating_sub(given.stored);
+        match how {
+            Settled::Sent => {
+                self.delivered += given.samples;
+                self.dropped += given.stored - given.samples;
+            }
+            Settled::Rejected => self.dropped += given.stored,
+        }
+        self.settled.insert(seq, seq + 1);
+        self.dirty = true;
+    }
+
+    /// All that is not settled is history from here on.
+    pub(super) fn rewound(&mut self, next: u64) {
+        self.never_attached = false;
+        (self.live_from, self.live_at) = (next, next);
+        self.hist_at = self.settled.next_gap(0);
+        (self.last_live, self.tokens_at) = (None, None);
+    }
+
+    /// A batch was given.
+    pub(super) fn gave(&mut self, seq: u64, live: bool, samples: u64, now: Instant, rate: u32) {
+        if live {
+            self.live_at = seq + 1;
+            self.last_live = Some(now);
+            return;
+        }
+        self.hist_at = seq + 1;
+        self.rate = f64::from(rate.max(1));
+        // No more than a tenth of a second's share is saved up.
+        let most = self.rate / 10.0;
+        if self.last_live.is_none_or(|at| now.saturating_duration_since(at) >= LIVE_FLOWS) {
+            // Nobody is in its way: what goes now is not held against it later.
+            (self.tokens, self.tokens_at) = (0.0, Some(now));
+            return;
+        }
+        let since = self.tokens_at.map_or(0.0, |at| now.saturating_duration_since(at).as_secs_f64());
+        self.tokens = (self.tokens + since * self.rate).min(most) - samples as f64;
+        self.tokens_at = Some(now);
+    }
+
+    /// While live samples flow: until when history is held back.
+    pub(super) fn held_until(&self, now: Instant) -> Option<Instant> {
+        let idle_at = self.last_live? + LIVE_FLOWS;
+        if idle_at <= now {
+            return None;
+        }
+        let at = self.tokens_at?;
+        let owed = (-self.tokens / self.rate.max(1.0)).clamp(0.0, 10.0);
+        let free_at = at + Duration::from_secs_f64(owed);
+        (free_at > now).then_some(free_at.min(idle_at))
+    }
+}

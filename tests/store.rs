@@ -1,0 +1,806 @@
+//! The store: nothing lost that it kept, in order, each loss counted, whatever happens to its folder.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fieldgate::model::*;
+use fieldgate::store::{
+    Durability, Next, Options, Reader, ReaderOptions, ReaderReport, Replay, Seq, Settled, Store,
+};
+use fieldgate::telemetry::StoreStats;
+use proptest::prelude::*;
+
+const START: i64 = 1_700_000_000_000_000;
+
+fn directory(names: &[&str]) -> Arc<Directory> {
+    let device =
+        Device { id: DeviceId(0), name: "d".into(), link: "l".into(), description: None, is_node: false };
+    let tag = |(i, name): (usize, &&str)| Tag {
+        id: TagId(i as u32),
+        device: DeviceId(0),
+        name: (*name).into(),
+        path: format!("d/{name}").into(),
+        kind: DataType::U32,
+        access: Access::Read,
+        unit: None,
+        low: None,
+        high: None,
+        description: None,
+    };
+    Arc::new(Directory::new("g", "n", vec![device], names.iter().enumerate().map(tag).collect()))
+}
+
+struct Bench {
+    folder: tempfile::TempDir,
+    options: Options,
+    directory: Arc<Directory>,
+}
+
+impl Bench {
+    fn new(durability: Durability, spill_after: Duration) -> Bench {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options {
+            path: Some(folder.path().join("store")),
+            durability,
+            spill_after,
+            commit: Duration::from_millis(10),
+            ..Options::default()
+        };
+        Bench { folder, options, directory: directory(&["a", "b", "c"]) }
+    }
+
+    fn open(&self) -> (Arc<Store>, Arc<StoreStats>) {
+        let stats = Arc::new(StoreStats::default());
+        let clock = Clock::starting_at(Timestamp(START));
+        (Store::open(self.options.clone(), self.directory.clone(), clock, stats.clone()), stats)
+    }
+
+    fn segments(&self) -> Vec<PathBuf> {
+        list(&self.folder.path().join("store/segments"))
+    }
+}
+
+fn list(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let mut all: Vec<_> = entries.map(|e| e.unwrap().path()).collect();
+    all.sort();
+    all
+}
+
+/// Batch number `n`: one to three samples of one tag, all with the value `n`.
+fn batch(n: u32) -> Batch {
+    let samples = (0..=n % 3)
+        .map(|i| Sample::good(TagId(n % 2), Value::U32(n), Timestamp(START + i64::from(n * 10 + i))))
+        .collect();
+    Batch { device: DeviceId(0), state: DeviceState::Alive, samples }
+}
+
+fn weight(n: u32) -> u64 {
+    u64::from(n % 3) + 1
+}
+
+fn durable(store: &Store) -> Reader {
+    store.reader("north", ReaderOptions { durable: true })
+}
+
+fn report(store: &Store) -> ReaderReport {
+    store.readers().into_iter().find(|r| r.name == "north").unwrap()
+}
+
+/// The next batch as number, sequence and whether it is history; checks that it is whole.
+async fn next(reader: &mut Reader) -> (u32, Seq, bool) {
+    let next = tokio::time::timeout(Duration::from_secs(20), reader.next()).await.expect("a batch in time");
+    let (history, seq, got) = match next {
+        Next::Live(seq, batch) => (false, seq, batch),
+        Next::History(seq, batch) => (true, seq, batch),
+    };
+    let Some(Value::U32(n)) = got.samples[0].value else { panic!("{got:?}") };
+    assert_eq!(*got, batch(n));
+    (n, seq, history)
+}
+
+async fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !done() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+const LONG: Duration = Duration::from_secs(3600);
+const DRAIN: Duration = Duration::from_secs(20);
+
+#[tokio::test]
+async fn nothing_is_written_while_delivery_keeps_up() {
+    let bench = Bench::new(Durability::Spill, Duration::from_millis(500));
+    let (store, stats) = bench.open();
+    let mut reader = durable(&store);
+    for n in 0..200 {
+        store.accept(batch(n));
+        let (got, seq, history) = next(&mut reader).await;
+        assert_eq!((got, history), (n, false));
+        reader.settle(seq, Settled::Sent);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(stats.spooled.get(), 0);
+    store.drain(DRAIN).await;
+    assert_eq!(stats.spooled.get(), 0, "all was settled before the stop");
+    assert!(bench.segments().is_empty());
+    assert_eq!(stats.durable.get(), 1, "a flush reaches the disk");
+}
+
+#[tokio::test]
+async fn a_reader_that_lags_makes_the_head_spill_and_drains_it_again() {
+    let bench = Bench::new(Durability::Spill, Duration::from_millis(20));
+    let (store, stats) = bench.open();
+    let mut reader = durable(&store);
+    (0..3000).for_each(|n| store.accept(batch(n)));
+    let total: u64 = (0..3000).map(weight).sum();
+    until("the spill", || stats.spooled.get() == total).await;
+    assert_eq!(report(&store).pending, total);
+    for n in 0..3000 {
+        let (got, seq, _) = next(&mut reader).await;
+        assert_eq!(got, n);
+        reader.settle(seq, Settled::Sent);
+    }
+    until("the room given back", || bench.segments().is_empty()).await;
+    let report = report(&store);
+    assert_eq!((report.pending, report.delivered, report.dropped), (0, total, 0));
+}
+
+#[tokio::test]
+async fn a_clean_stop_keeps_all_that_waits_and_the_next_run_delivers_it_as_history() {
+    let bench = Bench::new(Durability::Spill, LONG);
+    let (store, _) = bench.open();
+    let mut reader = durable(&store);
+    (0..100).for_each(|n| store.accept(batch(n)));
+    let mut given = Vec::new();
+    for _ in 0..50 {
+        given.push(next(&mut reader).await);
+    }
+    // Every second one, out of order.
+    for (_, seq, _) in given.iter().rev().filter(|(n, ..)| n % 2 == 0) {
+        reader.settle(*seq, Settled::Sent);
+    }
+    drop(reader);
+    store.drain(DRAIN).await;
+    drop(store);
+
+    let (store, _) = bench.open();
+    let mut reader = durable(&store);
+    store.accept(batch(100));
+    let left: Vec<u32> = (0..100).filter(|n| *n >= 50 || n % 2 == 1).collect();
+    assert_eq!(report(&store).pending, left.iter().map(|n| weight(*n)).sum::<u64>() + weight(100));
+    let last_seq = given.last().unwrap().1;
+    let (n, seq, history) = next(&mut reader).await;
+    assert_eq!((n, history), (100, false), "live first");
+    assert!(seq > last_seq, "a sequence number is never used twice");
+    reader.settle(seq, Settled::Sent);
+    for n in left {
+        let (got, seq, history) = next(&mut reader).await;
+        assert_eq!((got, history), (n, true));
+        reader.settle(seq, Settled::Sent);
+    }
+    assert_eq!(report(&store).pending, 0);
+}
+
+#[tokio::test]
+async fn always_hands_out_only_what_is_on_the_disk() {
+    let bench = Bench::new(Durability::Always, LONG);
+    let (store, stats) = bench.open();
+    let mut reader = durable(&store);
+    for n in 0..20 {
+        store.accept(batch(n));
+        let (got, ..) = next(&mut reader).await;
+        assert_eq!(got, n);
+        assert!(stats.spooled.get() >= (0..=n).map(weight).sum());
+    }
+    // No drain: as if the process had been killed.
+    drop((reader, store));
+    let (store, _) = bench.open();
+    let mut reader = durable(&store);
+    for n in 0..20 {
+        let (got, _, history) = next(&mut reader).await;
+        assert_eq!((got, history), (n, true));
+    }
+}
+
+#[tokio::test]
+async fn in_order_gives_all_history_before_live() {
+    let bench = Bench::new(Durability::Spill, Duration::from_millis(20));
+    let bench = Bench { options: Options { replay: Replay::InOrder, ..bench.options.clone() }, ..bench };
+    let (store, stats) = bench.open();
+    let mut reader = durable(&store);
+    (0..500).for_each(|n| store.accept(batch(n)));
+    until("the spill", || stats.spooled.get() > 0).await;
+    reader.rewind();
+    (500..520).for_each(|n| store.accept(batch(n)));
+    for n in 0..520 {
+        let (got, _, history) = next(&mut reader).await;
+        assert_eq!((got, history), (n, n < 500));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn history_is_held_to_its_rate_while_live_flows() {
+    let options = Options { history_rate: 100, ..Options::default() };
+    let clock = Clock::starting_at(Timestamp(START));
+    let store = Store::open(options, directory(&["a", "b"]), clock, Arc::default());
+    let mut reader = durable(&store);
+    (0..3000).for_each(|n| store.accept(batch(n)));
+    reader.rewind();
+    let (mut live, mut history) = (0, 0);
+    let start = tokio::time::Instant::now();
+    for n in 0..100 {
+        store.accept(batch(3000 + n));
+        let tick = start + Duration::from_millis(100) * (n + 1);
+        while let Ok((got, seq, is_history)) = tokio::time::timeout_at(tick, next(&mut reader)).await {
+            reader.settle(seq, Settled::Sent);
+            if is_history { history += weight(got) } else { live += 1 }
+        }
+    }
+    assert_eq!(live, 100);
+    assert!((800..=1100).contains(&history), "{history} samples in ten seconds at 100 a second");
+    // Nothing live: as fast as it is asked for.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let start = tokio::time::Instant::now();
+    while report(&store).pending > 0 {
+        let (_, seq, _) = next(&mut reader).await;
+        reader.settle(seq, Settled::Sent);
+    }
+    assert!(start.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn memory_is_bounded_and_the_oldest_goes_and_is_counted() {
+    let options = Options { memory: 64 << 10, ..Options::default() };
+    let clock = Clock::starting_at(Timestamp(START));
+    let store = Store::open(options, directory(&["a", "b"]), clock, Arc::default());
+    let mut reader = durable(&store);
+    let mut slow = store.reader("slow", ReaderOptions { durable: false });
+    let total: u64 = (0..5000).map(weight).sum();
+    (0..5000).for_each(|n| store.accept(batch(n)));
+    for r in store.readers() {
+        assert!(r.dropped > 0 && r.pending > 0);
+        assert_eq!(r.dropped + r.pending, total, "{}", r.name);
+    }
+    let (first, seq, _) = next(&mut reader).await;
+    assert!(first > 0);
+    reader.settle(seq, Settled::Rejected);
+    let (second, ..) = next(&mut slow).await;
+    assert_eq!(second, first);
+    let r = report(&store);
+    assert_eq!(r.dropped + r.pending + r.delivered, total);
+}
+
+#[tokio::test]
+async fn what_was_given_and_then_evicted_is_counted_once() {
+    let options = Options { memory: 32 << 10, ..Options::default() };
+    let clock = Clock::starting_at(Timestamp(START));
+    let store = Store::open(options, directory(&["a", "b"]), clock, Arc::default());
+    let mut reader = durable(&store);
+    (0..10).for_each(|n| store.accept(batch(n)));
+    let mut given = Vec::new();
+    for _ in 0..10 {
+        given.push(next(&mut reader).await);
+    }
+    (10..2000).for_each(|n| store.accept(batch(n)));
+    let total: u64 = (0..2000).map(weight).sum();
+    for (_, seq, _) in &given[..5] {
+        reader.settle(*seq, Settled::Sent);
+    }
+    reader.rewind();
+    let r = report(&store);
+    assert_eq!(r.delivered, (0..5).map(weight).sum::<u64>());
+    assert_eq!(r.delivered + r.dropped + r.pending, total);
+    for _ in 0..1000 {
+        if report(&store).pending == 0 {
+            break;
+        }
+        let (n, seq, _) = next(&mut reader).await;
+        assert!(n >= 10);
+        reader.settle(seq, Settled::Sent);
+    }
+    let r = report(&store);
+    assert_eq!((r.pending, r.delivered + r.dropped), (0, total));
+}
+
+#[tokio::test]
+async fn a_full_spool_loses_its_oldest_segment_and_counts_it() {
+    let bench = Bench::new(Durability::Spill, Duration::from_millis(10));
+    let bench = Bench { options: Options { max_bytes: 4 << 20, ..bench.options.clone() }, ..bench };
+    let (store, stats) = bench.open();
+    let mut reader = durable(&store);
+    let mut n = 0;
+    until("an eviction", || {
+        (0..2000).for_each(|_| {
+            store.accept(batch(n));
+            n += 1;
+        });
+        report(&store).dropped > 0
+    })
+    .await;
+    until("a spool below its bound", || stats.spool_bytes.get() <= 4 << 20).await;
+    let total: u64 = (0..n).map(weight).sum();
+    let r = report(&store);
+    assert_eq!(r.dropped + r.pending, total);
+    let mut before = None;
+    while report(&store).pending > 0 {
+        let (got, seq, _) = next(&mut reader).await;
+        assert!(before.is_none_or(|b| got > b) && (before.is_some() || got > 0));
+        before = Some(got);
+        reader.settle(seq, Settled::Sent);
+    }
+    let r = report(&store);
+    assert_eq!(r.delivered + r.dropped, total);
+}
+
+/// A store with 3,000 batches in one segment, stopped cleanly or not.
+async fn filled(clean: bool) -> (Bench, u64) {
+    let bench = Bench::new(Durability::Spill, Duration::from_millis(10));
+    let (store, stats) = bench.open();
+    let reader = durable(&store);
+    let total: u64 = (0..3000).map(weight).sum();
+    for n in 0..3000 {
+        store.accept(batch(n));
+        if n % 500 == 499 {
+            let upto: u64 = (0..=n).map(weight).sum();
+            until("the spill", || stats.spooled.get() == upto).await;
+        }
+    }
+    // The cursor of a new reader is on the disk before the first block is.
+    drop(reader);
+    if clean {
+        store.drain(DRAIN).await;
+    }
+    (bench, total)
+}
+
+/// Opens the store again and takes all that comes; gives what came and the counts.
+async fn recovered(bench: &Bench) -> (BTreeSet<u32>, ReaderReport, Arc<StoreStats>) {
+    let (store, stats) = bench.open();
+    let mut reader = durable(&store);
+    let mut got = BTreeSet::new();
+    let mut before = None;
+    loop {
+        if report(&store).pending == 0 {
+            break;
+        }
+        let Ok((n, seq, history)) =
+            tokio::time::timeout(Duration::from_secs(30), async { next_or_done(&mut reader, &store).await })
+                .await
+                .expect("the backlog ends")
+        else {
+            break;
+        };
+        assert!(history && before.is_none_or(|b| n > b), "in order");
+        before = Some(n);
+        assert!(got.insert(n), "no batch twice");
+        reader.settle(seq, Settled::Sent);
+    }
+    (got, report(&store), stats)
+}
+
+/// The next batch, or the end when what was pending turned out to be damaged.
+async fn next_or_done(reader: &mut Reader, store: &Store) -> Result<(u32, Seq, bool), ()> {
+    loop {
+        match tokio::time::timeout(Duration::from_millis(50), reader.next()).await {
+            Ok(Next::History(seq, got)) => {
+                let Some(Value::U32(n)) = got.samples[0].value else { panic!("{got:?}") };
+                assert_eq!(*got, batch(n), "a wrong record is never served");
+                return Ok((n, seq, true));
+            }
+            Ok(Next::Live(..)) => panic!("nothing is live"),
+            Err(_) if report(store).pending == 0 => return Err(()),
+            Err(_) => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn flipped_bits_cost_blocks_or_segments_never_the_start_and_never_give_a_wrong_value() {
+    let mut damaged_rounds = 0;
+    for round in 0..6_usize {
+        let (bench, total) = filled(round % 2 == 0).await;
+        let db = bench.segments()[0].join("db");
+        let mut bytes = std::fs::read(&db).unwrap();
+        let written = bytes.iter().rposition(|b| *b != 0).unwrap();
+        for flip in 0..=round * 3 {
+            let at = (round * 7919 + flip * 104_729) % written;
+            bytes[at] ^= 1 << (flip % 8);
+        }
+        std::fs::write(&db, &bytes).unwrap();
+        let (got, r, stats) = recovered(&bench).await;
+        let delivered: u64 = got.iter().map(|n| weight(*n)).sum();
+        assert_eq!(r.delivered, delivered);
+        assert_eq!(r.pending, 0);
+        if delivered < total {
+            damaged_rounds += 1;
+            assert!(stats.damaged.get() + stats.quarantined.get() > 0, "round {round}: a silent loss");
+        }
+    }
+    assert!(damaged_rounds > 0, "the flips hit something");
+}
+
+#[tokio::test]
+async fn a_segment_that_cannot_be_opened_is_set_aside_and_its_samples_are_counted() {
+    for clean in [true, false] {
+        let (bench, total) = filled(clean).await;
+        std::fs::remove_file(bench.segments()[0].join("db")).unwrap();
+        let (got, r, stats) = recovered(&bench).await;
+        assert!(got.is_empty());
+        assert_eq!((r.dropped, r.pending), (total, 0));
+        assert_eq!(stats.quarantined.get(), 1);
+        assert_eq!(list(&bench.folder.path().join("store/quarantine")).len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_segment_full_of_nonsense_is_skipped_and_its_samples_are_counted() {
+    let (bench, total) = filled(true).await;
+    std::fs::write(bench.segments()[0].join("db"), vec![0xA5; 100_000]).unwrap();
+    let (got, r, stats) = recovered(&bench).await;
+    assert!(got.is_empty());
+    assert_eq!((r.dropped, r.pending), (total, 0));
+    assert!(stats.quarantined.get() + stats.damaged.get() > 0);
+}
+
+#[tokio::test]
+async fn a_missing_or_torn_segment_never_stops_the_start() {
+    let (bench, _) = filled(false).await;
+    let segment = bench.segments()[0].clone();
+    let db = segment.join("db");
+    let length = std::fs::metadata(&db).unwrap().len();
+    std::fs::File::options().write(true).open(&db).unwrap().set_len(length / 3).unwrap();
+    let (_, r, _) = recovered(&bench).await;
+    assert_eq!(r.pending, 0);
+
+    let (bench, _) = filled(false).await;
+    std::fs::remove_dir_all(&bench.segments()[0]).unwrap();
+    let (got, ..) = recovered(&bench).await;
+    assert!(got.is_empty());
+}
+
+#[tokio::test]
+async fn a_damaged_cursor_delivers_twice_and_loses_nothing() {
+    let (bench, total) = filled(true).await;
+    for file in list(&bench.folder.path().join("store/readers")) {
+        std::fs::write(file, vec![7; 8192]).unwrap();
+    }
+    let (_, r, _) = recovered(&bench).await;
+    assert_eq!((r.delivered, r.dropped), (total, 0));
+}
+
+#[tokio::test]
+async fn another_configuration_finds_its_samples_by_path() {
+    let (bench, total) = filled(true).await;
+    // `d/b` had number 1 and has 5 now; `d/a` is gone.
+    let bench = Bench { directory: directory(&["v", "w", "x", "y", "z", "b"]), ..bench };
+    let (store, _) = bench.open();
+    let mut reader = durable(&store);
+    let mut delivered = 0;
+    while report(&store).pending > 0 {
+        let Ok(next) = tokio::time::timeout(Duration::from_secs(1), reader.next()).await else { continue };
+        let Next::History(seq, got) = next else { panic!("{next:?}") };
+        let Some(Value::U32(n)) = got.samples[0].value else { panic!("{got:?}") };
+        assert_eq!(n % 2, 1);
+        assert!(got.samples.iter().all(|s| s.tag == TagId(5)));
+        delivered += got.samples.len() as u64;
+        reader.settle(seq, Settled::Sent);
+    }
+    let r = report(&store);
+    assert_eq!(delivered, (0..3000).filter(|n| n % 2 == 1).map(weight).sum::<u64>());
+    assert_eq!((r.delivered, r.delivered + r.dropped), (delivered, total));
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_used_costs_nothing_but_the_spool() {
+    let bench = Bench::new(Durability::Always, LONG);
+    let folder = bench.folder.path().join("store");
+    std::fs::write(&folder, b"a file where the folder should be").unwrap();
+    let (store, stats) = bench.open();
+    assert!(stats.disk_errors.get() > 0);
+    assert_eq!(stats.durable.get(), 0);
+    let mut reader = durable(&store);
+    store.accept(batch(0));
+    let (n, seq, _) = next(&mut reader).await;
+    assert_eq!(n, 0);
+    reader.settle(seq, Settled::Sent);
+    // It is taken up as soon as it can be.
+    std::fs::remove_file(&folder).unwrap();
+    until("the store opens", || stats.durable.get() == 1).await;
+    store.accept(batch(1));
+    let (n, ..) = next(&mut reader).await;
+    assert_eq!(n, 1);
+    until("the spool works", || stats.spooled.get() > 0).await;
+}
+
+#[tokio::test]
+async fn a_store_held_by_another_is_waited_for_and_its_backlog_comes_then() {
+    let bench = Bench::new(Durability::Spill, Duration::from_millis(10));
+    let (first, stats) = bench.open();
+    let reader = durable(&first);
+    (0..10).for_each(|n| first.accept(batch(n)));
+    until("the spill", || stats.spooled.get() > 0).await;
+    let (second, stats) = bench.open();
+    assert!(stats.disk_errors.get() > 0);
+    let mut late = durable(&second);
+    second.accept(batch(10));
+    let (n, seq, _) = next(&mut late).await;
+    assert_eq!(n, 10);
+    late.settle(seq, Settled::Sent);
+    drop((reader, first));
+    for n in 0..10 {
+        let (got, seq, history) = next(&mut late).await;
+        assert_eq!((got, history), (n, true));
+        late.settle(seq, Settled::Sent);
+    }
+    assert_eq!(report(&second).pending, 0);
+}
+
+#[tokio::test]
+async fn a_publisher_that_is_away_costs_another_nothing_and_finds_all_that_it_missed() {
+    let bench = Bench::new(Durability::Spill, Duration::from_millis(20));
+    let (store, stats) = bench.open();
+    let mut quick = durable(&store);
+    let slow = store.reader("slow", ReaderOptions { durable: true });
+    for n in 0..2000 {
+        store.accept(batch(n));
+        let (got, seq, history) = next(&mut quick).await;
+        assert_eq!((got, history), (n, false));
+        quick.settle(seq, Settled::Sent);
+    }
+    let total: u64 = (0..2000).map(weight).sum();
+    until("the spill", || stats.spooled.get() == total).await;
+    drop((quick, slow));
+    store.drain(DRAIN).await;
+    drop(store);
+    let (store, _) = bench.open();
+    let mut slow = store.reader("slow", ReaderOptions { durable: true });
+    drop(durable(&store));
+    assert_eq!(report(&store).pending, 0);
+    for n in 0..2000 {
+        let (got, seq, history) = next(&mut slow).await;
+        assert_eq!((got, history), (n, true));
+        slow.settle(seq, Settled::Sent);
+    }
+    until("the room given back", || bench.segments().is_empty()).await;
+}
+
+/// A small file system of its own; `None` where this user may not make one.
+struct Small(tempfile::TempDir);
+
+impl Small {
+    fn new(size: &str) -> Option<Small> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut mount = std::process::Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(folder.path());
+        let mounted = mount.stderr(std::process::Stdio::null()).status().is_ok_and(|s| s.success());
+        mounted.then_some(Small(folder))
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_survived_and_used_again_when_there_is_room() {
+    let Some(small) = Small::new("24m") else {
+        eprintln!("skipped: only root can mount a small file system");
+        return;
+    };
+    let bench = Bench::new(Durability::Always, LONG);
+    let path = Some(small.0.path().join("store"));
+    let bench = Bench { options: Options { path, ..bench.options.clone() }, ..bench };
+    let (store, stats) = bench.open();
+    let mut reader = durable(&store);
+    store.accept(batch(0));
+    assert_eq!(next(&mut reader).await.0, 0);
+    // Another program takes all the room there is.
+    let filler = small.0.path().join("filler");
+    let mut file = std::fs::File::create(&filler).unwrap();
+    while std::io::Write::write_all(&mut file, &[1; 4096]).is_ok() {}
+    drop(file);
+    let mut n = 1;
+    until("an error of the disk", || {
+        (0..200).for_each(|_| {
+            store.accept(batch(n));
+            n += 1;
+        });
+        stats.disk_errors.get() > 0
+    })
+    .await;
+    // Delivery goes on meanwhile.
+    let (got, seq, _) = next(&mut reader).await;
+    assert_eq!(got, 1);
+    reader.settle(seq, Settled::Sent);
+    let total = |n: u32| (0..n).map(weight).sum::<u64>();
+    let r = report(&store);
+    assert_eq!(r.delivered + r.pending + r.dropped, total(n));
+    let before = stats.spooled.get();
+    std::fs::remove_file(&filler).unwrap();
+    until("the spool works again", || stats.spooled.get() > before).await;
+    drop((reader, store));
+    // What lay on the disk before is there, batch 0 among it, and so is what came after.
+    let (store, _) = bench.open();
+    let mut reader = durable(&store);
+    assert_eq!(next(&mut reader).await.0, 0);
+    assert!(report(&store).pending > weight(0));
+}
+
+// ---- against a simple model, with random operations and crashes ----
+
+#[derive(Debug, Clone)]
+enum Op {
+    Accept(u32),
+    Next(u32),
+    /// Settles one of the given, by position.
+    Settle(usize),
+    Rewind,
+    Pause,
+    Restart,
+    Crash,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        8 => (1..40_u32).prop_map(Op::Accept),
+        8 => (1..40_u32).prop_map(Op::Next),
+        8 => (0..1000_usize).prop_map(Op::Settle),
+        2 => Just(Op::Rewind),
+        2 => Just(Op::Pause),
+        1 => Just(Op::Restart),
+        1 => Just(Op::Crash),
+    ]
+}
+
+/// What the test knows of its one reader.
+#[derive(Default)]
+struct Model {
+    accepted: u32,
+    settled: BTreeSet<u32>,
+    /// Number → place.
+    given: BTreeMap<u32, Seq>,
+    /// Below it all is history.
+    live_from: u32,
+    lost: BTreeSet<u32>,
+    last: [Option<u32>; 2],
+    seqs: BTreeMap<Seq, u32>,
+    /// After a crash: settled ones whose cursor may not be on the disk.
+    again: BTreeSet<u32>,
+}
+
+impl Model {
+    fn waiting(&self) -> impl Iterator<Item = u32> + '_ {
+        let known = |n: &u32| self.settled.contains(n) || self.given.contains_key(n) || self.lost.contains(n);
+        (0..self.accepted).filter(move |n| !known(n))
+    }
+
+    fn rewind(&mut self) {
+        self.given.clear();
+        self.live_from = self.accepted;
+        self.last = [None; 2];
+    }
+
+    fn got(&mut self, (n, seq, history): (u32, Seq, bool)) {
+        assert!(n < self.accepted, "a phantom: {n}");
+        assert!(!self.given.contains_key(&n), "{n} twice");
+        if !self.again.remove(&n) {
+            assert!(!self.settled.contains(&n), "{n} was settled");
+        }
+        assert_eq!(history, n < self.live_from, "{n}");
+        let last = &mut self.last[usize::from(history)];
+        assert!(last.is_none_or(|last| n > last), "{n} after {last:?}");
+        *last = Some(n);
+        assert_eq!(*self.seqs.entry(seq).or_insert(n), n, "one number for two batches");
+        self.given.insert(n, seq);
+    }
+}
+
+async fn walk(ops: Vec<Op>, durability: Durability, replay: Replay) {
+    let bench = Bench::new(durability, Duration::from_millis(5));
+    let bench = Bench { options: Options { replay, ..bench.options.clone() }, ..bench };
+    let (mut store, _) = bench.open();
+    let mut reader = durable(&store);
+    let mut model = Model::default();
+    for op in ops {
+        match op {
+            Op::Accept(count) => {
+                for _ in 0..count {
+                    store.accept(batch(model.accepted));
+                    model.accepted += 1;
+                }
+            }
+            Op::Next(count) => {
+                for _ in 0..count {
+                    if model.waiting().next().is_none() {
+                        break;
+                    }
+                    model.got(next(&mut reader).await);
+                }
+            }
+            Op::Settle(at) => {
+                let Some(n) = model.given.keys().nth(at % model.given.len().max(1)).copied() else {
+                    continue;
+                };
+                let seq = model.given.remove(&n).unwrap();
+                reader.settle(seq, Settled::Sent);
+                model.settled.insert(n);
+            }
+            Op::Rewind => {
+                reader.rewind();
+                model.rewind();
+            }
+            Op::Pause => tokio::time::sleep(Duration::from_millis(15)).await,
+            Op::Restart => {
+                drop(reader);
+                store.drain(DRAIN).await;
+                drop(store);
+                store = bench.open().0;
+                reader = durable(&store);
+                model.rewind();
+                let waiting: u64 = model.waiting().map(weight).sum();
+                assert_eq!(report(&store).pending, waiting);
+            }
+            Op::Crash => {
+                let must: BTreeSet<u32> = match durability {
+                    Durability::Always => model.given.keys().copied().collect(),
+                    Durability::Spill => BTreeSet::new(),
+                };
+                drop((reader, store));
+                store = bench.open().0;
+                reader = durable(&store);
+                model.rewind();
+                model.again = model.settled.clone();
+                // Take all, so that the model knows what there is.
+                let mut back = BTreeSet::new();
+                while report(&store).pending > 0 {
+                    let got = next(&mut reader).await;
+                    model.got(got);
+                    back.insert(got.0);
+                    reader.settle(got.1, Settled::Sent);
+                    model.given.remove(&got.0);
+                }
+                let missing: Vec<_> = must.difference(&back).collect();
+                assert!(missing.is_empty(), "handed out and lost: {missing:?}");
+                model.again.clear();
+                model.settled = (0..model.accepted).collect();
+            }
+        }
+        let r = report(&store);
+        assert_eq!(r.dropped, 0);
+    }
+    // All that the model waits for comes.
+    while model.waiting().next().is_some() {
+        model.got(next(&mut reader).await);
+    }
+    let unsettled: u64 = model.given.keys().map(|n| weight(*n)).sum();
+    assert_eq!(report(&store).pending, unsettled);
+}
+
+fn run(future: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_outbox_does_what_its_model_does_when_it_spills(ops in prop::collection::vec(op(), 1..60)) {
+        run(walk(ops, Durability::Spill, Replay::LiveFirst));
+    }
+
+    #[test]
+    fn the_outbox_does_what_its_model_does_when_it_writes_always(
+        ops in prop::collection::vec(op(), 1..60),
+        in_order: bool,
+    ) {
+        run(walk(ops, Durability::Always, if in_order { Replay::InOrder } else { Replay::LiveFirst }));
+    }
+}
