@@ -101,15 +101,14 @@ impl Node {
             folder: folder.into(),
             stop: CancellationToken::new(),
         };
-        let node = Node {
+        Node {
             task: tokio::spawn({
                 let cx = cx.clone();
                 async move { Sparkplug::new(spec).run(cx).await.unwrap() }
             }),
             cx,
             writes,
-        };
-        node
+        }
     }
 
     fn now(&self) -> Timestamp {
