@@ -290,7 +290,9 @@ impl Live<'_> {
             let Some(next) = reader.next().now_or_never() else { break };
             self.take(next, reader);
         }
-        if self.spec.max_delay.is_zero() {
+        let full = self.fence.is_urgent() || !self.fence.has_room();
+        if self.spec.max_delay.is_zero() || full {
+            self.flush_at = None;
             self.session.flush(self.cx.clock.now(), &mut self.out);
         } else if self.session.has_pending() && self.flush_at.is_none() {
             self.flush_at = Some(Instant::now() + self.spec.max_delay);
@@ -372,6 +374,8 @@ impl Live<'_> {
 
     /// What is due by time.
     async fn timers(&mut self, reader: &mut Reader) -> Result<(), Down> {
+        // An answer that has come is met before its lateness is judged.
+        self.heard(reader);
         let now = Instant::now();
         if self.rebirth && now >= self.born_at + REBIRTH_EVERY {
             self.births(reader).await?;
