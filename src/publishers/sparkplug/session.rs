@@ -343,3 +343,83 @@ impl Names for Session {
         ours.then_some((tag.id, tag.kind))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Access, Device as Named, Tag, Value};
+
+    const PLC: DeviceId = DeviceId(1);
+
+    fn directory(tags: u32) -> Arc<Directory> {
+        let device =
+            Named { id: PLC, name: "plc".into(), link: "net".into(), description: None, is_node: false };
+        let tag = |i| Tag {
+            id: TagId(i),
+            device: PLC,
+            name: format!("tag-{i}").into(),
+            path: format!("plc/tag-{i}").into(),
+            kind: DataType::U16,
+            access: Access::Read,
+            unit: None,
+            low: None,
+            high: None,
+            description: None,
+        };
+        Arc::new(Directory::new("g", "n", vec![device], (0..tags).map(tag).collect()))
+    }
+
+    fn batch(at: i64, tag: u32) -> Batch {
+        let sample = Sample::good(TagId(tag), Value::U16(1), Timestamp(at));
+        Batch { device: PLC, state: DeviceState::Alive, samples: vec![sample] }
+    }
+
+    fn kinds(out: &[Message]) -> Vec<&str> {
+        out.iter().map(|m| m.topic.split('/').nth(2).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_device_whose_birth_does_not_fit_is_never_published_and_the_others_are() {
+        let store = Store::in_memory();
+        store.accept(batch(1, 0));
+        let mut session = Session::new(directory(100), 0, 1024);
+        let mut out = Vec::new();
+        session.births(&store, Timestamp(2), &mut out);
+        assert_eq!(kinds(&out), ["NBIRTH"]);
+        assert_eq!(session.take(&batch(3, 0), false, &store, Timestamp(3), &mut out), Taken::Never);
+    }
+
+    #[test]
+    fn what_is_older_than_the_birth_is_history_and_what_the_birth_said_is_not_repeated() {
+        let store = Store::in_memory();
+        store.accept(batch(2000, 0));
+        let mut session = Session::new(directory(1), 0, 1 << 20);
+        let mut out = Vec::new();
+        session.births(&store, Timestamp(3000), &mut out);
+        out.clear();
+        for at in [1000, 2000, 3000] {
+            session.take(&batch(at, 0), false, &store, Timestamp(4000), &mut out);
+        }
+        session.flush(Timestamp(4000), &mut out);
+        let told: Vec<_> = out
+            .iter()
+            .flat_map(|m| Payload::parse(&m.payload).unwrap().metrics)
+            .map(|m| (m.timestamp, m.is_historical))
+            .collect();
+        assert_eq!(told, [(Some(1), Some(true)), (Some(3), None)]);
+    }
+
+    #[test]
+    fn a_device_that_is_not_born_may_say_nothing_until_its_birth() {
+        let store = Store::in_memory();
+        let mut session = Session::new(directory(1), 0, 1 << 20);
+        let mut out = Vec::new();
+        session.births(&store, Timestamp(1), &mut out);
+        assert_eq!(session.take(&batch(1, 0), true, &store, Timestamp(2), &mut out), Taken::Unborn);
+        store.accept(batch(2, 0));
+        assert_eq!(session.take(&batch(2, 0), false, &store, Timestamp(2), &mut out), Taken::Told);
+        assert_eq!(session.take(&batch(1, 0), true, &store, Timestamp(2), &mut out), Taken::Told);
+        session.flush(Timestamp(2), &mut out);
+        assert_eq!(kinds(&out), ["NBIRTH", "DBIRTH", "DDATA"]);
+    }
+}
