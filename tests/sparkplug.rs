@@ -323,7 +323,7 @@ async fn plant(folder: &Path, more: &str) -> (Broker, Host, Node) {
     (broker, host, node)
 }
 
-// tck-id-message-flow-edge-node-birth-publish-nbirth, tck-id-topics-nbirth-rebirth-metric,
+// tck-id-message-flow-edge-node-birth-publish-nbirth-topic, tck-id-topics-nbirth-rebirth-metric,
 // tck-id-topics-nbirth-bdseq-included
 #[tokio::test]
 async fn the_node_is_born_first_and_then_each_device_that_is_alive() {
@@ -412,7 +412,7 @@ async fn many_rebirth_commands_make_few_births_and_bdseq_stays() {
     node.stop().await;
 }
 
-// tck-id-operational-behavior-data-commands-dcmd-verb
+// tck-id-message-flow-device-dcmd-subscribe
 #[tokio::test]
 async fn a_write_by_name_and_by_alias_reaches_the_gate_in_order() {
     let folder = tempfile::tempdir().unwrap();
@@ -532,7 +532,7 @@ async fn after_an_outage_births_come_first_and_history_is_flagged_with_its_own_t
     node.stop().await;
 }
 
-// tck-id-operational-behavior-device-ddeath, tck-id-message-flow-device-birth-publish-dbirth-wait
+// tck-id-operational-behavior-device-ddeath, tck-id-message-flow-device-birth-publish-nbirth-wait
 #[tokio::test]
 async fn a_device_dies_and_is_born_again_with_all_values() {
     let folder = tempfile::tempdir().unwrap();

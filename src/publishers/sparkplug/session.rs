@@ -338,7 +338,7 @@ impl Names for Session {
         let id = TagId(u32::try_from(alias.checked_sub(1)?).ok()?);
         let tag = self.directory.tag(id)?;
         let owner = self.directory.device(tag.device)?;
-        // By alias, a NCMD may name any metric of the node (tck-id-payloads-alias-uniqueness makes it clear).
+        // Aliases are unique over node and devices (tck-id-payloads-alias-uniqueness), so an NCMD may use any.
         let ours = device.is_none_or(|name| !owner.is_node && &*owner.name == name);
         ours.then_some((tag.id, tag.kind))
     }
