@@ -34,6 +34,7 @@ pub async fn run(spec: PublisherSpec, cx: Context) -> Result<(), PublishError> {
     match spec {
         #[cfg(feature = "http")]
         PublisherSpec::Http(spec) => http::Http::new(spec).run(cx).await,
+        PublisherSpec::Sparkplug(spec) => sparkplug::Sparkplug::new(spec).run(cx).await,
         _ => Ok(()),
     }
 }

@@ -1,3 +1,16 @@
-//! MQTT Sparkplug B 3.0.
+//! MQTT Sparkplug B 3.0: the pure session, and the thin wire around it.
 
+mod backoff;
+mod bdseq;
+mod client;
+pub mod commands;
 pub mod config;
+mod delivery;
+pub mod payload;
+mod publisher;
+pub mod session;
+#[cfg(feature = "tls")]
+mod tls;
+pub mod topic;
+
+pub use publisher::Sparkplug;

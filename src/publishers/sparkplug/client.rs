@@ -1,0 +1,263 @@
+//! The wire: one MQTT 3.1.1 connection with its will (the only file that names rumqttc).
+//!
+//! The event loop runs in a task of its own, because a cancelled `poll` may leave a packet unflushed.
+//! The will is fixed per event loop, so each session has a new one, and nothing of an old session is
+//! ever sent in a new one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rumqttc::{
+    AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, LastWill, MqttOptions, Outgoing,
+    Packet, QoS, StateError, SubscribeFilter, SubscribeReasonCode,
+};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::telemetry::PublisherStats;
+
+use super::config::Spec;
+use super::session::Message;
+
+/// What a connection needs that the configuration does not hold.
+pub(super) struct Credentials {
+    pub(super) client_id: String,
+    pub(super) password: Option<String>,
+    #[cfg(feature = "tls")]
+    pub(super) tls: Option<Arc<rustls::ClientConfig>>,
+}
+
+/// Why there is no connection, or no longer.
+#[derive(Debug)]
+pub(super) struct Down {
+    /// What happened and what to do.
+    pub(super) why: String,
+    /// False when it failed before a CONNECT was written.
+    pub(super) connect_sent: bool,
+    /// The broker closed the connection, as it does when another client takes the id.
+    pub(super) closed: bool,
+}
+
+impl Down {
+    pub(super) fn new(why: impl Into<String>) -> Down {
+        Down { why: why.into(), connect_sent: true, closed: false }
+    }
+}
+
+/// A command as it came.
+#[derive(Debug)]
+pub(super) struct Inbound {
+    pub(super) topic: String,
+    pub(super) payload: Bytes,
+    pub(super) retained: bool,
+}
+
+/// What the broker answered so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Heard {
+    /// SUBACKs.
+    pub(super) subacks: u64,
+    /// A subscription was refused.
+    pub(super) refused: bool,
+    /// PUBACKs.
+    pub(super) pubacks: u64,
+    /// PINGREQs sent, PINGRESPs come.
+    pub(super) pings: u64,
+    pub(super) pongs: u64,
+}
+
+/// An open connection.
+pub(super) struct Wire {
+    client: AsyncClient,
+    task: JoinHandle<Down>,
+    pub(super) commands: mpsc::Receiver<Inbound>,
+    pub(super) heard: watch::Receiver<Heard>,
+}
+
+/// Requests that may wait for the event loop. Small: what waits here is lost with the connection.
+const REQUESTS: usize = 16;
+/// Commands that may wait to be read.
+const COMMANDS: usize = 256;
+/// Larger packets end the connection; commands are never so large.
+const MAX_INCOMING: usize = 16 << 20;
+/// How long TCP, TLS and CONNACK may take together, and a write to a full socket.
+const CONNECT_SECONDS: u64 = 5;
+
+impl Wire {
+    /// Connects with this will and waits for the CONNACK.
+    pub(super) async fn open(
+        spec: &Spec,
+        credentials: Credentials,
+        will: Message,
+        stats: Arc<PublisherStats>,
+    ) -> Result<Wire, Down> {
+        let mut options = MqttOptions::new(credentials.client_id, spec.host.clone(), spec.port);
+        options
+            .set_keep_alive(spec.keep_alive)
+            // tck-id-principles-persistence-clean-session-311
+            .set_clean_session(true)
+            // tck-id-payloads-ndeath-will-message-qos, -retain
+            .set_last_will(LastWill::new(&*will.topic, will.payload, QoS::AtLeastOnce, false))
+            .set_max_packet_size(MAX_INCOMING.max(spec.max_packet), spec.max_packet + 1024);
+        if let Some(username) = &spec.username {
+            options.set_credentials(username.clone(), credentials.password.unwrap_or_default());
+        }
+        #[cfg(feature = "tls")]
+        if let Some(tls) = credentials.tls {
+            options
+                .set_transport(rumqttc::Transport::tls_with_config(rumqttc::TlsConfiguration::Rustls(tls)));
+        }
+        let (client, mut events) = AsyncClient::new(options, REQUESTS);
+        let mut network = events.network_options();
+        network.set_tcp_nodelay(true);
+        network.set_connection_timeout(CONNECT_SECONDS);
+        events.set_network_options(network);
+        // The first poll connects and ends with the CONNACK.
+        events.poll().await.map_err(|error| explain(error, spec))?;
+        let (commands_in, commands) = mpsc::channel(COMMANDS);
+        let (heard_in, heard) = watch::channel(Heard::default());
+        let task = tokio::spawn(run(events, commands_in, heard_in, spec.clone(), stats));
+        Ok(Wire { client, task, commands, heard })
+    }
+
+    /// Asks for all commands; its SUBACK counts as `subacks`.
+    pub(super) async fn subscribe(&self, filters: &[Arc<str>]) -> Result<(), Down> {
+        // tck-id-message-flow-edge-node-ncmd-subscribe: QoS 1.
+        let filters = filters.iter().map(|f| SubscribeFilter::new(f.to_string(), QoS::AtLeastOnce));
+        self.client.subscribe_many(filters).await.map_err(|_| closing())
+    }
+
+    /// Hands a message to the event loop; waits while it is busy.
+    pub(super) async fn publish(&self, message: Message) -> Result<(), Down> {
+        let payload = Bytes::from(message.payload);
+        let sent = self.client.publish_bytes(&*message.topic, QoS::AtMostOnce, false, payload);
+        sent.await.map_err(|_| closing())
+    }
+
+    /// As `publish`, to be acknowledged: its PUBACK counts as `pubacks`.
+    pub(super) async fn publish_acknowledged(&self, message: Message) -> Result<(), Down> {
+        let payload = Bytes::from(message.payload);
+        let sent = self.client.publish_bytes(&*message.topic, QoS::AtLeastOnce, false, payload);
+        sent.await.map_err(|_| closing())
+    }
+
+    /// Says DISCONNECT and waits until it is written.
+    pub(super) async fn disconnect(&mut self) {
+        if self.client.disconnect().await.is_ok() {
+            // Its end is the only thing it can tell now.
+            let _ = (&mut self.task).await;
+        }
+    }
+
+    /// Why the connection ended; waits until it does. Not to be called again after it told.
+    pub(super) async fn ended(&mut self) -> Down {
+        match (&mut self.task).await {
+            Ok(down) => down,
+            Err(_) => Down::new("the MQTT client fell; connecting anew"),
+        }
+    }
+}
+
+impl Wire {
+    /// Whether the event loop ended, or is about to.
+    pub(super) fn is_over(&self) -> bool {
+        self.heard.has_changed().is_err()
+    }
+}
+
+impl Drop for Wire {
+    /// Cuts the connection, so that the broker publishes the will.
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The event loop ended; `ended` tells why.
+fn closing() -> Down {
+    Down::new("the connection was lost")
+}
+
+async fn run(
+    mut events: EventLoop,
+    commands: mpsc::Sender<Inbound>,
+    heard: watch::Sender<Heard>,
+    spec: Spec,
+    stats: Arc<PublisherStats>,
+) -> Down {
+    loop {
+        match events.poll().await {
+            Ok(Event::Incoming(Packet::Publish(publish))) => {
+                let inbound =
+                    Inbound { topic: publish.topic, payload: publish.payload, retained: publish.retain };
+                // A flood must stop neither data nor answers.
+                if commands.try_send(inbound).is_err() {
+                    stats.commands.bump();
+                    stats.refused.bump();
+                }
+            }
+            Ok(Event::Incoming(Packet::SubAck(ack))) => {
+                let refused = ack.return_codes.contains(&SubscribeReasonCode::Failure);
+                heard.send_modify(|h| {
+                    h.subacks += 1;
+                    h.refused |= refused;
+                });
+            }
+            Ok(Event::Incoming(Packet::PubAck(_))) => heard.send_modify(|h| h.pubacks += 1),
+            Ok(Event::Outgoing(Outgoing::PingReq)) => heard.send_modify(|h| h.pings += 1),
+            Ok(Event::Incoming(Packet::PingResp)) => heard.send_modify(|h| h.pongs += 1),
+            Ok(Event::Outgoing(Outgoing::Disconnect)) => return Down::new("disconnected"),
+            Ok(_) => {}
+            Err(error) => return explain(error, &spec),
+        }
+    }
+}
+
+/// What happened, and what to do.
+fn explain(error: ConnectionError, spec: &Spec) -> Down {
+    let broker = format!("broker {}:{}", spec.host, spec.port);
+    let down =
+        |why: String, connect_sent, closed| Down { why: format!("{broker}: {why}"), connect_sent, closed };
+    match error {
+        ConnectionError::Io(error) => {
+            down(format!("{error}; check that it runs and that the address is right"), false, false)
+        }
+        #[cfg(feature = "tls")]
+        ConnectionError::Tls(error) => {
+            down(format!("TLS: {error}; check `ca`, the host's name and the clock"), false, false)
+        }
+        ConnectionError::NetworkTimeout => {
+            let within = Duration::from_secs(CONNECT_SECONDS);
+            down(format!("no answer within {within:?}; check address, port, firewall and TLS"), true, false)
+        }
+        ConnectionError::FlushTimeout => down("it takes no more data".into(), true, false),
+        ConnectionError::ConnectionRefused(code) => {
+            let why = match code {
+                ConnectReturnCode::BadUserNamePassword => {
+                    "bad user name or password; check `username` and `password`"
+                }
+                ConnectReturnCode::NotAuthorized => {
+                    "not authorised; check `username`, `password` and the broker's access list"
+                }
+                ConnectReturnCode::BadClientId => "it does not take this client id; set `client-id`",
+                ConnectReturnCode::ServiceUnavailable => "it is there but says that it is unavailable",
+                ConnectReturnCode::RefusedProtocolVersion => "it does not speak MQTT 3.1.1",
+                ConnectReturnCode::Success => "refused without a reason",
+            };
+            down(why.into(), true, false)
+        }
+        ConnectionError::MqttState(StateError::AwaitPingResp) => {
+            down("it does not answer pings".into(), true, false)
+        }
+        ConnectionError::MqttState(
+            error @ (StateError::ConnectionAborted | StateError::Io(_) | StateError::Deserialization(_)),
+        ) => {
+            let why = match error {
+                StateError::ConnectionAborted => "it closed the connection".into(),
+                other => format!("the connection broke: {other}"),
+            };
+            down(why, true, true)
+        }
+        other => down(other.to_string(), true, false),
+    }
+}

@@ -1,0 +1,205 @@
+//! What NCMD and DCMD ask for: pure, for any bytes that come.
+
+use crate::model::{DataType, TagId, Timestamp, Value};
+
+use super::payload::{self, Metric, Payload, Raw};
+use super::topic::{Target, Topics};
+
+/// Commands that are older than this are refused: a write must not come when nobody expects it any more.
+pub const EXPIRY_MS: u64 = 60_000;
+/// Larger payloads are refused unread.
+pub const MAX_BYTES: usize = 1 << 20;
+/// Writes in one payload.
+pub const MAX_WRITES: usize = 1000;
+
+/// The metric of a rebirth (tck-id-operational-behavior-data-commands-rebirth-name).
+pub const REBIRTH: &str = "Node Control/Rebirth";
+
+/// One thing that was asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Asked {
+    /// All births again.
+    Rebirth,
+    /// A value for a tag; the gate decides.
+    Write(TagId, Value),
+    /// Nothing that can be done, and why.
+    Refused(&'static str),
+}
+
+/// What a command's metrics may name.
+pub trait Names {
+    /// A tag by the name within its device (`None`: a metric of the node).
+    fn by_name(&self, device: Option<&str>, name: &str) -> Option<(TagId, DataType)>;
+    /// A tag by its alias; of this device only (`None`: of the node, which knows all aliases).
+    fn by_alias(&self, device: Option<&str>, alias: u64) -> Option<(TagId, DataType)>;
+}
+
+/// Reads a command.
+pub fn read(
+    topics: &Topics,
+    topic: &str,
+    bytes: &[u8],
+    retained: bool,
+    now: Timestamp,
+    names: &impl Names,
+) -> Vec<Asked> {
+    let refused = |why| vec![Asked::Refused(why)];
+    let Some(target) = topics.target(topic) else { return refused("not one of our topics") };
+    if retained {
+        // A retained command would be carried out again at each connect.
+        return refused("retained");
+    }
+    if bytes.len() > MAX_BYTES {
+        return refused("too large");
+    }
+    let Some(payload) = Payload::parse(bytes) else { return refused("no Sparkplug payload") };
+    if payload.metrics.is_empty() {
+        return refused("no metrics");
+    }
+    let mut asked = Vec::new();
+    for metric in &payload.metrics {
+        if asked.len() >= MAX_WRITES {
+            asked.push(Asked::Refused("too many metrics"));
+            break;
+        }
+        if let Some(one) = one(target, metric, payload.timestamp, now, names) {
+            asked.push(one);
+        }
+    }
+    asked
+}
+
+fn one(
+    target: Target<'_>,
+    metric: &Metric,
+    sent: Option<u64>,
+    now: Timestamp,
+    names: &impl Names,
+) -> Option<Asked> {
+    let device = match target {
+        Target::Node => None,
+        Target::Device(device) => Some(device),
+    };
+    if device.is_none() && metric.name.as_deref() == Some(REBIRTH) {
+        // Hosts send it with and without type and time stamp; false asks for nothing.
+        return match metric.value {
+            Some(Raw::Bool(true)) => Some(Asked::Rebirth),
+            Some(Raw::Bool(false)) => None,
+            _ => Some(Asked::Refused("a rebirth is true or false")),
+        };
+    }
+    Some(
+        write(device, metric, sent, now, names)
+            .map_or_else(Asked::Refused, |(tag, value)| Asked::Write(tag, value)),
+    )
+}
+
+fn write(
+    device: Option<&str>,
+    metric: &Metric,
+    sent: Option<u64>,
+    now: Timestamp,
+    names: &impl Names,
+) -> Result<(TagId, Value), &'static str> {
+    let found = match (metric.name.as_deref().filter(|n| !n.is_empty()), metric.alias) {
+        (Some(name), _) => names.by_name(device, name),
+        (None, Some(alias)) => names.by_alias(device, alias),
+        (None, None) => return Err("neither name nor alias"),
+    };
+    let (tag, kind) = found.ok_or("no such metric")?;
+    if let Some(at) = metric.timestamp.or(sent)
+        && at.saturating_add(EXPIRY_MS) < payload::millis(now)
+    {
+        return Err("expired");
+    }
+    if metric.is_null == Some(true) || metric.is_historical == Some(true) {
+        return Err("null or historical");
+    }
+    let raw = metric.value.as_ref().ok_or("no value")?;
+    // Without a type it is that of the birth.
+    let sent_as = match metric.datatype {
+        None | Some(0) => kind,
+        Some(number) => payload::kind(number).ok_or("a type that no tag has")?,
+    };
+    let value = raw.value(sent_as).ok_or("the value is not of its type")?;
+    Ok((tag, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Plant;
+
+    impl Names for Plant {
+        fn by_name(&self, device: Option<&str>, name: &str) -> Option<(TagId, DataType)> {
+            (device == Some("d") && name == "speed").then_some((TagId(7), DataType::U16))
+        }
+        fn by_alias(&self, _device: Option<&str>, alias: u64) -> Option<(TagId, DataType)> {
+            (alias == 8).then_some((TagId(7), DataType::U16))
+        }
+    }
+
+    const NOW: Timestamp = Timestamp(1_700_000_000_000_000);
+
+    fn topics() -> Topics {
+        Topics::new(&"g".into(), &"n".into())
+    }
+
+    fn ask(kind: &str, metrics: Vec<Metric>) -> Vec<Asked> {
+        let topics = topics();
+        let topic = if kind == "NCMD" { topics.node(kind) } else { topics.device(kind, "d") };
+        let bytes = Payload { metrics, ..Payload::default() }.bytes();
+        read(&topics, &topic, &bytes, false, NOW, &Plant)
+    }
+
+    fn named(name: &str, value: Raw) -> Metric {
+        Metric { name: Some(name.into()), value: Some(value), ..Metric::default() }
+    }
+
+    #[test]
+    fn a_rebirth_comes_in_any_form_and_false_is_none() {
+        assert_eq!(ask("NCMD", vec![named(REBIRTH, Raw::Bool(true))]), [Asked::Rebirth]);
+        let full = Metric { timestamp: Some(1), datatype: Some(11), ..named(REBIRTH, Raw::Bool(true)) };
+        assert_eq!(ask("NCMD", vec![full]), [Asked::Rebirth]);
+        assert_eq!(ask("NCMD", vec![named(REBIRTH, Raw::Bool(false))]), []);
+        assert!(matches!(ask("NCMD", vec![named(REBIRTH, Raw::Int(1))])[..], [Asked::Refused(_)]));
+        assert!(matches!(ask("DCMD", vec![named(REBIRTH, Raw::Bool(true))])[..], [Asked::Refused(_)]));
+    }
+
+    #[test]
+    fn a_write_comes_by_name_or_by_alias_with_and_without_a_type() {
+        let wanted = [Asked::Write(TagId(7), Value::U16(42))];
+        assert_eq!(ask("DCMD", vec![named("speed", Raw::Int(42))]), wanted);
+        let alias = Metric { alias: Some(8), value: Some(Raw::Int(42)), ..Metric::default() };
+        assert_eq!(ask("DCMD", vec![alias.clone()]), wanted);
+        assert_eq!(ask("NCMD", vec![alias]), wanted);
+        let double = Metric { datatype: Some(10), ..named("speed", Raw::Double(42.0)) };
+        assert_eq!(ask("DCMD", vec![double]), [Asked::Write(TagId(7), Value::F64(42.0))]);
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_refused() {
+        let old = payload::millis(NOW) - EXPIRY_MS - 1;
+        let refused = [
+            named("nonsense", Raw::Int(1)),
+            named("speed", Raw::Text("fast".into())),
+            Metric { datatype: Some(16), ..named("speed", Raw::Int(1)) },
+            Metric { timestamp: Some(old), ..named("speed", Raw::Int(1)) },
+            Metric { is_null: Some(true), ..named("speed", Raw::Int(1)) },
+            Metric { name: Some("speed".into()), ..Metric::default() },
+            Metric::default(),
+        ];
+        for metric in refused {
+            let asked = ask("DCMD", vec![metric.clone()]);
+            assert!(matches!(asked[..], [Asked::Refused(_)]), "{metric:?}: {asked:?}");
+        }
+        let topics = topics();
+        let good = Payload { metrics: vec![named("speed", Raw::Int(1))], ..Payload::default() }.bytes();
+        let topic = topics.device("DCMD", "d");
+        assert_eq!(read(&topics, &topic, &good, true, NOW, &Plant), [Asked::Refused("retained")]);
+        for junk in [vec![], vec![0xFF; 40], vec![0; 12_000], vec![0; MAX_BYTES + 1]] {
+            assert!(matches!(read(&topics, &topic, &junk, false, NOW, &Plant)[..], [Asked::Refused(_)]));
+        }
+    }
+}

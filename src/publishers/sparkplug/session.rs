@@ -1,0 +1,425 @@
+//! The session of an edge node: births, deaths, data and their order. No I/O, no clock.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::model::{
+    Bad, Batch, DataType, DeviceId, DeviceState, Directory, Quality, Sample, TagId, Timestamp,
+};
+use crate::store::Store;
+
+use super::commands::{Names, REBIRTH};
+use super::payload::{self, BOOLEAN, INT64, Metric, Payload, Raw};
+use super::topic::Topics;
+
+/// Ready to be published, QoS 0, not retained.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message {
+    /// Where.
+    pub topic: Arc<str>,
+    /// What.
+    pub payload: Vec<u8>,
+    /// For the counters.
+    pub kind: Kind,
+}
+
+/// The kind of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// NBIRTH or DBIRTH.
+    Birth,
+    /// NDATA or DDATA.
+    Data,
+    /// NDEATH or DDEATH.
+    Death,
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// It is in a message, or a birth or death tells it.
+    Told,
+    /// Its device is not born, so nothing may be said of it yet.
+    Unborn,
+    /// It can never be sent.
+    Never,
+}
+
+/// One edge node. A seq exists only in messages that it made; they are to be sent in that order, all.
+#[derive(Debug)]
+pub struct Session {
+    directory: Arc<Directory>,
+    topics: Topics,
+    limit: usize,
+    bd_seq: u8,
+    seq: u8,
+    devices: HashMap<DeviceId, Device>,
+    metrics: HashMap<TagId, State>,
+    pending: Vec<Group>,
+}
+
+#[derive(Debug)]
+struct Device {
+    is_node: bool,
+    status: Status,
+    data: Arc<str>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Status {
+    Unborn,
+    Born,
+    /// Its birth is larger than a packet may be.
+    TooLarge,
+}
+
+/// What the hosts know of a metric.
+#[derive(Debug, Clone, Copy)]
+struct State {
+    born: Timestamp,
+    /// Whether the last quality said was good: what is not said counts as good.
+    good: bool,
+}
+
+/// Metrics that go into the same payloads: of one device, all historical or none.
+#[derive(Debug)]
+struct Group {
+    device: DeviceId,
+    history: bool,
+    metrics: Vec<Metric>,
+}
+
+/// Topic length field, packet identifier, fixed header, time stamp and seq of a payload.
+const ENVELOPE: usize = 64;
+
+impl Session {
+    /// A session that has said nothing yet. `limit`: largest packet in bytes.
+    pub fn new(directory: Arc<Directory>, bd_seq: u8, limit: usize) -> Session {
+        let topics = Topics::new(&directory.group, &directory.node);
+        let devices = directory.devices().iter().map(|d| {
+            let data = if d.is_node { topics.node("NDATA") } else { topics.device("DDATA", &d.name) };
+            (d.id, Device { is_node: d.is_node, status: Status::Unborn, data })
+        });
+        let unknown = State { born: Timestamp(i64::MIN), good: true };
+        Session {
+            devices: devices.collect(),
+            metrics: directory.tags().iter().map(|t| (t.id, unknown)).collect(),
+            directory,
+            topics,
+            limit,
+            bd_seq,
+            seq: 0,
+            pending: Vec::new(),
+        }
+    }
+
+    /// The topics.
+    pub fn topics(&self) -> &Topics {
+        &self.topics
+    }
+
+    /// Whether samples of a device may be published now.
+    pub fn is_born(&self, device: DeviceId) -> bool {
+        self.devices.get(&device).is_some_and(|d| d.status == Status::Born)
+    }
+
+    /// NDEATH, as the will and before a clean DISCONNECT: the bdSeq and nothing else, no seq
+    /// (tck-id-topics-ndeath-payload, tck-id-topics-ndeath-seq).
+    pub fn death(&self, now: Timestamp) -> Message {
+        let payload = Payload {
+            timestamp: Some(payload::millis(now)),
+            metrics: vec![self.bd_seq_metric(now)],
+            seq: None,
+        };
+        Message { topic: self.topics.node("NDEATH"), payload: payload.bytes(), kind: Kind::Death }
+    }
+
+    /// NBIRTH and a DBIRTH of each device that is alive, from the image; seq starts at 0 anew
+    /// (tck-id-topics-nbirth-seq-num). What waits is told before.
+    pub fn births(&mut self, image: &Store, now: Timestamp, out: &mut Vec<Message>) {
+        self.flush(now, out);
+        self.seq = 0;
+        let directory = self.directory.clone();
+        let mut own = vec![
+            self.bd_seq_metric(now),
+            // tck-id-topics-nbirth-rebirth-metric; it has no alias.
+            Metric::own(REBIRTH, BOOLEAN, Raw::Bool(false), now),
+        ];
+        for device in directory.devices().iter().filter(|d| d.is_node) {
+            let metrics = self.birth_metrics(device.id, image, now);
+            let size = metrics.iter().map(Metric::size).sum::<usize>();
+            let fits = size + ENVELOPE * 4 <= self.limit;
+            self.set(device.id, if fits { Status::Born } else { Status::TooLarge });
+            if fits {
+                own.extend(metrics);
+            } else {
+                tracing::error!(
+                    bytes = size,
+                    limit = self.limit,
+                    "the NBIRTH is larger than `max-packet`; the gateway's own metrics are left out"
+                );
+            }
+        }
+        let topic = self.topics.node("NBIRTH");
+        let message = self.message(topic, own, Kind::Birth, now);
+        out.push(message);
+        for device in directory.devices().iter().filter(|d| !d.is_node) {
+            self.set(device.id, Status::Unborn);
+            if image.device_state(device.id) == DeviceState::Alive {
+                self.bear(device.id, image, now, out);
+            }
+        }
+    }
+
+    /// Takes a batch: data to be flushed, or a birth or death with what waits before it.
+    pub fn take(
+        &mut self,
+        batch: &Batch,
+        history: bool,
+        image: &Store,
+        now: Timestamp,
+        out: &mut Vec<Message>,
+    ) -> Taken {
+        let Some(device) = self.devices.get(&batch.device) else { return Taken::Never };
+        let (is_node, status) = (device.is_node, device.status);
+        match (batch.state, status) {
+            (_, Status::TooLarge) => return Taken::Never,
+            _ if is_node && status == Status::Born => self.add(batch, history, |_| true),
+            (DeviceState::Alive, Status::Unborn) if !history => {
+                // What the image has is told by the birth; `add` leaves that out.
+                self.bear(batch.device, image, now, out);
+                if !self.is_born(batch.device) {
+                    return Taken::Never;
+                }
+                self.add(batch, false, |_| true);
+            }
+            (DeviceState::Dead, Status::Born) if !history => {
+                // That all its values are bad is what its death says (tck-id-operational-behavior-device-ddeath).
+                self.add(batch, false, |s| !s.quality.is_bad());
+                self.flush(now, out);
+                self.set(batch.device, Status::Unborn);
+                if let Some(device) = self.directory.device(batch.device) {
+                    let topic = self.topics.device("DDEATH", &device.name);
+                    let message = self.message(topic, Vec::new(), Kind::Death, now);
+                    out.push(message);
+                }
+            }
+            (_, Status::Unborn) => {
+                // A device that is not born is bad to every host already.
+                let nothing_new = batch.samples.iter().all(|s| s.quality.is_bad());
+                return if nothing_new { Taken::Told } else { Taken::Unborn };
+            }
+            (_, Status::Born) => self.add(batch, history, |_| true),
+        }
+        Taken::Told
+    }
+
+    /// Whether something waits to be flushed.
+    pub fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// All that waits, as few messages as the packet limit allows.
+    pub fn flush(&mut self, now: Timestamp, out: &mut Vec<Message>) {
+        for group in std::mem::take(&mut self.pending) {
+            let Some(device) = self.devices.get(&group.device) else { continue };
+            let topic = device.data.clone();
+            let room = self.limit.saturating_sub(ENVELOPE + topic.len());
+            let mut size = 0;
+            let mut part = Vec::with_capacity(group.metrics.len());
+            for metric in group.metrics {
+                let more = metric.size();
+                if size + more > room && !part.is_empty() {
+                    let message = self.message(topic.clone(), std::mem::take(&mut part), Kind::Data, now);
+                    out.push(message);
+                    size = 0;
+                }
+                size += more;
+                part.push(metric);
+            }
+            let message = self.message(topic, part, Kind::Data, now);
+            out.push(message);
+        }
+    }
+
+    fn add(&mut self, batch: &Batch, history: bool, wanted: impl Fn(&Sample) -> bool) {
+        for sample in batch.samples.iter().filter(|s| wanted(s)) {
+            let Some(state) = self.metrics.get_mut(&sample.tag) else { continue };
+            // The birth told this very sample; what is older than it must not look like news.
+            if !history && sample.at == state.born {
+                continue;
+            }
+            let history = history || sample.at < state.born;
+            let good = sample.quality.is_good();
+            let metric = Metric::data(alias(sample.tag), sample, history, !(good && state.good));
+            // After historical good, a host that had a bad live value still has it.
+            state.good = good && (!history || state.good);
+            let group = self.pending.iter_mut().rev().find(|g| g.device == batch.device);
+            match group.filter(|g| g.history == history) {
+                Some(group) => group.metrics.push(metric),
+                None => self.pending.push(Group { device: batch.device, history, metrics: vec![metric] }),
+            }
+        }
+    }
+
+    /// DBIRTH; after it the device is born, unless it does not fit.
+    fn bear(&mut self, id: DeviceId, image: &Store, now: Timestamp, out: &mut Vec<Message>) {
+        let directory = self.directory.clone();
+        let Some(device) = directory.device(id) else { return };
+        self.flush(now, out);
+        let metrics = self.birth_metrics(id, image, now);
+        let topic = self.topics.device("DBIRTH", &device.name);
+        let size = metrics.iter().map(Metric::size).sum::<usize>() + ENVELOPE + topic.len();
+        if size > self.limit {
+            tracing::error!(
+                device = %device.name, bytes = size, limit = self.limit,
+                "the DBIRTH is larger than `max-packet`: the device is not published; raise it or split the device"
+            );
+            self.set(id, Status::TooLarge);
+            return;
+        }
+        self.set(id, Status::Born);
+        let message = self.message(topic, metrics, Kind::Birth, now);
+        out.push(message);
+    }
+
+    fn birth_metrics(&mut self, device: DeviceId, image: &Store, now: Timestamp) -> Vec<Metric> {
+        let directory = self.directory.clone();
+        let mut metrics: Vec<_> = directory
+            .tags_of(device)
+            .map(|tag| {
+                let known = image.latest(tag.id);
+                let born = known.as_ref().map_or(Timestamp(i64::MIN), |s| s.at);
+                let sample = known.unwrap_or_else(|| Sample::bad(tag.id, Bad::Waiting, now));
+                self.metrics.insert(tag.id, State { born, good: sample.quality == Quality::Good });
+                Metric::birth(tag, alias(tag.id), &sample)
+            })
+            .collect();
+        metrics.sort_by_key(|m| m.timestamp);
+        metrics
+    }
+
+    fn set(&mut self, device: DeviceId, status: Status) {
+        if let Some(device) = self.devices.get_mut(&device) {
+            device.status = status;
+        }
+    }
+
+    fn bd_seq_metric(&self, now: Timestamp) -> Metric {
+        Metric::own("bdSeq", INT64, Raw::Long(u64::from(self.bd_seq)), now)
+    }
+
+    /// tck-id-payloads-sequence-num-incrementing: 0 to 255 over all messages.
+    fn message(&mut self, topic: Arc<str>, metrics: Vec<Metric>, kind: Kind, now: Timestamp) -> Message {
+        let seq = self.seq;
+        self.seq = seq.wrapping_add(1);
+        let payload = Payload { timestamp: Some(payload::millis(now)), metrics, seq: Some(u64::from(seq)) };
+        Message { topic, payload: payload.bytes(), kind }
+    }
+}
+
+/// Unique over node and devices, as the tag's number is (tck-id-payloads-alias-uniqueness).
+fn alias(tag: TagId) -> u64 {
+    u64::from(tag.0) + 1
+}
+
+impl Names for Session {
+    fn by_name(&self, device: Option<&str>, name: &str) -> Option<(TagId, DataType)> {
+        let matches = |d: &&crate::model::Device| match device {
+            None => d.is_node,
+            Some(device) => !d.is_node && &*d.name == device,
+        };
+        let device = self.directory.devices().iter().find(matches)?;
+        let tag = self.directory.find(&format!("{}/{name}", device.name))?;
+        (tag.device == device.id).then_some((tag.id, tag.kind))
+    }
+
+    fn by_alias(&self, device: Option<&str>, alias: u64) -> Option<(TagId, DataType)> {
+        let id = TagId(u32::try_from(alias.checked_sub(1)?).ok()?);
+        let tag = self.directory.tag(id)?;
+        let owner = self.directory.device(tag.device)?;
+        // Aliases are unique over node and devices (tck-id-payloads-alias-uniqueness), so an NCMD may use any.
+        let ours = device.is_none_or(|name| !owner.is_node && &*owner.name == name);
+        ours.then_some((tag.id, tag.kind))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Access, Device as Named, Tag, Value};
+
+    const PLC: DeviceId = DeviceId(1);
+
+    fn directory(tags: u32) -> Arc<Directory> {
+        let device =
+            Named { id: PLC, name: "plc".into(), link: "net".into(), description: None, is_node: false };
+        let tag = |i| Tag {
+            id: TagId(i),
+            device: PLC,
+            name: format!("tag-{i}").into(),
+            path: format!("plc/tag-{i}").into(),
+            kind: DataType::U16,
+            access: Access::Read,
+            unit: None,
+            low: None,
+            high: None,
+            description: None,
+        };
+        Arc::new(Directory::new("g", "n", vec![device], (0..tags).map(tag).collect()))
+    }
+
+    fn batch(at: i64, tag: u32) -> Batch {
+        let sample = Sample::good(TagId(tag), Value::U16(1), Timestamp(at));
+        Batch { device: PLC, state: DeviceState::Alive, samples: vec![sample] }
+    }
+
+    fn kinds(out: &[Message]) -> Vec<&str> {
+        out.iter().map(|m| m.topic.split('/').nth(2).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_device_whose_birth_does_not_fit_is_never_published_and_the_others_are() {
+        let store = Store::in_memory();
+        store.accept(batch(1, 0));
+        let mut session = Session::new(directory(100), 0, 1024);
+        let mut out = Vec::new();
+        session.births(&store, Timestamp(2), &mut out);
+        assert_eq!(kinds(&out), ["NBIRTH"]);
+        assert_eq!(session.take(&batch(3, 0), false, &store, Timestamp(3), &mut out), Taken::Never);
+    }
+
+    #[test]
+    fn what_is_older_than_the_birth_is_history_and_what_the_birth_said_is_not_repeated() {
+        let store = Store::in_memory();
+        store.accept(batch(2000, 0));
+        let mut session = Session::new(directory(1), 0, 1 << 20);
+        let mut out = Vec::new();
+        session.births(&store, Timestamp(3000), &mut out);
+        out.clear();
+        for at in [1000, 2000, 3000] {
+            session.take(&batch(at, 0), false, &store, Timestamp(4000), &mut out);
+        }
+        session.flush(Timestamp(4000), &mut out);
+        let told: Vec<_> = out
+            .iter()
+            .flat_map(|m| Payload::parse(&m.payload).unwrap().metrics)
+            .map(|m| (m.timestamp, m.is_historical))
+            .collect();
+        assert_eq!(told, [(Some(1), Some(true)), (Some(3), None)]);
+    }
+
+    #[test]
+    fn a_device_that_is_not_born_may_say_nothing_until_its_birth() {
+        let store = Store::in_memory();
+        let mut session = Session::new(directory(1), 0, 1 << 20);
+        let mut out = Vec::new();
+        session.births(&store, Timestamp(1), &mut out);
+        assert_eq!(session.take(&batch(1, 0), true, &store, Timestamp(2), &mut out), Taken::Unborn);
+        store.accept(batch(2, 0));
+        assert_eq!(session.take(&batch(2, 0), false, &store, Timestamp(2), &mut out), Taken::Told);
+        assert_eq!(session.take(&batch(1, 0), true, &store, Timestamp(2), &mut out), Taken::Told);
+        session.flush(Timestamp(2), &mut out);
+        assert_eq!(kinds(&out), ["NBIRTH", "DBIRTH", "DDATA"]);
+    }
+}
