@@ -34,6 +34,8 @@ pub async fn run(spec: PublisherSpec, cx: Context) -> Result<(), PublishError> {
     match spec {
         #[cfg(feature = "http")]
         PublisherSpec::Http(spec) => http::Http::new(spec).run(cx).await,
+        #[cfg(feature = "opcua")]
+        PublisherSpec::OpcUa(spec) => opcua::OpcUa::new(spec).run(cx).await,
         _ => Ok(()),
     }
 }
