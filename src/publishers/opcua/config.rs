@@ -352,7 +352,8 @@ mod tests {
 
     #[test]
     fn all_mistakes_come_at_once() {
-        let text = "listen = \"x\"\nsecurity = []\nhost = \"\"\n[[user]]\nname = \"\"\npassword = { env = \"P\" }\n";
+        let text =
+            "listen = \"x\"\nsecurity = []\nhost = \"\"\n[[user]]\nname = \"\"\npassword = { env = \"P\" }\n";
         let codes: Vec<_> = mistakes(text).iter().map(|(code, _)| *code).collect();
         assert_eq!(codes, ["bad-listen", "no-security", "bad-user-name", "bad-host"]);
     }

@@ -193,7 +193,8 @@ mod tests {
     fn only_a_user_with_write_sees_a_tag_as_writable() {
         let users = users();
         let both = AccessLevel::CURRENT_READ | AccessLevel::CURRENT_WRITE;
-        let level = |who: &str| users.effective_user_access_level(&UserToken(who.into()), both, &NodeId::null());
+        let level =
+            |who: &str| users.effective_user_access_level(&UserToken(who.into()), both, &NodeId::null());
         assert_eq!(level("op"), both);
         for who in ["viewer", "nobody", "ANONYMOUS"] {
             assert_eq!(level(who), AccessLevel::CURRENT_READ, "{who}");

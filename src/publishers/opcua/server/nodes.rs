@@ -7,17 +7,14 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream;
 use opcua::server::CreateMonitoredItem;
-use opcua::server::address_space::{
-    AccessLevel, AddressSpace, NodeType, ObjectBuilder, VariableBuilder,
-};
+use opcua::server::address_space::{AccessLevel, AddressSpace, NodeType, ObjectBuilder, VariableBuilder};
 use opcua::server::diagnostics::NamespaceMetadata;
 use opcua::server::node_manager::memory::{InMemoryNodeManager, InMemoryNodeManagerImpl};
 use opcua::server::node_manager::{RequestContext, ServerContext, WriteNode};
 use opcua::sync::RwLock;
 use opcua::types::{
-    AttributeId, DataTypeId, EUInformation, ExtensionObject, Identifier, LocalizedText, NodeId,
-    NumericRange, ObjectId, ObjectTypeId, QualifiedName, Range, StatusCode, TimestampsToReturn,
-    VariableTypeId, Variant,
+    AttributeId, DataTypeId, EUInformation, ExtensionObject, Identifier, LocalizedText, NodeId, NumericRange,
+    ObjectId, ObjectTypeId, QualifiedName, Range, StatusCode, TimestampsToReturn, VariableTypeId, Variant,
 };
 
 use super::auth::Users;
@@ -115,7 +112,10 @@ impl Tags {
         // that sends a status at all.
         let status = data.status.is_some_and(|status| !status.is_good());
         if status || data.source_timestamp.is_some() || data.server_timestamp.is_some() {
-            return refused(Status::BAD_WRITE_NOT_SUPPORTED, "only a value can be written, no status and no time");
+            return refused(
+                Status::BAD_WRITE_NOT_SUPPORTED,
+                "only a value can be written, no status and no time",
+            );
         }
         if !matches!(wanted.index_range, NumericRange::None) {
             return refused(Status::BAD_WRITE_NOT_SUPPORTED, "a part of a value cannot be written");

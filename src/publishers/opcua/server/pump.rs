@@ -182,10 +182,8 @@ impl Pump {
             Some(Variant::UInt32(count)) => count,
             _ => 0,
         };
-        let now =
-            count(VariableId::Server_ServerDiagnostics_ServerDiagnosticsSummary_CurrentSessionCount);
-        let all =
-            count(VariableId::Server_ServerDiagnostics_ServerDiagnosticsSummary_CumulatedSessionCount);
+        let now = count(VariableId::Server_ServerDiagnostics_ServerDiagnosticsSummary_CurrentSessionCount);
+        let all = count(VariableId::Server_ServerDiagnostics_ServerDiagnosticsSummary_CumulatedSessionCount);
         self.cx.stats.clients.set(i64::from(now));
         self.cx.stats.connects.add(u64::from(all.saturating_sub(self.sessions)));
         self.sessions = all;

@@ -38,7 +38,8 @@ const KEY: &str = "private/private.pem";
 /// Makes the server. Blocking.
 pub(super) fn build(spec: &Spec, cx: &Context, stop: CancellationToken) -> Result<Ready, String> {
     let logins = spec.users.iter().map(|user| {
-        let password = user.password.reveal().map_err(|why| format!("the password of {}: {why}", user.name))?;
+        let password =
+            user.password.reveal().map_err(|why| format!("the password of {}: {why}", user.name))?;
         if password.is_empty() {
             return Err(format!("the password of {} is empty: write one", user.name));
         }
