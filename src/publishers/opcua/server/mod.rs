@@ -77,7 +77,7 @@ impl Publisher for OpcUa {
         };
         let ready = tokio::select! {
             () = cx.stop.cancelled() => return Ok(()),
-            built = building => built.map_err(|e| e.to_string()).flatten().map_err(failed)?,
+            built = building => built.unwrap_or_else(|error| Err(error.to_string())).map_err(failed)?,
         };
         let Some(listener) = self.listen(&cx).await else {
             cx.stats.state.set(Connection::Stopped);

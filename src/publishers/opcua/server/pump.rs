@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use opcua::server::{ServerHandle, SubscriptionCache};
-use opcua::types::{DataValue, DateTime, NodeId, NumericRange, VariableId, Variant};
+use opcua::types::{AttributeId, DataValue, DateTime, NodeId, NumericRange, VariableId, Variant};
 
 use super::nodes::Manager;
 use super::value;
-use crate::model::{Quality, Sample, TagId, Timestamp};
+use crate::model::{Bad, Quality, Sample, TagId, Timestamp};
+use crate::publishers::opcua::status;
 use crate::publishers::publisher::Context;
 use crate::store::{Next, Reader, Seq, Settled};
 
@@ -24,6 +25,8 @@ pub(super) struct Pump {
     nodes: Vec<NodeId>,
     shown: Vec<Shown>,
     waiting: Vec<(usize, DataValue)>,
+    /// Bad tags that are bad for another reason now.
+    worse: Vec<(usize, DataValue)>,
     wave: u64,
     next_seq: Option<u64>,
     /// Batches were lost on the way here: the image knows better.
@@ -58,6 +61,7 @@ impl Pump {
             shown: vec![Shown::default(); nodes.len()],
             nodes,
             waiting: Vec::with_capacity(Self::AT_ONCE),
+            worse: Vec::new(),
             wave: 1,
             next_seq: None,
             behind: true,
@@ -129,6 +133,13 @@ impl Pump {
         }
         let value = value::data_value(sample, DateTime::now());
         let Some(shown) = self.shown.get_mut(place) else { return };
+        let before = shown.last.map_or(Quality::Bad(Bad::Waiting), |(_, quality)| quality);
+        if before.is_bad()
+            && sample.quality.is_bad()
+            && status::of_quality(before) != status::of_quality(sample.quality)
+        {
+            self.worse.push((place, DataValue { value: None, ..value.clone() }));
+        }
         shown.last = Some((sample.at, sample.quality));
         match self.waiting.get_mut(shown.at).filter(|_| shown.wave == self.wave) {
             Some(waiting) => waiting.1 = value,
@@ -154,6 +165,11 @@ impl Pump {
             tracing::error!(publisher = self.cx.name, %status, "a value was not shown");
             self.behind = true;
         }
+        // To an item without a filter the library tells no change but one of the value, and bad ones have
+        // none: no value instead of an empty one makes it tell.
+        let worse = self.worse.drain(..);
+        let worse = worse.filter_map(|(place, value)| Some((value, nodes.get(place)?, AttributeId::Value)));
+        self.subscriptions.notify_data_change(worse);
     }
 
     /// Sets what the image has and the nodes have not. What still waits in the reader follows, and ends

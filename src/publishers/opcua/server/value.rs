@@ -126,7 +126,7 @@ mod tests {
             }
             assert_eq!(
                 variant(&value).data_type().unwrap().node_id,
-                data_type(value.data_type()).into(),
+                opcua::types::NodeId::from(data_type(value.data_type())),
                 "{value}"
             );
         }
