@@ -416,7 +416,7 @@ async fn a_subscription_gets_every_change_with_its_own_source_time() {
     .into_iter()
     .enumerate()
     {
-        plant.accept(vec![Sample::bad(TagId(4), why, Timestamp(AT.0 - 10_000 + n as i64))]);
+        plant.accept(vec![Sample::bad(TagId(4), why, Timestamp(AT.0 - 10_000 + 1000 * n as i64))]);
         while next().await.status() != status {}
     }
     // All in one batch, one millisecond apart.
