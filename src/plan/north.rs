@@ -24,6 +24,20 @@ pub(super) fn publishers(config: &Config, mistakes: &mut Vec<Mistake>) -> Vec<Pu
         duplicate("publisher", "duplicate-publisher", &table.name, &mut seen, mistakes);
         add(table.name.get_ref(), sparkplug::config::compile(table).map(PublisherSpec::Sparkplug), mistakes);
     }
+    let mut left_out = |feature: &str, place: std::ops::Range<usize>| {
+        mistakes.push(Mistake::new(
+            "not-in-this-build",
+            place,
+            format!("this build of fieldgate has no `{feature}`"),
+            format!("remove the table, or build with `--features {feature}`"),
+        ));
+    };
+    if let Some(table) = config.publish.opcua.as_ref().filter(|_| !cfg!(feature = "opcua")) {
+        left_out("opcua", table.span());
+    }
+    if let Some(table) = config.publish.http.as_ref().filter(|_| !cfg!(feature = "http")) {
+        left_out("http", table.span());
+    }
     if let Some(table) = &config.publish.opcua {
         add("opcua", opcua::config::compile(table.get_ref()).map(PublisherSpec::OpcUa), mistakes);
     }

@@ -35,6 +35,10 @@ pub async fn run(spec: PublisherSpec, cx: Context) -> Result<(), PublishError> {
         #[cfg(feature = "http")]
         PublisherSpec::Http(spec) => http::Http::new(spec).run(cx).await,
         PublisherSpec::Sparkplug(spec) => sparkplug::Sparkplug::new(spec).run(cx).await,
-        _ => Ok(()),
+        #[cfg(feature = "opcua")]
+        PublisherSpec::OpcUa(spec) => opcua::OpcUa::new(spec).run(cx).await,
+        // `compile` lets none through that this build leaves out.
+        #[cfg(not(all(feature = "http", feature = "opcua")))]
+        spec => Err(PublishError(format!("this build has no {}", spec.kind()))),
     }
 }

@@ -1,3 +1,14 @@
-//! The OPC UA server.
+//! The OPC UA server: an object per device, a variable per tag, values pushed as they come.
 
 pub mod config;
+#[cfg(feature = "opcua")]
+mod server;
+#[cfg(feature = "opcua")]
+mod space;
+#[cfg(feature = "opcua")]
+mod status;
+#[cfg(feature = "opcua")]
+mod units;
+
+#[cfg(feature = "opcua")]
+pub use server::OpcUa;

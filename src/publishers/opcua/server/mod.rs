@@ -1,0 +1,125 @@
+//! The wire of the OPC UA server: only files of this folder name the library.
+
+mod auth;
+mod nodes;
+mod pump;
+mod setup;
+mod value;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use self::pump::Pump;
+use self::setup::Ready;
+use super::config::Spec;
+use crate::publishers::publisher::{Context, PublishError, Publisher};
+use crate::store::ReaderOptions;
+use crate::telemetry::Connection;
+
+/// Serves the tags.
+#[derive(Debug)]
+pub struct OpcUa {
+    spec: Spec,
+}
+
+impl OpcUa {
+    /// How long a clean stop waits for clients to be sent away.
+    const FAREWELL: Duration = Duration::from_millis(500);
+    /// First and longest pause before a busy port is tried again.
+    const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+    /// How often surplus client certificates are removed.
+    const TIDY: Duration = Duration::from_secs(10);
+
+    /// A server as the plan wants it.
+    pub fn new(spec: Spec) -> OpcUa {
+        OpcUa { spec }
+    }
+
+    /// Tries until the port is free; `None` when told to stop meanwhile.
+    async fn listen(&self, cx: &Context) -> Option<TcpListener> {
+        let mut pause = Self::RETRY.0;
+        loop {
+            let error = match TcpListener::bind(self.spec.listen).await {
+                Ok(listener) => return Some(listener),
+                Err(error) => error,
+            };
+            let listen = self.spec.listen;
+            if cx.stats.state.down(format!("cannot listen on {listen}: {error}")) {
+                tracing::warn!(publisher = cx.name, %listen, %error, "cannot listen; end what uses the port, or set another; tried again");
+            } else {
+                tracing::debug!(publisher = cx.name, %listen, %error, next_try = ?pause, "still cannot listen");
+            }
+            tokio::select! {
+                () = cx.stop.cancelled() => return None,
+                () = tokio::time::sleep(pause) => {}
+            }
+            pause = (pause * 2).min(Self::RETRY.1);
+        }
+    }
+}
+
+impl Publisher for OpcUa {
+    async fn run(self, cx: Context) -> Result<(), PublishError> {
+        cx.stats.state.set(Connection::Connecting);
+        let failed = |why: String| {
+            cx.stats.state.down(why.clone());
+            PublishError(why)
+        };
+        // Dropped with this future, also in a panic: then the server ends, too.
+        let closing = CancellationToken::new();
+        let _closes = closing.clone().drop_guard();
+        let building = {
+            let (spec, cx, closing) = (self.spec.clone(), cx.clone(), closing.clone());
+            tokio::task::spawn_blocking(move || setup::build(&spec, &cx, closing))
+        };
+        let ready = tokio::select! {
+            () = cx.stop.cancelled() => return Ok(()),
+            built = building => built.unwrap_or_else(|error| Err(error.to_string())).map_err(failed)?,
+        };
+        let Some(listener) = self.listen(&cx).await else {
+            cx.stats.state.set(Connection::Stopped);
+            return Ok(());
+        };
+        let Ready { server, handle, manager, host, pki } = ready;
+        let port = listener.local_addr().unwrap_or(self.spec.listen).port();
+        let address = format!("opc.tcp://{}:{port}", setup::bracketed(&host));
+        tracing::info!(publisher = cx.name, %address, "OPC UA server is up");
+        *cx.stats.address.lock().unwrap_or_else(|e| e.into_inner()) = address;
+        // The reader first, then the image: nothing falls between them.
+        let reader = cx.store.reader(&cx.name, ReaderOptions { durable: false });
+        let pump = Pump::new(cx.clone(), handle, manager).run(reader);
+        let serving = server.run_with(listener);
+        let said_good_bye = async {
+            cx.stop.cancelled().await;
+            closing.cancel();
+            tokio::time::sleep(Self::FAREWELL).await;
+        };
+        cx.stats.state.set(Connection::Up);
+        let ended = tokio::select! {
+            ended = serving => ended,
+            () = pump => Ok(()),
+            () = tidy(pki) => Ok(()),
+            () = said_good_bye => Ok(()),
+        };
+        cx.stats.clients.set(0);
+        if cx.stop.is_cancelled() {
+            cx.stats.state.set(Connection::Stopped);
+            return Ok(());
+        }
+        ended.and(Err("the server ended by itself".to_owned())).map_err(failed)
+    }
+}
+
+/// Keeps the folders of client certificates small.
+async fn tidy(pki: PathBuf) {
+    loop {
+        tokio::time::sleep(OpcUa::TIDY).await;
+        let pki = pki.clone();
+        if tokio::task::spawn_blocking(move || setup::cap(&pki)).await.is_err() {
+            tracing::warn!("cannot look through the client certificates");
+        }
+    }
+}

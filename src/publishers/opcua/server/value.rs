@@ -1,0 +1,184 @@
+//! Values, times and statuses in the library's types, and back: nothing is converted on the way.
+
+use opcua::types::{DataTypeId, DataValue, DateTime, StatusCode, VariableTypeId, Variant};
+
+use crate::model::{DataType, Sample, Timestamp, Value};
+use crate::publishers::opcua::status::{self, Status};
+
+/// 100 ns ticks from 1601-01-01 to 1970-01-01 (Part 6 §5.2.2.5).
+const EPOCH_TICKS: i64 = 116_444_736_000_000_000;
+
+/// The built-in type of a tag (Part 6 §5.1.2).
+pub(super) fn data_type(kind: DataType) -> DataTypeId {
+    match kind {
+        DataType::Bool => DataTypeId::Boolean,
+        DataType::I8 => DataTypeId::SByte,
+        DataType::U8 => DataTypeId::Byte,
+        DataType::I16 => DataTypeId::Int16,
+        DataType::U16 => DataTypeId::UInt16,
+        DataType::I32 => DataTypeId::Int32,
+        DataType::U32 => DataTypeId::UInt32,
+        DataType::I64 => DataTypeId::Int64,
+        DataType::U64 => DataTypeId::UInt64,
+        DataType::F32 => DataTypeId::Float,
+        DataType::F64 => DataTypeId::Double,
+        DataType::Text => DataTypeId::String,
+    }
+}
+
+/// The type of a variable, by what is known of its values (Part 8 §5.3.2).
+pub(super) fn variable_type(unit: bool, range: bool) -> VariableTypeId {
+    match (unit, range) {
+        (true, true) => VariableTypeId::AnalogUnitRangeType,
+        (true, false) => VariableTypeId::AnalogUnitType,
+        (false, true) => VariableTypeId::AnalogItemType,
+        (false, false) => VariableTypeId::BaseDataVariableType,
+    }
+}
+
+/// A value as a scalar of its own type.
+fn variant(value: &Value) -> Variant {
+    match value {
+        Value::Bool(v) => Variant::Boolean(*v),
+        Value::I8(v) => Variant::SByte(*v),
+        Value::U8(v) => Variant::Byte(*v),
+        Value::I16(v) => Variant::Int16(*v),
+        Value::U16(v) => Variant::UInt16(*v),
+        Value::I32(v) => Variant::Int32(*v),
+        Value::U32(v) => Variant::UInt32(*v),
+        Value::I64(v) => Variant::Int64(*v),
+        Value::U64(v) => Variant::UInt64(*v),
+        Value::F32(v) => Variant::Float(*v),
+        Value::F64(v) => Variant::Double(*v),
+        Value::Text(v) => Variant::String((&**v).into()),
+    }
+}
+
+/// A written value, `None` where it is no scalar of exactly this type.
+pub(super) fn written(value: &Variant, kind: DataType) -> Option<Value> {
+    let value = match value {
+        Variant::Boolean(v) => Value::Bool(*v),
+        Variant::SByte(v) => Value::I8(*v),
+        Variant::Byte(v) => Value::U8(*v),
+        Variant::Int16(v) => Value::I16(*v),
+        Variant::UInt16(v) => Value::U16(*v),
+        Variant::Int32(v) => Value::I32(*v),
+        Variant::UInt32(v) => Value::U32(*v),
+        Variant::Int64(v) => Value::I64(*v),
+        Variant::UInt64(v) => Value::U64(*v),
+        Variant::Float(v) => Value::F32(*v),
+        Variant::Double(v) => Value::F64(*v),
+        Variant::String(v) if !v.is_null() => Value::Text(v.as_ref().into()),
+        _ => return None,
+    };
+    (value.data_type() == kind).then_some(value)
+}
+
+/// A sample with its source time, exact to the microsecond.
+pub(super) fn data_value(sample: &Sample, now: DateTime) -> DataValue {
+    let mut value = empty(status::of_quality(sample.quality));
+    value.value = Some(sample.value.as_ref().map_or(Variant::Empty, variant));
+    value.source_timestamp = Some(date_time(sample.at));
+    value.server_timestamp = Some(now);
+    value
+}
+
+/// No value, and why. The variant is there and empty: without one the library forgets the status.
+pub(super) fn empty(why: Status) -> DataValue {
+    DataValue { value: Some(Variant::Empty), status: Some(code(why)), ..DataValue::default() }
+}
+
+/// The library's status.
+pub(super) fn code(status: Status) -> StatusCode {
+    StatusCode::from(status.0)
+}
+
+/// The library's time.
+pub(super) fn date_time(at: Timestamp) -> DateTime {
+    DateTime::from(at.0.saturating_mul(10).saturating_add(EPOCH_TICKS).max(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Bad, TagId};
+
+    #[test]
+    fn a_value_comes_back_as_itself_and_as_no_other_type() {
+        let values = [
+            Value::Bool(true),
+            Value::I8(-8),
+            Value::U8(8),
+            Value::I16(-16),
+            Value::U16(16),
+            Value::I32(-32),
+            Value::U32(32),
+            Value::I64(i64::MIN),
+            Value::U64(u64::MAX),
+            Value::F32(0.1),
+            Value::F64(0.1),
+            Value::Text("Füller".into()),
+        ];
+        for value in values {
+            for kind in DataType::ALL {
+                let expected = (kind == value.data_type()).then(|| value.clone());
+                assert_eq!(written(&variant(&value), kind), expected, "{value} as {kind:?}");
+            }
+            assert_eq!(
+                variant(&value).data_type().unwrap().node_id,
+                opcua::types::NodeId::from(data_type(value.data_type())),
+                "{value}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_array_or_nothing_is_no_scalar() {
+        assert_eq!(written(&Variant::from(vec![1u16, 2]), DataType::U16), None);
+        assert_eq!(written(&Variant::Empty, DataType::U16), None);
+        assert_eq!(written(&Variant::String(opcua::types::UAString::null()), DataType::Text), None);
+    }
+
+    #[test]
+    fn a_time_keeps_its_microseconds() {
+        let at = Timestamp(1_760_000_000_123_457);
+        assert_eq!(date_time(at).as_chrono().timestamp_micros(), at.0);
+        assert!(date_time(Timestamp(i64::MIN)).is_null());
+        let _ = date_time(Timestamp(i64::MAX));
+    }
+
+    #[test]
+    fn a_bad_sample_has_a_status_a_time_and_no_value() {
+        let at = Timestamp(1_760_000_000_000_001);
+        let value = data_value(&Sample::bad(TagId(1), Bad::NoAnswer, at), DateTime::now());
+        assert_eq!((value.value, value.status), (Some(Variant::Empty), Some(StatusCode::BadTimeout)));
+        assert_eq!(value.source_timestamp, Some(date_time(at)));
+    }
+
+    #[test]
+    fn our_numbers_of_statuses_are_those_of_the_library() {
+        for (ours, library) in [
+            (Status::GOOD, StatusCode::Good),
+            (Status::UNCERTAIN_ENGINEERING_UNITS_EXCEEDED, StatusCode::UncertainEngineeringUnitsExceeded),
+            (Status::BAD_RESOURCE_UNAVAILABLE, StatusCode::BadResourceUnavailable),
+            (Status::BAD_COMMUNICATION_ERROR, StatusCode::BadCommunicationError),
+            (Status::BAD_DECODING_ERROR, StatusCode::BadDecodingError),
+            (Status::BAD_TIMEOUT, StatusCode::BadTimeout),
+            (Status::BAD_TOO_MANY_OPERATIONS, StatusCode::BadTooManyOperations),
+            (Status::BAD_USER_ACCESS_DENIED, StatusCode::BadUserAccessDenied),
+            (Status::BAD_NO_COMMUNICATION, StatusCode::BadNoCommunication),
+            (Status::BAD_WAITING_FOR_INITIAL_DATA, StatusCode::BadWaitingForInitialData),
+            (Status::BAD_NODE_ID_UNKNOWN, StatusCode::BadNodeIdUnknown),
+            (Status::BAD_NOT_WRITABLE, StatusCode::BadNotWritable),
+            (Status::BAD_OUT_OF_RANGE, StatusCode::BadOutOfRange),
+            (Status::BAD_NOT_SUPPORTED, StatusCode::BadNotSupported),
+            (Status::BAD_WRITE_NOT_SUPPORTED, StatusCode::BadWriteNotSupported),
+            (Status::BAD_TYPE_MISMATCH, StatusCode::BadTypeMismatch),
+            (Status::BAD_DEVICE_FAILURE, StatusCode::BadDeviceFailure),
+            (Status::BAD_SENSOR_FAILURE, StatusCode::BadSensorFailure),
+            (Status::BAD_OUT_OF_SERVICE, StatusCode::BadOutOfService),
+        ] {
+            assert_eq!(code(ours), library);
+        }
+    }
+}

@@ -1,0 +1,608 @@
+//! The OPC UA server over real sockets, with a client of the same library.
+#![cfg(feature = "opcua")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use fieldgate::command::{Gate, Refusal, Write, WriteRule};
+use fieldgate::model::*;
+use fieldgate::publishers::opcua::OpcUa;
+use fieldgate::publishers::opcua::config::{Security, Spec, User};
+use fieldgate::publishers::publisher::{Context, PublishError, Publisher};
+use fieldgate::store::Store;
+use fieldgate::telemetry::{Connection, Telemetry};
+use opcua::client::{ClientBuilder, DataChangeCallback, IdentityToken, Session};
+use opcua::crypto::SecurityPolicy;
+use opcua::types::*;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+const AT: Timestamp = Timestamp(1_760_000_000_123_457);
+/// Tag, its type, and whether it may be written.
+const TAGS: [(&str, DataType, bool); 14] = [
+    ("pump/bool", DataType::Bool, false),
+    ("pump/i8", DataType::I8, false),
+    ("pump/u8", DataType::U8, false),
+    ("pump/i16", DataType::I16, false),
+    ("pump/u16", DataType::U16, false),
+    ("pump/i32", DataType::I32, false),
+    ("pump/u32", DataType::U32, false),
+    ("pump/i64", DataType::I64, false),
+    ("pump/u64", DataType::U64, false),
+    ("pump/f32", DataType::F32, false),
+    ("pump/f64", DataType::F64, false),
+    ("pump/string", DataType::Text, false),
+    ("pump/motor/speed", DataType::U16, true),
+    ("system/unread", DataType::F64, true),
+];
+const SPEED: u32 = 12;
+const UNREAD: u32 = 13;
+
+/// A running server and the hands on its other ends.
+struct Plant {
+    cx: Context,
+    task: JoinHandle<Result<(), PublishError>>,
+    writes: mpsc::Receiver<Write>,
+    folder: tempfile::TempDir,
+}
+
+fn spec(folder: &Path, port: u16) -> Spec {
+    let user = |name: &str, write| {
+        let file = folder.join(name);
+        std::fs::write(&file, format!("{name} secret\n")).unwrap();
+        User { name: name.into(), password: Secret::File(file), write }
+    };
+    Spec {
+        listen: SocketAddr::from(([127, 0, 0, 1], port)),
+        security: vec![Security::None, Security::Basic256Sha256, Security::Aes256],
+        anonymous: true,
+        users: vec![user("operator", true), user("viewer", false)],
+        host: None,
+    }
+}
+
+fn directory() -> Directory {
+    let device = |id, name: &str, is_node| Device {
+        id: DeviceId(id),
+        name: name.into(),
+        link: "net".into(),
+        description: Some(format!("the {name}").into()),
+        is_node,
+    };
+    let tags = TAGS.iter().enumerate().map(|(id, (path, kind, writable))| {
+        let (device, name) = path.split_once('/').unwrap();
+        Tag {
+            id: TagId(id as u32),
+            device: DeviceId(u32::from(device == "system")),
+            name: name.into(),
+            path: (*path).into(),
+            kind: *kind,
+            access: if *writable { Access::ReadWrite } else { Access::Read },
+            unit: (id as u32 == SPEED).then(|| "rpm".into()),
+            low: (id as u32 == SPEED).then_some(0.0),
+            high: (id as u32 == SPEED).then_some(100.0),
+            description: (id as u32 == SPEED).then(|| "of the motor".into()),
+        }
+    });
+    Directory::new("water", "gw-1", vec![device(0, "pump", false), device(1, "system", true)], tags.collect())
+}
+
+impl Plant {
+    /// Starts a server without waiting for it.
+    fn begin(port: u16) -> Plant {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Arc::new(directory());
+        let clock = Clock::starting_at(AT);
+        let telemetry = Telemetry::new(clock.now());
+        let (mailbox, writes) = mpsc::channel(64);
+        let rules = directory.tags().iter().map(|tag| {
+            let rule = WriteRule {
+                path: tag.path.clone(),
+                kind: tag.kind,
+                access: tag.access,
+                low: tag.low,
+                high: tag.high,
+                mailbox: mailbox.clone(),
+            };
+            (tag.id, rule)
+        });
+        let gate = Gate::default();
+        gate.load(rules.collect());
+        let cx = Context {
+            name: "opcua".into(),
+            directory,
+            store: Store::in_memory(),
+            gate,
+            stats: telemetry.publisher("opcua", "opcua"),
+            telemetry,
+            clock,
+            folder: folder.path().join("opcua"),
+            stop: CancellationToken::new(),
+        };
+        let task = tokio::spawn(OpcUa::new(spec(folder.path(), port)).run(cx.clone()));
+        Plant { cx, task, writes, folder }
+    }
+
+    async fn start() -> Plant {
+        let plant = Plant::begin(0);
+        plant.is_up().await;
+        plant
+    }
+
+    async fn is_up(&self) {
+        until("the server is up", || self.cx.stats.state.get() == Connection::Up).await;
+    }
+
+    fn url(&self) -> String {
+        self.cx.stats.address.lock().unwrap().clone()
+    }
+
+    fn accept(&self, samples: Vec<Sample>) {
+        self.cx.store.accept(Batch { device: DeviceId(0), state: DeviceState::Alive, samples });
+    }
+
+    async fn anonymous(&self) -> Client {
+        self.connect(SecurityPolicy::None, IdentityToken::Anonymous).await.unwrap()
+    }
+
+    async fn user(&self, name: &str) -> Client {
+        let password = format!("{name} secret");
+        let token = IdentityToken::UserName(name.into(), password.as_str().into());
+        self.connect(SecurityPolicy::Basic256Sha256, token).await.unwrap()
+    }
+
+    async fn connect(&self, policy: SecurityPolicy, token: IdentityToken) -> Result<Client, String> {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let mode = if policy == SecurityPolicy::None {
+            MessageSecurityMode::None
+        } else {
+            MessageSecurityMode::SignAndEncrypt
+        };
+        let folder = self.folder.path().join(format!("client-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+        let mut client = ClientBuilder::new()
+            .application_name("test client")
+            .application_uri("urn:test:client")
+            .product_uri("urn:test")
+            .pki_dir(folder)
+            .create_sample_keypair(true)
+            .trust_server_certs(true)
+            .session_retry_limit(0)
+            .client()
+            .unwrap();
+        let url = self.url();
+        let endpoint = (url.as_str(), policy.to_str(), mode, UserTokenPolicy::anonymous());
+        let (session, event_loop) =
+            client.connect_to_matching_endpoint(endpoint, token).await.map_err(|e| e.to_string())?;
+        let mut polling = event_loop.spawn();
+        tokio::select! {
+            connected = session.wait_for_connection() => assert!(connected),
+            ended = &mut polling => return Err(ended.unwrap().to_string()),
+            () = tokio::time::sleep(Duration::from_secs(30)) => panic!("no connection within 30 s"),
+        }
+        let ns = session.get_namespace_index("urn:fieldgate:water:gw-1").await.unwrap();
+        Ok(Client { session, ns })
+    }
+}
+
+struct Client {
+    session: Arc<Session>,
+    ns: u16,
+}
+
+impl Client {
+    fn id(&self, path: &str) -> NodeId {
+        NodeId::new(self.ns, path)
+    }
+
+    async fn attribute(&self, path: &str, attribute: AttributeId) -> DataValue {
+        let wanted = ReadValueId::new(self.id(path), attribute);
+        let mut values = self.session.read(&[wanted], TimestampsToReturn::Both, 0.0).await.unwrap();
+        values.remove(0)
+    }
+
+    async fn value(&self, path: &str) -> DataValue {
+        self.attribute(path, AttributeId::Value).await
+    }
+
+    /// Reads until it is as wished.
+    async fn value_that(&self, path: &str, wished: impl Fn(&DataValue) -> bool) -> DataValue {
+        for _ in 0..200 {
+            let value = self.value(path).await;
+            if wished(&value) {
+                return value;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        panic!("{path} is {:?}", self.value(path).await);
+    }
+
+    async fn write(&self, path: &str, value: impl Into<DataValue>) -> StatusCode {
+        let wanted = WriteValue {
+            node_id: self.id(path),
+            attribute_id: AttributeId::Value as u32,
+            index_range: NumericRange::None,
+            value: value.into(),
+        };
+        self.session.write(&[wanted]).await.unwrap()[0]
+    }
+
+    /// Browse name → reference, of all forward hierarchical references.
+    async fn children(&self, node: NodeId) -> HashMap<String, ReferenceDescription> {
+        let wanted = BrowseDescription {
+            node_id: node,
+            browse_direction: BrowseDirection::Forward,
+            reference_type_id: ReferenceTypeId::HierarchicalReferences.into(),
+            include_subtypes: true,
+            node_class_mask: 0,
+            result_mask: BrowseDescriptionResultMask::all().bits(),
+        };
+        let mut results = self.session.browse(&[wanted], 0, None).await.unwrap();
+        let references = results.remove(0).references.unwrap_or_default();
+        references.into_iter().map(|r| (r.browse_name.name.to_string(), r)).collect()
+    }
+
+    async fn leave(self) {
+        self.session.disconnect().await.ok();
+    }
+}
+
+async fn until(what: &str, mut met: impl FnMut() -> bool) {
+    for _ in 0..1200 {
+        if met() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!("not within 30 s: {what}");
+}
+
+/// A value without status and times, as most clients write.
+fn plain(value: impl Into<Variant>) -> DataValue {
+    DataValue::value_only(value)
+}
+
+fn micros(time: Option<DateTime>) -> i64 {
+    time.unwrap().as_chrono().timestamp_micros()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_browses_an_object_per_device_and_a_variable_per_tag() {
+    let plant = Plant::start().await;
+    let client = plant.anonymous().await;
+    let mut node = ObjectId::ObjectsFolder.into();
+    for name in ["water", "gw-1", "pump"] {
+        let mut children = client.children(node).await;
+        let child = children.remove(name).unwrap_or_else(|| panic!("{name} is not in {children:?}"));
+        assert_eq!(child.node_class, NodeClass::Object);
+        node = child.node_id.node_id;
+    }
+    assert_eq!(node, client.id("pump"));
+    let device = client.attribute("pump", AttributeId::Description).await;
+    assert_eq!(device.value, Some(Variant::from(LocalizedText::from("the pump"))));
+    let tags = client.children(node).await;
+    assert_eq!(tags["motor"].node_class, NodeClass::Object);
+    assert_eq!(tags["u16"].type_definition.node_id, VariableTypeId::BaseDataVariableType);
+    let motor = client.children(tags["motor"].node_id.node_id.clone()).await;
+    assert_eq!(motor["speed"].node_id.node_id, client.id("pump/motor/speed"));
+    assert_eq!(motor["speed"].type_definition.node_id, VariableTypeId::AnalogUnitRangeType);
+    assert!(client.children(client.id("/water/gw-1")).await.contains_key("system"));
+
+    let built_in = ["Boolean", "SByte", "Byte", "Int16", "UInt16", "Int32", "UInt32", "Int64", "UInt64"];
+    let built_in = built_in.into_iter().chain(["Float", "Double", "String", "UInt16", "Double"]);
+    for ((path, ..), name) in TAGS.iter().zip(built_in) {
+        let data_type = client.attribute(path, AttributeId::DataType).await.value.unwrap();
+        let Variant::NodeId(id) = data_type else { panic!("{data_type:?}") };
+        assert_eq!(format!("{:?}", id.as_data_type_id().unwrap()), name, "{path}");
+    }
+    let properties = client.children(client.id("pump/motor/speed")).await;
+    let Some(Variant::ExtensionObject(range)) = client.value("pump/motor/speed#EURange").await.value else {
+        panic!()
+    };
+    let range = range.inner_as::<Range>().unwrap();
+    assert_eq!((range.low, range.high), (0.0, 100.0));
+    let Some(Variant::ExtensionObject(unit)) = client.value("pump/motor/speed#EngineeringUnits").await.value
+    else {
+        panic!()
+    };
+    let unit = unit.inner_as::<EUInformation>().unwrap();
+    assert_eq!((unit.unit_id, unit.display_name.text.as_ref()), (5_394_509, "rpm"));
+    assert!(properties.contains_key("EURange") && properties.contains_key("EngineeringUnits"));
+    client.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sample_arrives_with_type_value_status_and_exact_source_time() {
+    let plant = Plant::start().await;
+    let client = plant.anonymous().await;
+    let before = client.value("pump/u16").await;
+    assert_eq!(before.value, Some(Variant::Empty));
+    assert_eq!(before.status(), StatusCode::BadWaitingForInitialData);
+    let values = [
+        (Value::Bool(true), Variant::Boolean(true)),
+        (Value::I8(-8), Variant::SByte(-8)),
+        (Value::U8(200), Variant::Byte(200)),
+        (Value::I16(-16), Variant::Int16(-16)),
+        (Value::U16(16), Variant::UInt16(16)),
+        (Value::I32(-32), Variant::Int32(-32)),
+        (Value::U32(32), Variant::UInt32(32)),
+        (Value::I64(i64::MIN), Variant::Int64(i64::MIN)),
+        (Value::U64(u64::MAX), Variant::UInt64(u64::MAX)),
+        (Value::F32(0.1), Variant::Float(0.1)),
+        (Value::F64(-1e300), Variant::Double(-1e300)),
+        (Value::Text("Füller".into()), Variant::from("Füller")),
+    ];
+    let samples = values.iter().enumerate();
+    plant.accept(
+        samples
+            .map(|(id, (v, _))| Sample::good(TagId(id as u32), v.clone(), Timestamp(AT.0 + id as i64)))
+            .collect(),
+    );
+    for (id, (_, expected)) in values.iter().enumerate() {
+        let path = TAGS[id].0;
+        let value = client.value_that(path, |v| v.status().is_good()).await;
+        assert_eq!(value.value.as_ref(), Some(expected), "{path}");
+        assert_eq!(micros(value.source_timestamp), AT.0 + id as i64, "{path}");
+    }
+    let later = Timestamp(AT.0 + 1_000_001);
+    plant.accept(vec![
+        Sample::uncertain(TagId(4), Value::U16(999), Uncertain::OutOfLimits, later),
+        Sample::bad(TagId(5), Bad::NoAnswer, later),
+    ]);
+    let uncertain = client.value_that("pump/u16", |v| !v.status().is_good()).await;
+    assert_eq!(uncertain.status(), StatusCode::UncertainEngineeringUnitsExceeded);
+    assert_eq!(uncertain.value, Some(Variant::UInt16(999)));
+    let bad = client.value_that("pump/i32", |v| !v.status().is_good()).await;
+    assert_eq!((bad.status(), bad.value), (StatusCode::BadTimeout, Some(Variant::Empty)));
+    assert_eq!(micros(bad.source_timestamp), later.0);
+    client.leave().await;
+    until("all are settled", || plant.cx.stats.delivered.get() == 14).await;
+    assert_eq!(plant.cx.stats.messages.get(), 14);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_known_before_the_start_is_there_at_once() {
+    let plant = Plant::begin(0);
+    plant.accept(vec![Sample::good(TagId(4), Value::U16(4), AT)]);
+    plant.is_up().await;
+    let client = plant.anonymous().await;
+    assert_eq!(client.value_that("pump/u16", |v| v.status().is_good()).await.value, Some(Variant::UInt16(4)));
+    client.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_gets_every_change_with_its_own_source_time() {
+    let plant = Plant::start().await;
+    let client = plant.anonymous().await;
+    let (told, mut changes) = mpsc::unbounded_channel();
+    let callback = DataChangeCallback::new(move |value, _| drop(told.send(value)));
+    let session = &client.session;
+    let subscription =
+        session.create_subscription(Duration::from_millis(100), 100, 20, 0, 0, true, callback).await.unwrap();
+    let item = MonitoredItemCreateRequest {
+        item_to_monitor: ReadValueId::new_value(client.id("pump/u16")),
+        monitoring_mode: MonitoringMode::Reporting,
+        requested_parameters: MonitoringParameters {
+            client_handle: 1,
+            // Faster changes than this must arrive unchanged, too.
+            sampling_interval: 1000.0,
+            filter: ExtensionObject::null(),
+            queue_size: 50,
+            discard_oldest: true,
+        },
+    };
+    let mut unknown = item.clone();
+    unknown.item_to_monitor.node_id = client.id("pump/nonsense");
+    unknown.requested_parameters.client_handle = 2;
+    let made =
+        session.create_monitored_items(subscription, TimestampsToReturn::Both, vec![item, unknown]).await;
+    let made: Vec<_> = made.unwrap().into_iter().map(|m| m.result.status_code).collect();
+    assert_eq!(made, [StatusCode::Good, StatusCode::BadNodeIdUnknown]);
+    let mut next =
+        async || tokio::time::timeout(Duration::from_secs(10), changes.recv()).await.unwrap().unwrap();
+    assert_eq!(next().await.status(), StatusCode::BadWaitingForInitialData);
+    // There is no filter, so only the library's idea of a change decides.
+    for (n, (why, status)) in [
+        (Bad::NoAnswer, StatusCode::BadTimeout),
+        (Bad::NotConnected, StatusCode::BadNoCommunication),
+        (Bad::Busy, StatusCode::BadResourceUnavailable),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        plant.accept(vec![Sample::bad(TagId(4), why, Timestamp(AT.0 - 10_000 + 1000 * n as i64))]);
+        while next().await.status() != status {}
+    }
+    // All in one batch, one millisecond apart.
+    let samples =
+        (0..20u16).map(|n| Sample::good(TagId(4), Value::U16(n), Timestamp(AT.0 + i64::from(n) * 1000)));
+    plant.accept(samples.collect());
+    plant.accept(vec![Sample::bad(TagId(4), Bad::NotConnected, Timestamp(AT.0 + 30_000))]);
+    for n in 0..20u16 {
+        let mut value = next().await;
+        // A bad one may be told twice.
+        while n == 0 && value.status() == StatusCode::BadResourceUnavailable {
+            value = next().await;
+        }
+        assert_eq!(value.value, Some(Variant::UInt16(n)));
+        assert_eq!(micros(value.source_timestamp), AT.0 + i64::from(n) * 1000);
+    }
+    let bad = next().await;
+    assert_eq!(bad.status(), StatusCode::BadNoCommunication);
+    assert_eq!(micros(bad.source_timestamp), AT.0 + 30_000);
+    client.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_is_answered_when_the_device_has_answered() {
+    let mut plant = Plant::start().await;
+    let client = plant.user("operator").await;
+    let device = tokio::spawn(async move {
+        let mut seen = Vec::new();
+        for answer in [Ok(()), Err(Refusal::Fault(Fault::Refused(2))), Err(Refusal::Fault(Fault::Timeout))] {
+            let write = plant.writes.recv().await.unwrap();
+            seen.push((write.tag, write.value));
+            write.reply.send(answer).unwrap();
+        }
+        (plant, seen)
+    });
+    let mut answers = Vec::new();
+    for value in [42u16, 43, 44] {
+        answers.push(client.write("pump/motor/speed", plain(value)).await);
+        tokio::time::sleep(Gate::MIN_INTERVAL).await;
+    }
+    assert_eq!(answers, [StatusCode::Good, StatusCode::BadDeviceFailure, StatusCode::BadTimeout]);
+    let (plant, seen) = device.await.unwrap();
+    assert_eq!(seen, [42, 43, 44].map(|v| (TagId(SPEED), Value::U16(v))));
+    // What was written is shown when the device says so, not before.
+    assert_eq!(client.value("pump/motor/speed").await.status(), StatusCode::BadWaitingForInitialData);
+    assert_eq!((plant.cx.stats.commands.get(), plant.cx.stats.refused.get()), (3, 2));
+    client.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_not_be_written_is_refused_and_reaches_no_device() {
+    let mut plant = Plant::start().await;
+    let operator = plant.user("operator").await;
+    let speed = "pump/motor/speed";
+    assert_eq!(operator.write("pump/u16", plain(1u16)).await, StatusCode::BadNotWritable);
+    assert_eq!(operator.write("pump/motor/speed#EURange", plain(1u16)).await, StatusCode::BadNotWritable);
+    assert_eq!(operator.write("pump", plain(1u16)).await, StatusCode::BadNotWritable);
+    assert_eq!(operator.write("pump/nonsense", plain(1u16)).await, StatusCode::BadNodeIdUnknown);
+    assert_eq!(operator.write(speed, plain(101u16)).await, StatusCode::BadOutOfRange);
+    assert_eq!(operator.write("system/unread", plain(f64::NAN)).await, StatusCode::BadOutOfRange);
+    assert_eq!(operator.write(speed, plain(5.0)).await, StatusCode::BadTypeMismatch);
+    assert_eq!(operator.write(speed, plain(5i16)).await, StatusCode::BadTypeMismatch);
+    assert_eq!(operator.write(speed, plain("5")).await, StatusCode::BadTypeMismatch);
+    assert_eq!(operator.write(speed, plain(vec![1u16, 2])).await, StatusCode::BadTypeMismatch);
+    assert_eq!(operator.write(speed, plain(Variant::Empty)).await, StatusCode::BadTypeMismatch);
+    assert_eq!(operator.write(speed, DataValue::new_now(5u16)).await, StatusCode::BadWriteNotSupported);
+    let bad = DataValue { status: Some(StatusCode::Bad), ..plain(5u16) };
+    assert_eq!(operator.write(speed, bad).await, StatusCode::BadWriteNotSupported);
+    let level = operator.attribute(speed, AttributeId::UserAccessLevel).await.value;
+    assert_eq!(level, Some(Variant::Byte(3)));
+
+    let viewer = plant.user("viewer").await;
+    let anonymous = plant.anonymous().await;
+    for client in [&viewer, &anonymous] {
+        assert_eq!(client.write(speed, plain(5u16)).await, StatusCode::BadUserAccessDenied);
+        let level = client.attribute(speed, AttributeId::UserAccessLevel).await.value;
+        assert_eq!(level, Some(Variant::Byte(1)));
+    }
+    assert!(plant.writes.try_recv().is_err());
+    assert_eq!((plant.cx.stats.commands.get(), plant.cx.stats.refused.get()), (15, 15));
+    until("three clients are counted", || plant.cx.stats.clients.get() == 3).await;
+
+    // One more without a link behind it.
+    plant.writes.close();
+    assert_eq!(operator.write("system/unread", plain(1.0)).await, StatusCode::BadNoCommunication);
+    for client in [operator, viewer, anonymous] {
+        client.leave().await;
+    }
+    until("no client is counted", || plant.cx.stats.clients.get() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_goes_over_encrypted_endpoints_only() {
+    let plant = Plant::start().await;
+    let client = ClientBuilder::new()
+        .application_name("test client")
+        .application_uri("urn:test:client")
+        .pki_dir(plant.folder.path().join("asking"))
+        .client()
+        .unwrap();
+    let endpoints = client.get_server_endpoints_from_url(plant.url()).await.unwrap();
+    let mut offered: Vec<_> = endpoints
+        .iter()
+        .map(|e| {
+            let tokens = e.user_identity_tokens.iter().flatten().map(|t| t.token_type).collect::<Vec<_>>();
+            (SecurityPolicy::from_uri(e.security_policy_uri.as_ref()).to_str(), e.security_mode, tokens)
+        })
+        .collect();
+    offered.sort_by_key(|(policy, ..)| *policy);
+    let encrypted = |policy| (policy, MessageSecurityMode::SignAndEncrypt, vec![UserTokenType::UserName]);
+    assert_eq!(
+        offered,
+        [
+            encrypted("Aes256-Sha256-RsaPss"),
+            encrypted("Basic256Sha256"),
+            ("None", MessageSecurityMode::None, vec![UserTokenType::Anonymous]),
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_right_password_over_encryption_lets_a_user_in() {
+    let plant = Plant::start().await;
+    let token = |name: &str, password: &str| IdentityToken::UserName(name.into(), password.into());
+    let right = token("operator", "operator secret");
+    for policy in [SecurityPolicy::Basic256Sha256, SecurityPolicy::Aes256Sha256RsaPss] {
+        plant.connect(policy, right.clone()).await.unwrap().leave().await;
+        for wrong in
+            [token("operator", "viewer secret"), token("nobody", "operator secret"), IdentityToken::Anonymous]
+        {
+            assert!(plant.connect(policy, wrong).await.is_err());
+        }
+    }
+    assert!(plant.connect(SecurityPolicy::None, right).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_port_is_tried_again_until_it_is_free() {
+    let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let plant = Plant::begin(other.local_addr().unwrap().port());
+    until("the port is missed", || plant.cx.stats.state.get() == Connection::Down).await;
+    assert!(plant.cx.stats.state.trouble().contains("cannot listen"));
+    drop(other);
+    plant.is_up().await;
+    plant.anonymous().await.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stop_ends_it_also_while_clients_are_connected() {
+    let plant = Plant::start().await;
+    let client = plant.anonymous().await;
+    plant.cx.stop.cancel();
+    tokio::time::timeout(Duration::from_secs(5), plant.task).await.unwrap().unwrap().unwrap();
+    assert_eq!(plant.cx.stats.state.get(), Connection::Stopped);
+    assert_eq!(plant.cx.stats.clients.get(), 0);
+    // The library's client waits forever for a server that is gone.
+    drop(client);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_cannot_be_read_is_said_and_gives_up() {
+    let plant = Plant::begin(0);
+    plant.task.abort();
+    let mut spec = spec(plant.folder.path(), 0);
+    spec.users[0].password = Secret::File("/nonexistent/password".into());
+    let ended = OpcUa::new(spec).run(plant.cx.clone()).await;
+    assert!(ended.unwrap_err().to_string().contains("password of operator"));
+    assert_eq!(plant.cx.stats.state.get(), Connection::Down);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_certificate_stays_the_same_over_a_restart() {
+    let plant = Plant::start().await;
+    let own = plant.cx.folder.join("pki/own/cert.der");
+    let first = std::fs::read(&own).unwrap();
+    plant.cx.stop.cancel();
+    plant.task.await.unwrap().unwrap();
+    let cx = Context { stop: CancellationToken::new(), ..plant.cx };
+    let again = tokio::spawn(OpcUa::new(spec(plant.folder.path(), 0)).run(cx.clone()));
+    until("it is up again", || cx.stats.state.get() == Connection::Up).await;
+    assert_eq!(std::fs::read(&own).unwrap(), first);
+    cx.stop.cancel();
+    again.await.unwrap().unwrap();
+}
+
+#[test]
+fn the_tags_of_these_tests_are_where_they_are_said_to_be() {
+    assert_eq!((TAGS[SPEED as usize].0, TAGS[UNREAD as usize].0), ("pump/motor/speed", "system/unread"));
+}
