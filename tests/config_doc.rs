@@ -21,7 +21,7 @@ const SECTIONS: &[(&str, &str, &str)] = &[
     ("src/drivers/modbus/config.rs", "RtuLink", "[[link.modbus-rtu]]"),
     ("src/publishers/sparkplug/config.rs", "Config", "[[publish.sparkplug]]"),
     ("src/publishers/opcua/config.rs", "Config", "[publish.opcua]"),
-    ("src/publishers/opcua/config.rs", "User", "[[publish.opcua.user]]"),
+    ("src/publishers/opcua/config.rs", "UserTable", "[[publish.opcua.user]]"),
     ("src/publishers/http/config.rs", "Config", "[publish.http]"),
 ];
 

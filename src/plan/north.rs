@@ -10,7 +10,11 @@ use crate::publishers::{PublisherSpec, http, opcua, sparkplug};
 use crate::store;
 
 /// All publishers: Sparkplug in the order of the file, then OPC UA, then HTTP.
-pub(super) fn publishers(config: &Config, mistakes: &mut Vec<Mistake>) -> Vec<PublisherPlan> {
+pub(super) fn publishers(
+    config: &Config,
+    incomplete: bool,
+    mistakes: &mut Vec<Mistake>,
+) -> Vec<PublisherPlan> {
     let mut plans = Vec::new();
     let mut seen = HashMap::from([("opcua".to_owned(), 0..0), ("http".to_owned(), 0..0)]);
     let mut add =
@@ -39,7 +43,15 @@ pub(super) fn publishers(config: &Config, mistakes: &mut Vec<Mistake>) -> Vec<Pu
         left_out("http", table.span());
     }
     if let Some(table) = &config.publish.opcua {
-        add("opcua", opcua::config::compile(table.get_ref()).map(PublisherSpec::OpcUa), mistakes);
+        let spec = opcua::config::compile(table.get_ref()).map_err(|mut wrong| {
+            // A user whose table was left out for a mistake in it would have been somebody to log in.
+            wrong.retain(|m| !(incomplete && m.code == "no-login"));
+            for mistake in wrong.iter_mut().filter(|m| m.span.is_empty()) {
+                mistake.span = table.span();
+            }
+            wrong
+        });
+        add("opcua", spec.map(PublisherSpec::OpcUa), mistakes);
     }
     if let Some(table) = &config.publish.http {
         add("http", http::config::compile(table.get_ref()).map(PublisherSpec::Http), mistakes);
