@@ -5,7 +5,6 @@
 mod driver;
 #[path = "contract/plc.rs"]
 mod plc;
-#[cfg(feature = "http")]
 #[path = "contract/publisher.rs"]
 mod publisher;
 
@@ -193,5 +192,170 @@ mod http {
         let address = free.local_addr().unwrap();
         drop(free);
         suite(Page { address, squatter: None }).await;
+    }
+}
+
+mod sparkplug {
+    use std::net::SocketAddr;
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use fieldgate::publishers::publisher::Context;
+    use fieldgate::publishers::sparkplug::payload::{Metric, Payload, Raw};
+    use fieldgate::publishers::sparkplug::{Sparkplug, config};
+    use fieldgate::simulate::broker::Broker;
+    use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
+
+    use super::publisher::{North, suite};
+
+    /// The broker is the peer that goes away; a host listens at it.
+    struct Host {
+        address: SocketAddr,
+        broker: Option<Broker>,
+        level: Arc<Mutex<Option<f64>>>,
+        listening: tokio::task::JoinHandle<()>,
+    }
+
+    impl Drop for Host {
+        fn drop(&mut self) {
+            self.listening.abort();
+        }
+    }
+
+    /// Listens for ever; asks for a birth when its subscription stands, as a host that comes late does.
+    async fn listen(address: SocketAddr, level: Arc<Mutex<Option<f64>>>) {
+        let options = MqttOptions::new("host", address.ip().to_string(), address.port());
+        let (client, mut events) = AsyncClient::new(options, 100);
+        loop {
+            match events.poll().await {
+                Ok(Event::Incoming(Packet::ConnAck(_))) => {
+                    client.try_subscribe("spBv1.0/water/#", QoS::AtLeastOnce).unwrap();
+                }
+                Ok(Event::Incoming(Packet::SubAck(_))) => {
+                    let rebirth = Metric {
+                        name: Some("Node Control/Rebirth".into()),
+                        value: Some(Raw::Bool(true)),
+                        ..Metric::default()
+                    };
+                    let payload = Payload { metrics: vec![rebirth], ..Payload::default() };
+                    let _ = client.try_publish(
+                        "spBv1.0/water/NCMD/station",
+                        QoS::AtMostOnce,
+                        false,
+                        payload.bytes(),
+                    );
+                }
+                Ok(Event::Incoming(Packet::Publish(message))) if message.topic.ends_with("/station/pump") => {
+                    for metric in Payload::parse(&message.payload).unwrap().metrics {
+                        if let Some(Raw::Double(value)) = metric.value {
+                            *level.lock().unwrap() = Some(value);
+                        }
+                    }
+                }
+                Ok(_) => {}
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    }
+
+    impl North for Host {
+        type Publisher = Sparkplug;
+
+        fn publisher(&self) -> Sparkplug {
+            let text = format!("name = \"north\"\nbroker = \"mqtt://{}\"", self.address);
+            Sparkplug::new(config::compile(&toml::from_str(&text).unwrap()).unwrap())
+        }
+        async fn obstruct(&mut self) {
+            self.broker.take().unwrap().stop().await;
+        }
+        async fn clear(&mut self) {
+            self.broker = Some(Broker::bind(self.address).await.unwrap());
+        }
+        async fn level(&self, _: &Context) -> Option<f64> {
+            *self.level.lock().unwrap()
+        }
+    }
+
+    #[tokio::test]
+    async fn sparkplug_keeps_the_contract_of_publishers() {
+        let broker = Broker::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let (address, level) = (broker.address(), Arc::default());
+        let listening = tokio::spawn(listen(address, Arc::clone(&level)));
+        suite(Host { address, broker: Some(broker), level, listening }).await;
+    }
+}
+
+#[cfg(feature = "opcua")]
+mod opcua_server {
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use fieldgate::publishers::opcua::OpcUa;
+    use fieldgate::publishers::opcua::config::{Security, Spec};
+    use fieldgate::publishers::publisher::Context;
+    use opcua::client::{ClientBuilder, IdentityToken};
+    use opcua::types::{
+        AttributeId, MessageSecurityMode, NodeId, ReadValueId, TimestampsToReturn, UserTokenPolicy, Variant,
+    };
+    use tokio::net::TcpListener;
+
+    use super::publisher::{North, suite};
+
+    struct Server {
+        address: SocketAddr,
+        squatter: Option<TcpListener>,
+        folder: tempfile::TempDir,
+    }
+
+    impl North for Server {
+        type Publisher = OpcUa;
+
+        fn publisher(&self) -> OpcUa {
+            OpcUa::new(Spec {
+                listen: self.address,
+                security: vec![Security::None],
+                anonymous: true,
+                users: vec![],
+                host: None,
+            })
+        }
+        async fn obstruct(&mut self) {
+            self.squatter = Some(TcpListener::bind(self.address).await.unwrap());
+        }
+        async fn clear(&mut self) {
+            self.squatter = None;
+        }
+        async fn level(&self, _: &Context) -> Option<f64> {
+            let mut client = ClientBuilder::new()
+                .application_name("contract")
+                .application_uri("urn:contract")
+                .pki_dir(self.folder.path())
+                .session_retry_limit(0)
+                .client()
+                .ok()?;
+            let url = format!("opc.tcp://{}/", self.address);
+            let endpoint = (url.as_str(), "None", MessageSecurityMode::None, UserTokenPolicy::anonymous());
+            let connecting = client.connect_to_matching_endpoint(endpoint, IdentityToken::Anonymous);
+            let (session, polling) = connecting.await.ok()?;
+            let polling = polling.spawn();
+            tokio::time::timeout(Duration::from_secs(10), session.wait_for_connection()).await.ok()?;
+            let space = session.get_namespace_index("urn:fieldgate:water:station").await.ok()?;
+            let wanted = ReadValueId::new(NodeId::new(space, "pump/level"), AttributeId::Value);
+            let read = session.read(&[wanted], TimestampsToReturn::Both, 0.0).await.ok()?.remove(0);
+            let _ = session.disconnect().await;
+            polling.abort();
+            match read.value? {
+                Variant::Double(value) => Some(value),
+                _ => None,
+            }
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn opcua_keeps_the_contract_of_publishers() {
+        let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        suite(Server { address, squatter: None, folder: tempfile::tempdir().unwrap() }).await;
     }
 }

@@ -455,7 +455,6 @@ async fn a_write_is_answered_when_the_device_has_answered() {
     let mut answers = Vec::new();
     for value in [42u16, 43, 44] {
         answers.push(client.write("pump/motor/speed", plain(value)).await);
-        tokio::time::sleep(Gate::MIN_INTERVAL).await;
     }
     assert_eq!(answers, [StatusCode::Good, StatusCode::BadDeviceFailure, StatusCode::BadTimeout]);
     let (plant, seen) = device.await.unwrap();

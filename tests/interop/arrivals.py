@@ -6,10 +6,11 @@ from check import equal, ok
 DURABLE_AFTER = 1.0
 
 
-def check(title, host, path, unit, kills, until_time):
+def check(title, host, path, unit, kills, until_time, since_time=0.0):
     """Each counter value that was read while the gateway lived on for a second arrives, with its time."""
     served = {value: at for value, at in unit.served if at < until_time}
-    points = [p for p in host.values(path) if not p.null and isinstance(p.value, int)]
+    points = [p for p in host.values(path)
+              if not p.null and isinstance(p.value, int) and p.ms >= since_time * 1000]
     arrived = {}
     for point in points:
         arrived.setdefault(point.value, []).append(point)

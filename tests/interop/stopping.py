@@ -22,6 +22,7 @@ async def run(plant, broker, host, gateway):
     counters = {"net-count/count": plant.net.units[2], "bus-count/count": plant.bus.units[2]}
     for unit in counters.values():
         unit.served.clear()
+    cleared = time.time()
     gateway.start()
     await until(lambda: len(host.of("NBIRTH")) > len(births), 15)
     equal("a restart takes the next bdSeq", bd_seq(host.of("NBIRTH")[-1]), (bd_seq(births[-1]) + 1) % 256)
@@ -43,7 +44,7 @@ async def run(plant, broker, host, gateway):
 
     await until(all_there, 40)
     for path, unit in counters.items():
-        points = arrivals.check(f"{path} over a clean stop", host, path, unit, [], ended - took)
+        points = arrivals.check(f"{path} over a clean stop", host, path, unit, [], ended - took, cleared)
         arrivals.check_history(f"{path} pending at a clean stop", points, (stopped + 0.5, ended - took))
     code, took = await gateway.end()
     ok("SIGTERM again: exit 0 within 5 s", code == 0 and took < 5, f"code {code}, {took:.1f} s")
