@@ -1,10 +1,18 @@
 //! The subcommands, one file each.
 
 mod check;
+mod field;
 mod file;
+mod once;
 mod plan;
+mod progress;
+mod read;
 mod run;
+mod scan;
+mod show;
+mod target;
 mod test;
+mod wire;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -36,6 +44,10 @@ enum Command {
     Plan(FileArguments),
     /// Run the [[test]] tables of a configuration file
     Test(FileArguments),
+    /// Read tags once, by a configuration file or by the address of a register
+    Read(read::Arguments),
+    /// Find the units on a host or a serial line; only reads
+    Scan(scan::Arguments),
 }
 
 /// A subcommand that only reads a file.
@@ -56,6 +68,8 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::main(&arguments),
         Command::Plan(arguments) => plan::main(&arguments),
         Command::Test(arguments) => test::main(&arguments),
+        Command::Read(arguments) => read::main(&arguments),
+        Command::Scan(arguments) => scan::main(&arguments),
     };
     ExitCode::from(code)
 }
