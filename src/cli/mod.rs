@@ -1,10 +1,12 @@
 //! The subcommands, one file each.
 
 mod check;
+mod explain;
 mod field;
 mod file;
 mod once;
 mod plan;
+mod probe;
 mod progress;
 mod read;
 mod run;
@@ -12,7 +14,9 @@ mod scan;
 mod show;
 mod target;
 mod test;
+mod watch;
 mod wire;
+mod write;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -48,6 +52,12 @@ enum Command {
     Read(read::Arguments),
     /// Find the units on a host or a serial line; only reads
     Scan(scan::Arguments),
+    /// Find out what registers mean from the value that they should have
+    Probe(probe::Arguments),
+    /// Show tags live, in a table or a line per change
+    Watch(watch::Arguments),
+    /// Write a tag that the file allows to be written
+    Write(write::Arguments),
 }
 
 /// A subcommand that only reads a file.
@@ -70,6 +80,9 @@ pub fn main() -> ExitCode {
         Command::Test(arguments) => test::main(&arguments),
         Command::Read(arguments) => read::main(&arguments),
         Command::Scan(arguments) => scan::main(&arguments),
+        Command::Probe(arguments) => probe::main(&arguments),
+        Command::Watch(arguments) => watch::main(&arguments),
+        Command::Write(arguments) => write::main(&arguments),
     };
     ExitCode::from(code)
 }

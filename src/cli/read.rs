@@ -6,6 +6,7 @@ use toml::{Table, Value};
 
 use super::once::{Reading, read_all};
 use super::run::block_on;
+use super::show::say;
 use super::target::{Target, is_target};
 use super::{FAILED, GOOD, WRONG, field, show};
 use crate::drivers::modbus::address::Address;
@@ -72,9 +73,9 @@ pub(super) fn main(arguments: &Arguments) -> u8 {
     };
     if arguments.json {
         let readings: Vec<_> = readings.iter().map(|r| json(r, &plan.directory, at_address)).collect();
-        println!("{}", serde_json::json!({ "tags": readings, "troubles": troubles }));
+        say(&serde_json::json!({ "tags": readings, "troubles": troubles }).to_string());
     } else {
-        print!("{}", table(&readings, &plan.directory, at_address, arguments.raw));
+        say(table(&readings, &plan.directory, at_address, arguments.raw).trim_end());
         troubles.iter().for_each(|trouble| eprintln!("{trouble}"));
         let mut said = Vec::new();
         for reading in &readings {
@@ -146,7 +147,7 @@ fn addressed(arguments: &Arguments) -> Result<GatewayPlan, String> {
         // Tags are in the order of their names.
         tags.insert(format!("{}:{start:05}{suffix}", first.area.name()), Value::Table(tag));
     }
-    field::compile_own(&target.file(tags))
+    field::compile_own(&target.file(tags, Table::new()))
 }
 
 /// The path; of an address line's tag, whose path is made up, the address.

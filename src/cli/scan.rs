@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::progress::Progress;
 use super::run::block_on;
+use super::show::say;
 use super::target::host_and_port;
 use super::wire::{Answer, Ask, Wire};
 use super::{FAILED, GOOD, WRONG, show};
@@ -171,9 +172,9 @@ pub(super) fn main(arguments: &Arguments) -> u8 {
     };
     if common.json {
         let units: Vec<_> = report.found.iter().map(Found::json).collect();
-        println!("{}", serde_json::json!({ "units": units, "hints": report.hints }));
+        say(&serde_json::json!({ "units": units, "hints": report.hints }).to_string());
     } else {
-        print!("{}", table(&report.found, serial));
+        say(table(&report.found, serial).trim_end());
         report.hints.iter().for_each(|hint| eprintln!("{hint}"));
     }
     if report.found.is_empty() { FAILED } else { GOOD }

@@ -1,6 +1,7 @@
 //! How values, times and errors look on a terminal; what devices say is shown without control characters.
 
 use std::borrow::Cow;
+use std::io::Write;
 
 use crate::model::{Bad, Quality, Timestamp, Value};
 
@@ -16,6 +17,13 @@ pub(super) fn clean(text: &str) -> Cow<'_, str> {
 /// Control characters, and those that turn the direction of what follows.
 fn is_unsafe(c: char) -> bool {
     c.is_control() || matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A line on standard output; whoever has closed it does not want it.
+pub(super) fn say(text: &str) {
+    if !text.is_empty() {
+        let _ = writeln!(std::io::stdout(), "{text}");
+    }
 }
 
 /// A value, or a dash.

@@ -96,20 +96,21 @@ fn scalar(text: &str) -> Value {
 }
 
 impl Target {
-    /// The configuration file with this device and these tags, as if somebody had written it: so an address
+    /// The configuration file with this device, these tags and more keys of the device, as if somebody had written it: so an address
     /// line is checked, compiled and read exactly as a file is.
-    pub(super) fn file(&self, tags: Table) -> String {
+    pub(super) fn file(&self, tags: Table, keys: Table) -> String {
         let text = |text: &str| Value::String(text.to_owned());
         let node = Table::from_iter([("group".into(), text("cli")), ("name".into(), text("cli"))]);
         let mut link = self.link.clone();
         link.insert("name".into(), text("link"));
         let links = Table::from_iter([(self.kind.clone(), Value::Array(vec![Value::Table(link)]))]);
-        let device = Table::from_iter([
+        let mut device = Table::from_iter([
             ("name".into(), text("device")),
             ("link".into(), text("link")),
             ("unit".into(), Value::Integer(self.unit.into())),
             ("tag".into(), Value::Table(tags)),
         ]);
+        device.extend(keys);
         let file = Table::from_iter([
             ("node".into(), Value::Table(node)),
             ("system".into(), Value::Table(Table::from_iter([("enabled".into(), Value::Boolean(false))]))),
@@ -117,11 +118,6 @@ impl Target {
             ("device".into(), Value::Array(vec![Value::Table(device)])),
         ]);
         file.to_string()
-    }
-
-    /// The same way to another address.
-    pub(super) fn with_address(&self, at: String) -> Target {
-        Target { at, ..self.clone() }
     }
 }
 
@@ -157,7 +153,7 @@ mod tests {
             "modbus-tcp://host/3/holding:40?timeout",
             "modbus-tcp://host:502/3/holding:40?port=7",
         ] {
-            let error = bad.parse::<Target>().map(|t| t.file(Table::new()));
+            let error = bad.parse::<Target>().map(|t| t.file(Table::new(), Table::new()));
             assert!(error.as_ref().is_err_and(|e| e.contains("modbus-rtu:///")), "{bad}: {error:?}");
         }
     }
