@@ -33,6 +33,8 @@ pub(super) struct Candidate {
     pub(super) scale: f64,
     /// What the registers give so.
     pub(super) value: f64,
+    /// The same as a reading shows it: a single float has no more digits than it can tell.
+    pub(super) shown: String,
     /// The less the likelier.
     cost: f64,
 }
@@ -73,7 +75,7 @@ pub(super) fn explain(asked: (Area, u16), windows: &[Window], expected: Expected
                     + if window.area == asked.0 { 0.0 } else { OTHER_AREA };
                 for (order, order_cost) in ORDERS {
                     for (scale, scale_cost) in SCALES {
-                        let Some(value) = value(kind, order, scale, &words) else { continue };
+                        let Some((value, shown)) = value(kind, order, scale, &words) else { continue };
                         let away = (value - expected.value).abs();
                         // A single float tells six digits.
                         let allowed = expected.tolerance.max(expected.value.abs() * 1e-6);
@@ -88,7 +90,7 @@ pub(super) fn explain(asked: (Area, u16), windows: &[Window], expected: Expected
                             + if float && scale != 1.0 { SCALED_FLOAT } else { 0.0 }
                             + if allowed > 0.0 { EDGE * away / allowed } else { 0.0 };
                         let (area, twin) = (window.area, None);
-                        found.push(Candidate { area, start, kind, twin, order, scale, value, cost });
+                        found.push(Candidate { area, start, kind, twin, order, scale, value, shown, cost });
                     }
                 }
             }
@@ -132,11 +134,12 @@ fn words(window: &Window, start: u16, count: u16) -> Option<Vec<u16>> {
 }
 
 /// By the rules that a tag with these keys would have.
-fn value(kind: DataType, order: Order, scale: f64, words: &[u16]) -> Option<f64> {
+fn value(kind: DataType, order: Order, scale: f64, words: &[u16]) -> Option<(f64, String)> {
     let raw = Raw { words: words.to_vec(), bits: Vec::new() };
     let scaling = (scale != 1.0).then_some(Scaling { scale, offset: 0.0 });
     let rule = Rule { order, scaling, ..Rule::plain(TagId(0), kind) };
-    decode(&rule, Place::Words { at: 0, count: words.len() }, &raw, None).ok()?.as_f64()
+    let value = decode(&rule, Place::Words { at: 0, count: words.len() }, &raw, None).ok()?;
+    Some((value.as_f64()?, value.to_string()))
 }
 
 pub(super) fn order_name(order: Order) -> &'static str {

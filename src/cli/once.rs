@@ -53,8 +53,13 @@ async fn read_link(plan: LinkPlan, clock: Clock) -> (Vec<Reading>, Option<String
     let mut trouble = None;
     // A device that did not answer once more is not waited for at each of its blocks.
     let mut silent = HashSet::new();
+    // Nor is a link that cannot be opened tried for each block.
+    let mut closed = false;
     for block in &plan.blocks {
-        let answer = if silent.contains(&block.device) {
+        closed = closed || link.connect().await.is_err();
+        let answer = if closed {
+            Err(Fault::NotConnected)
+        } else if silent.contains(&block.device) {
             Err(Fault::Timeout)
         } else {
             read_block(&mut link, block.block, &mut raw).await
@@ -80,7 +85,6 @@ async fn read_block(
     block: crate::drivers::driver::Block,
     raw: &mut Raw,
 ) -> Result<(), Fault> {
-    link.connect().await?;
     match link.read(block, raw).await {
         Err(Fault::Timeout | Fault::Garbled | Fault::NotConnected) => {}
         Err(Fault::Busy) => tokio::time::sleep(Duration::from_millis(300)).await,

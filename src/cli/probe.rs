@@ -85,7 +85,7 @@ pub(super) fn main(arguments: &Arguments) -> u8 {
     } else {
         windows.iter().for_each(|window| say(&window_line(window)));
         let row = |(at, c): (usize, &Candidate)| {
-            vec![format!("{:>2}", at + 1), c.value.to_string(), c.keys(), c.note(asked)]
+            vec![format!("{:>2}", at + 1), c.shown.clone(), c.keys(), c.note(asked)]
         };
         let rows: Vec<_> = found.iter().take(arguments.top).enumerate().map(row).collect();
         say(show::columns(&rows).trim_end());

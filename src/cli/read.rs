@@ -63,6 +63,10 @@ pub(super) fn main(arguments: &Arguments) -> u8 {
         field::open(&PathBuf::from(&arguments.source), &arguments.tags, |_| {})
     };
     let Some(plan) = plan else { return WRONG };
+    if plan.directory.tags().is_empty() {
+        eprintln!("{}: there is no tag to read", arguments.source);
+        return WRONG;
+    }
     let clock = Clock::system();
     let (readings, troubles) = match block_on(async { Ok(read_all(&plan, &clock).await) }) {
         Ok(read) => read,

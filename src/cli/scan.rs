@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::progress::Progress;
 use super::run::block_on;
@@ -128,6 +128,17 @@ struct Report {
     hints: Vec<String>,
 }
 
+impl Report {
+    /// What was found until here is told all the same.
+    fn end_early(&mut self, error: String) -> Result<(), String> {
+        if self.found.is_empty() {
+            return Err(error);
+        }
+        self.hints.push(format!("the scan ended early: {error}"));
+        Ok(())
+    }
+}
+
 pub(super) fn main(arguments: &Arguments) -> u8 {
     let (units, common, serial) = match &arguments.what {
         What::Tcp { units, common, .. } => (units, common, false),
@@ -186,8 +197,9 @@ async fn tcp(host: &str, port: u16, units: &Units, common: &Common) -> Result<Re
     let mut report = Report::default();
     let outcome = pass(&mut wire, units, common, None, &mut progress, &mut report).await;
     progress.end();
-    outcome?;
-    if report.found.is_empty() {
+    if let Err(error) = outcome {
+        report.end_early(error)?;
+    } else if report.found.is_empty() {
         report.hints.push(format!(
             "{host}:{port} takes connections, and no unit answers: is it Modbus? try a longer --timeout, \
              --thorough, or --units 0,255"
@@ -223,7 +235,8 @@ async fn lines(
         };
         if let Err(error) = outcome {
             progress.end();
-            return Err(error);
+            report.end_early(error)?;
+            return Ok(report);
         }
         if !report.found.is_empty() && !all_settings {
             break;
@@ -302,12 +315,9 @@ async fn there(wire: &mut Wire, unit: u8, thorough: bool, patience: Duration) ->
         let mut tries = 0;
         loop {
             tries += 1;
-            let started = Instant::now();
-            let answer = wire.ask(unit, Ask::First(*area), patience).await;
-            let took = started.elapsed();
-            match answer {
+            match wire.ask(unit, Ask::First(*area), patience).await {
                 // Section 7: 0x0A and 0x0B come from a gateway that has not reached the unit.
-                Answer::Pdu(pdu) => match pdu.as_slice() {
+                Answer::Pdu(pdu, took) => match pdu.as_slice() {
                     [0x80..=0xFF, 0x0A | 0x0B] => return Ok(There::No),
                     [0x80..=0xFF, code] => return Ok(There::Yes(format!("exception {code}"), took)),
                     _ => return Ok(There::Yes("value".into(), took)),
@@ -346,7 +356,7 @@ async fn who(
         let mut next = Some(0);
         while let Some(from) = next.take() {
             let answer = wire.ask(unit, Ask::Who(Question::Device(category, from)), patience).await;
-            if let Answer::Pdu(pdu) = answer
+            if let Answer::Pdu(pdu, _) = answer
                 && let Ok(page) = identify::page(&pdu)
             {
                 next = identity.add(from, page);
@@ -354,7 +364,7 @@ async fn who(
         }
     }
     let server_id = match wire.ask(unit, Ask::Who(Question::ServerId), patience).await {
-        Answer::Pdu(pdu) => identify::server_id(&pdu).ok(),
+        Answer::Pdu(pdu, _) => identify::server_id(&pdu).ok(),
         _ => None,
     };
     Found { unit, serial, said, took, identity, server_id }

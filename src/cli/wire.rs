@@ -42,8 +42,8 @@ impl Ask {
 /// What came.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// An answer to this very question: its PDU, exceptions too.
-    Pdu(Vec<u8>),
+    /// An answer to this very question: its PDU, exceptions too, and how long it took to begin.
+    Pdu(Vec<u8>, Duration),
     /// Nothing in time.
     Silence,
     /// Bytes that are no answer.
@@ -226,6 +226,7 @@ impl Tcp {
         wanted: Option<(u8, Ask)>,
         late: &mut BTreeSet<u8>,
     ) -> Answer {
+        let asked_at = Instant::now();
         loop {
             match tcp::decode(&self.input) {
                 Ok(Some(frame)) => {
@@ -233,7 +234,8 @@ impl Tcp {
                     let current = transaction == self.transaction;
                     let answer = wanted.filter(|_| current).map(|(unit, ask)| {
                         let right = from == unit && is_answer(frame.pdu, ask.function());
-                        if right { Answer::Pdu(frame.pdu.to_vec()) } else { Answer::Garbled }
+                        let took = asked_at.elapsed();
+                        if right { Answer::Pdu(frame.pdu.to_vec(), took) } else { Answer::Garbled }
                     });
                     self.input.drain(..used);
                     match answer {
@@ -288,10 +290,11 @@ impl Serial {
             Err(_) => return Err("the serial port takes no more bytes; check the adapter".into()),
         }
         self.owing = Some(unit);
-        let deadline = Instant::now() + on_the_wire + patience;
+        let sent = Instant::now() + on_the_wire;
+        let deadline = sent + patience;
         let mut disturbed = false;
         let answer = loop {
-            let Some(frame) = self.frame(deadline).await.map_err(broke)? else {
+            let Some((began, frame)) = self.frame(deadline).await.map_err(broke)? else {
                 break if disturbed { Answer::Garbled } else { Answer::Silence };
             };
             // Adapters that hear what they send give our own request first.
@@ -300,7 +303,7 @@ impl Serial {
                 _ if frame.is_empty() => {}
                 Some((from, pdu)) if from == unit && is_answer(pdu, ask.function()) => {
                     self.owing = None;
-                    break Answer::Pdu(pdu.to_vec());
+                    break Answer::Pdu(pdu.to_vec(), began.saturating_duration_since(sent));
                 }
                 Some((from, _)) => {
                     late.insert(from);
@@ -316,11 +319,12 @@ impl Serial {
         Ok(answer)
     }
 
-    /// Bytes up to a pause; none where nothing begins before the deadline.
-    async fn frame(&mut self, deadline: Instant) -> io::Result<Option<Vec<u8>>> {
+    /// Bytes up to a pause, and when the first of them came; none where nothing begins before the deadline.
+    async fn frame(&mut self, deadline: Instant) -> io::Result<Option<(Instant, Vec<u8>)>> {
         let mut frame = Vec::with_capacity(rtu::MOST);
         let gap = self.pace.silence().max(Wire::GAP);
         let mut until = deadline;
+        let mut began = None;
         // More than a frame without a pause is noise; the next call takes what follows.
         while frame.len() < rtu::MOST {
             match timeout_at(until, self.stream.read_buf(&mut frame)).await {
@@ -328,9 +332,11 @@ impl Serial {
                 Ok(Ok(0)) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(read) => drop(read?),
             }
-            until = Instant::now() + gap;
+            let now = Instant::now();
+            began.get_or_insert(now);
+            until = now + gap;
         }
-        Ok(Some(frame).filter(|frame| !frame.is_empty()))
+        Ok(began.map(|began| (began, frame)))
     }
 
     /// Takes what comes until nothing has for so long.
@@ -338,7 +344,7 @@ impl Serial {
         // A line that never is quiet holds nobody for ever.
         for _ in 0..20 {
             match self.frame(Instant::now() + patience).await {
-                Ok(Some(frame)) => match rtu::decode(&frame) {
+                Ok(Some((_, frame))) => match rtu::decode(&frame) {
                     Some((from, _)) => drop(late.insert(from)),
                     None => *noise += frame.len() as u64,
                 },
