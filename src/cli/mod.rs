@@ -2,10 +2,22 @@
 
 mod check;
 mod demo;
+mod explain;
+mod field;
 mod file;
+mod once;
 mod plan;
+mod probe;
+mod progress;
+mod read;
 mod run;
+mod scan;
+mod show;
+mod target;
 mod test;
+mod watch;
+mod wire;
+mod write;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,6 +51,16 @@ enum Command {
     Plan(FileArguments),
     /// Run the [[test]] tables of a configuration file
     Test(FileArguments),
+    /// Read tags once, by a configuration file or by the address of a register
+    Read(read::Arguments),
+    /// Find the units on a host or a serial line; only reads
+    Scan(scan::Arguments),
+    /// Find out what registers mean from the value that they should have
+    Probe(probe::Arguments),
+    /// Show tags live, in a table or a line per change
+    Watch(watch::Arguments),
+    /// Write a tag that the file allows to be written
+    Write(write::Arguments),
 }
 
 /// A subcommand that only reads a file.
@@ -60,6 +82,11 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::main(&arguments),
         Command::Plan(arguments) => plan::main(&arguments),
         Command::Test(arguments) => test::main(&arguments),
+        Command::Read(arguments) => read::main(&arguments),
+        Command::Scan(arguments) => scan::main(&arguments),
+        Command::Probe(arguments) => probe::main(&arguments),
+        Command::Watch(arguments) => watch::main(&arguments),
+        Command::Write(arguments) => write::main(&arguments),
     };
     ExitCode::from(code)
 }

@@ -3,6 +3,7 @@
 pub mod address;
 mod blocks;
 pub mod config;
+pub mod identify;
 mod learn;
 mod pause;
 pub mod pdu;
