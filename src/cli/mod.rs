@@ -4,6 +4,7 @@ mod check;
 mod file;
 mod plan;
 mod run;
+mod tags;
 mod test;
 
 use std::path::PathBuf;
@@ -36,6 +37,8 @@ enum Command {
     Plan(FileArguments),
     /// Run the [[test]] tables of a configuration file
     Test(FileArguments),
+    /// Tag lists as CSV: export those of a configuration file, import one as TOML
+    Tags(tags::Arguments),
 }
 
 /// A subcommand that only reads a file.
@@ -56,6 +59,7 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::main(&arguments),
         Command::Plan(arguments) => plan::main(&arguments),
         Command::Test(arguments) => test::main(&arguments),
+        Command::Tags(arguments) => tags::main(&arguments),
     };
     ExitCode::from(code)
 }

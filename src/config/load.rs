@@ -2,18 +2,18 @@
 
 use std::ops::Range;
 
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
-use super::Config;
+use super::{Config, shift};
 use crate::model::Mistake;
 
 /// What could be read of a file.
 #[derive(Debug)]
-pub struct Loaded {
+pub struct Loaded<T = Config> {
     /// The tables, without what was wrong; `None` where too little is left.
-    pub config: Option<Config>,
+    pub config: Option<T>,
     /// All mistakes of form.
     pub mistakes: Vec<Mistake>,
     /// Whole tables were left out: names that they would have defined are missing for that reason alone.
@@ -26,6 +26,18 @@ const MOST: usize = 200;
 /// Reads the text. Serde stops at the first mistake, so the key or table that holds it is noted,
 /// taken out, and the rest read again.
 pub fn load(text: &str) -> Loaded {
+    load_at(text, 0)
+}
+
+/// Reads the text of an included file, whose places start `at`.
+pub(super) fn load_at<T: DeserializeOwned>(text: &str, at: usize) -> Loaded<T> {
+    let mut loaded = read(text, at);
+    loaded.mistakes.iter_mut().for_each(|mistake| shift::range(&mut mistake.span, at));
+    loaded
+}
+
+/// Places of the tables start `at`, those of the mistakes at 0.
+fn read<T: DeserializeOwned>(text: &str, at: usize) -> Loaded<T> {
     let (mut root, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         // After a mistake of syntax nothing further down can be trusted to be where it was meant to be.
@@ -35,8 +47,12 @@ pub fn load(text: &str) -> Loaded {
     let mut mistakes: Vec<Mistake> = Vec::new();
     let mut incomplete = false;
     loop {
-        match Config::deserialize(toml::Deserializer::from(root.clone())) {
-            Ok(config) => return Loaded { config: Some(config), mistakes, incomplete },
+        match T::deserialize(toml::Deserializer::from(root.clone())) {
+            Ok(config) if at == 0 => return Loaded { config: Some(config), mistakes, incomplete },
+            Ok(_) => {
+                let config = T::deserialize(toml::Deserializer::from(shift::table(root, at))).ok();
+                return Loaded { config, mistakes, incomplete };
+            }
             Err(error) => {
                 let span = error.span().unwrap_or(0..0);
                 mistakes.push(form(error.message(), span.clone(), text));
@@ -120,7 +136,7 @@ fn syntax(error: &toml::de::Error, text: &str) -> Mistake {
 }
 
 /// Serde's words made ours.
-fn form(message: &str, span: Range<usize>, text: &str) -> Mistake {
+pub(super) fn form(message: &str, span: Range<usize>, text: &str) -> Mistake {
     let message = message.replace('\n', " ");
     let quoted = |message: &str| message.split('`').nth(1).unwrap_or("").to_owned();
     if message.starts_with("unknown field") {
