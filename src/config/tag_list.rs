@@ -117,7 +117,8 @@ impl Reader {
             }
         }
         let missing: Vec<_> = NEEDED.into_iter().filter(|name| !self.columns.contains_key(name)).collect();
-        if !missing.is_empty() {
+        // A misspelt column is one mistake.
+        if !missing.is_empty() && self.mistakes.is_empty() {
             let span = if header.is_empty() { at..at } else { place(header) };
             let message = format!("the first line lacks the column `{}`", missing.join("`, `"));
             self.wrong("missing-key", span, message, format!("the columns are: {}", COLUMNS.join(", ")));

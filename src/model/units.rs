@@ -53,7 +53,7 @@ impl Period {
     pub fn in_units(self) -> String {
         let nanos = self.0.as_nanos();
         let units = [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us")];
-        match units.iter().find(|(unit, _)| nanos % unit == 0) {
+        match units.iter().find(|(unit, _)| nanos.is_multiple_of(*unit)) {
             Some((unit, name)) => format!("{}{name}", nanos / unit),
             None => format!("{}.{:03}us", nanos / 1000, nanos % 1000),
         }
