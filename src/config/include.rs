@@ -167,14 +167,15 @@ impl Includer<'_> {
         }
     }
 
-    /// Rows that no device takes would be lost without a word.
+    /// Rows that no device takes would be lost without a word; each name is told once.
     fn strangers(&mut self, config: &Config, users: &[usize], rows: &[Row], path: &Path) {
         let known: Vec<&str> = users
             .iter()
             .filter_map(|at| Some(config.device.get(*at)?.get_ref().name.get_ref().as_str()))
             .collect();
+        let mut told = BTreeSet::new();
         for device in rows.iter().filter_map(|row| row.device.as_ref()) {
-            if known.contains(&device.get_ref().as_str()) {
+            if known.contains(&device.get_ref().as_str()) || !told.insert(device.get_ref()) {
                 continue;
             }
             let help = match closest(device.get_ref(), known.iter().copied()) {

@@ -21,7 +21,7 @@ pub struct Loaded<T = Config> {
 }
 
 /// Mistakes reported at most; a file with more is no configuration.
-const MOST: usize = 200;
+pub(super) const MOST: usize = 200;
 
 /// Reads the text. Serde stops at the first mistake, so the key or table that holds it is noted,
 /// taken out, and the rest read again.

@@ -10,7 +10,7 @@ use toml::Spanned;
 
 use super::csv::{self, Field};
 use super::leaf::Deadband;
-use super::load::form;
+use super::load::{MOST, form};
 use super::{Report, Tag, closest, shift};
 use crate::model::{Access, DataType, Mistake, Order};
 
@@ -76,6 +76,9 @@ pub fn read(text: &str, at: usize) -> (Vec<Row>, Vec<Mistake>) {
     let mut seen = HashSet::new();
     let mut list = Vec::new();
     for row in rows {
+        if reader.mistakes.len() >= MOST {
+            break;
+        }
         let Some(row) = reader.row(&row) else { continue };
         let device = row.device.as_ref().map(|d| d.get_ref().clone());
         if !seen.insert((device, row.name.get_ref().clone())) {
