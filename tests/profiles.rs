@@ -426,3 +426,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_documentation_lists_every_shipped_profile_and_every_column() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/profiles.md");
+    let documentation = fs::read_to_string(path).unwrap();
+    for path in shipped() {
+        let row = format!("\n| `{}` | ", name(&path));
+        assert!(documentation.contains(&row), "{row}");
+    }
+    for column in fieldgate::config::tag_list::COLUMNS {
+        assert!(documentation.contains(&format!("`{column}`")), "{column}");
+    }
+}
