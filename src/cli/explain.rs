@@ -135,7 +135,7 @@ fn words(window: &Window, start: u16, count: u16) -> Option<Vec<u16>> {
 
 /// By the rules that a tag with these keys would have.
 fn value(kind: DataType, order: Order, scale: f64, words: &[u16]) -> Option<(f64, String)> {
-    let raw = Raw { words: words.to_vec(), bits: Vec::new() };
+    let raw = Raw { words: words.to_vec(), ..Raw::default() };
     let scaling = (scale != 1.0).then_some(Scaling { scale, offset: 0.0 });
     let rule = Rule { order, scaling, ..Rule::plain(TagId(0), kind) };
     let value = decode(&rule, Place::Words { at: 0, count: words.len() }, &raw, None).ok()?;

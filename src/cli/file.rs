@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::path::Path;
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, Sources};
 use crate::model::Mistake;
 use crate::plan::diagnostic::{Severity, placed, render};
 use crate::plan::{self, GatewayPlan};
@@ -12,7 +12,9 @@ use crate::plan::{self, GatewayPlan};
 pub(super) struct Compiled {
     /// As named on the command line.
     pub(super) name: String,
-    text: String,
+    sources: Sources,
+    /// The tables, as far as they could be read.
+    pub(super) config: Option<Config>,
     /// The plan, or all mistakes.
     pub(super) plan: Result<GatewayPlan, Vec<Mistake>>,
 }
@@ -28,9 +30,14 @@ pub(super) fn compile(path: &Path) -> Result<Compiled, String> {
 pub(super) fn compile_text(name: String, text: String, adapt: impl FnOnce(&mut Config)) -> Compiled {
     let loaded = config::load(&text);
     let mut mistakes = loaded.mistakes;
-    let plan = loaded.config.map(|mut config| {
-        adapt(&mut config);
-        plan::compile(&config, loaded.incomplete, None)
+    let mut incomplete = loaded.incomplete;
+    let mut config = loaded.config;
+    let mut sources = Sources::new(&name, &text);
+    let folder = Path::new(&name).parent().unwrap_or(Path::new(""));
+    let plan = config.as_mut().map(|config| {
+        incomplete |= config::include(config, folder, &mut sources, &mut mistakes);
+        adapt(config);
+        plan::compile(config, incomplete, None)
     });
     let plan = match plan {
         Some(Ok(plan)) if mistakes.is_empty() => Ok(plan),
@@ -40,7 +47,7 @@ pub(super) fn compile_text(name: String, text: String, adapt: impl FnOnce(&mut C
         }
         _ => Err(mistakes),
     };
-    Compiled { name, text, plan }
+    Compiled { name, sources, config, plan }
 }
 
 impl Compiled {
@@ -48,7 +55,7 @@ impl Compiled {
     pub(super) fn complain(&self, mistakes: &[Mistake], severity: Severity) {
         if !mistakes.is_empty() {
             let colours = std::io::stderr().is_terminal();
-            eprintln!("{}\n", render(mistakes, severity, &self.name, &self.text, colours));
+            eprintln!("{}\n", render(mistakes, severity, &self.sources, colours));
         }
     }
 
@@ -56,7 +63,7 @@ impl Compiled {
     pub(super) fn json(&self, mistakes: &[Mistake], severity: Severity) -> Vec<serde_json::Value> {
         let mut sorted: Vec<_> = mistakes.iter().collect();
         sorted.sort_by_key(|m| m.span.start);
-        let value = |m| serde_json::to_value(placed(m, severity, &self.name, &self.text)).unwrap_or_default();
+        let value = |m| serde_json::to_value(placed(m, severity, &self.sources)).unwrap_or_default();
         sorted.into_iter().map(value).collect()
     }
 

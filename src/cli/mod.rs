@@ -13,6 +13,7 @@ mod read;
 mod run;
 mod scan;
 mod show;
+mod tags;
 mod target;
 mod test;
 mod watch;
@@ -61,6 +62,8 @@ enum Command {
     Watch(watch::Arguments),
     /// Write a tag that the file allows to be written
     Write(write::Arguments),
+    /// Tag lists as CSV: export those of a configuration file, import one as TOML
+    Tags(tags::Arguments),
 }
 
 /// A subcommand that only reads a file.
@@ -87,6 +90,7 @@ pub fn main() -> ExitCode {
         Command::Probe(arguments) => probe::main(&arguments),
         Command::Watch(arguments) => watch::main(&arguments),
         Command::Write(arguments) => write::main(&arguments),
+        Command::Tags(arguments) => tags::main(&arguments),
     };
     ExitCode::from(code)
 }

@@ -3,19 +3,19 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
-use super::Config;
+use super::{Config, shift};
 use crate::model::Mistake;
 use crate::model::secret::IN_CLEAR;
 
 /// What could be read of a file.
 #[derive(Debug)]
-pub struct Loaded {
+pub struct Loaded<T = Config> {
     /// The tables, without what was wrong; `None` where too little is left.
-    pub config: Option<Config>,
+    pub config: Option<T>,
     /// All mistakes of form.
     pub mistakes: Vec<Mistake>,
     /// Whole tables were left out: names that they would have defined are missing for that reason alone.
@@ -23,7 +23,7 @@ pub struct Loaded {
 }
 
 /// Mistakes reported at most; a file with more is no configuration.
-const MOST: usize = 200;
+pub(super) const MOST: usize = 200;
 
 /// The code of a mistake whose text must be shown to nobody.
 pub const SECRET_IN_CLEAR: &str = "secret-in-clear";
@@ -31,6 +31,18 @@ pub const SECRET_IN_CLEAR: &str = "secret-in-clear";
 /// Reads the text. Serde stops at the first mistake, so the key or table that holds it is noted,
 /// taken out, and the rest read again.
 pub fn load(text: &str) -> Loaded {
+    load_at(text, 0)
+}
+
+/// Reads the text of an included file, whose places start `at`.
+pub(super) fn load_at<T: DeserializeOwned>(text: &str, at: usize) -> Loaded<T> {
+    let mut loaded = read(text, at);
+    loaded.mistakes.iter_mut().for_each(|mistake| shift::range(&mut mistake.span, at));
+    loaded
+}
+
+/// Places of the tables start `at`, those of the mistakes at 0.
+fn read<T: DeserializeOwned>(text: &str, at: usize) -> Loaded<T> {
     let (mut root, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         // After a mistake of syntax nothing further down can be trusted to be where it was meant to be.
@@ -40,8 +52,12 @@ pub fn load(text: &str) -> Loaded {
     let mut mistakes: Vec<Mistake> = Vec::new();
     let mut incomplete = false;
     loop {
-        match Config::deserialize(toml::Deserializer::from(root.clone())) {
-            Ok(config) => return Loaded { config: Some(config), mistakes, incomplete },
+        match T::deserialize(toml::Deserializer::from(root.clone())) {
+            Ok(config) if at == 0 => return Loaded { config: Some(config), mistakes, incomplete },
+            Ok(_) => {
+                let config = T::deserialize(toml::Deserializer::from(shift::table(root, at))).ok();
+                return Loaded { config, mistakes, incomplete };
+            }
             Err(error) => {
                 let span = error.span().unwrap_or(0..0);
                 let missing =
@@ -221,7 +237,7 @@ fn in_words(wanted: &str) -> &str {
 }
 
 /// Serde's words made ours.
-fn form(message: &str, span: Range<usize>, text: &str) -> Mistake {
+pub(super) fn form(message: &str, span: Range<usize>, text: &str) -> Mistake {
     let message = message.replace('\n', " ");
     let quoted = |message: &str| message.split('`').nth(1).unwrap_or("").to_owned();
     if message == IN_CLEAR {

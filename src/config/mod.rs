@@ -1,10 +1,18 @@
 //! The whole TOML as data: files, secrets, places; no meaning.
 
+pub mod csv;
+mod include;
 pub mod leaf;
 mod load;
+mod merge;
+mod shift;
+mod sources;
 mod tables;
+pub mod tag_list;
 
+pub use include::include;
 pub use load::{Loaded, SECRET_IN_CLEAR, load};
+pub use sources::{Source, Sources};
 pub use tables::*;
 
 /// The known name that was probably meant: at most two letters off, and not more than a third of it.

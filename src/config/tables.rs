@@ -18,6 +18,9 @@ use crate::store::{Durability, Replay};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
+    /// Files with a profile each, relative to this file; `*` stands for any part of a file's name.
+    #[serde(default)]
+    pub profiles: Vec<Spanned<String>>,
     /// `[node]`
     pub node: Spanned<Node>,
     /// `[scan]`: scan classes by name.
@@ -99,6 +102,11 @@ pub struct Device {
     pub max_silence: Option<Spanned<Period>>,
     /// For people.
     pub description: Option<String>,
+    /// Adds the tags of a CSV file, relative to this file.
+    pub tags: Option<Spanned<String>>,
+    /// What `tags` gave.
+    #[serde(skip)]
+    pub listed: BTreeMap<Spanned<String>, Spanned<Tag>>,
     /// `[device.tag]`
     #[serde(default)]
     pub tag: BTreeMap<Spanned<String>, Spanned<Tag>>,
@@ -115,12 +123,27 @@ pub enum WriteFunctions {
     Multiple,
 }
 
-/// `[profile.NAME]`: tags for every device of a kind.
+/// `[profile.NAME]`, or a file of `profiles`: tags for every device of a kind.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Profile {
+    /// For people.
+    pub description: Option<String>,
+    /// Who makes the device.
+    pub manufacturer: Option<String>,
+    /// What they call it.
+    pub model: Option<String>,
+    /// The document that the addresses were taken from.
+    pub source: Option<String>,
     /// Order of 32- and 64-bit values, where the device says none.
     pub order: Option<Order>,
+    /// Most registers in one read, where the device says none.
+    pub max_registers: Option<Spanned<u16>>,
+    /// Unused registers read to merge two neighbours, where the device says none.
+    pub max_gap: Option<Spanned<u16>>,
+    /// Registers in, tags out; run by `fieldgate test`, whether or not a device uses the profile.
+    #[serde(default)]
+    pub test: Vec<Spanned<ProfileTest>>,
     /// Tags; a device's own tag of the same name takes precedence.
     #[serde(default)]
     pub tag: BTreeMap<Spanned<String>, Spanned<Tag>>,
@@ -239,6 +262,18 @@ pub struct Test {
     pub name: Spanned<String>,
     /// The device.
     pub device: Spanned<String>,
+    /// Address of the first register or bit → what the wire gives.
+    pub given: BTreeMap<Spanned<String>, Spanned<Vec<Scalar>>>,
+    /// Tag → the value; `"bad"` where it has none, `"uncertain"` where it is out of limits.
+    pub expect: BTreeMap<Spanned<String>, Spanned<Scalar>>,
+}
+
+/// `[[test]]` of a profile.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ProfileTest {
+    /// What it shows.
+    pub name: Spanned<String>,
     /// Address of the first register or bit → what the wire gives.
     pub given: BTreeMap<Spanned<String>, Spanned<Vec<Scalar>>>,
     /// Tag → the value; `"bad"` where it has none, `"uncertain"` where it is out of limits.

@@ -92,6 +92,16 @@ pub enum Order {
 }
 
 impl Order {
+    /// The word in a configuration file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Order::Abcd => "abcd",
+            Order::Badc => "badc",
+            Order::Cdab => "cdab",
+            Order::Dcba => "dcba",
+        }
+    }
+
     /// Whether the least significant word comes first.
     pub fn words_swapped(self) -> bool {
         matches!(self, Order::Cdab | Order::Dcba)

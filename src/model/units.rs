@@ -48,6 +48,18 @@ impl std::str::FromStr for Period {
     }
 }
 
+impl Period {
+    /// As it is written in a configuration file, exactly.
+    pub fn in_units(self) -> String {
+        let nanos = self.0.as_nanos();
+        let units = [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us")];
+        match units.iter().find(|(unit, _)| nanos.is_multiple_of(*unit)) {
+            Some((unit, name)) => format!("{}{name}", nanos / unit),
+            None => format!("{}.{:03}us", nanos / 1000, nanos % 1000),
+        }
+    }
+}
+
 impl std::fmt::Display for Period {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:?}", self.0)

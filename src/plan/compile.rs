@@ -1,6 +1,6 @@
 //! The file's tables to a plan: pure, and all mistakes of meaning at once.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,6 +83,7 @@ pub(super) struct Compiler<'a> {
 /// A device with its tags, ready for its link's driver.
 pub(super) struct DeviceDraft<'a> {
     pub(super) table: &'a config::Device,
+    pub(super) profile: Option<&'a config::Profile>,
     pub(super) id: DeviceId,
     pub(super) link: usize,
     pub(super) tags: Vec<TagDraft<'a>>,
@@ -200,46 +201,44 @@ impl<'a> Compiler<'a> {
             reserved("device", &table.name, &mut self.mistakes);
             duplicate("device", "duplicate-device", &table.name, &mut seen, &mut self.mistakes);
             let id = self.numbers.device(table.name.get_ref());
-            let tags = self.tags(table, classes);
+            let profile = self.profile(table);
+            let tags = self.tags(table, profile, classes);
             let Some(link) = links.iter().position(|l| l.name == table.link.get_ref()) else {
                 self.unknown("link", "unknown-link", &table.link, links.iter().map(|l| l.name));
                 continue;
             };
-            drafts.push(DeviceDraft { table, id, link, tags });
+            drafts.push(DeviceDraft { table, profile, id, link, tags });
         }
         drafts
     }
 
-    fn tags(&mut self, table: &'a config::Device, classes: &[Class<'a>]) -> Vec<TagDraft<'a>> {
-        let mut profile = None;
-        if let Some(name) = &table.profile {
-            profile = self.config.profile.iter().find(|(n, _)| n.get_ref() == name.get_ref()).map(|(_, p)| p);
-            if profile.is_none() {
-                self.unknown(
-                    "profile",
-                    "unknown-profile",
-                    name,
-                    self.config.profile.keys().map(|n| n.get_ref().as_str()),
-                );
-            }
+    fn profile(&mut self, table: &'a config::Device) -> Option<&'a config::Profile> {
+        let config = self.config;
+        let name = table.profile.as_ref()?;
+        let profile = config.profile(name.get_ref());
+        if profile.is_none() {
+            let known = config.profile.keys().map(|n| n.get_ref().as_str());
+            self.unknown("profile", "unknown-profile", name, known);
         }
+        profile
+    }
+
+    fn tags(
+        &mut self,
+        table: &'a config::Device,
+        profile: Option<&'a config::Profile>,
+        classes: &[Class<'a>],
+    ) -> Vec<TagDraft<'a>> {
         let device_class = self.class(table.scan.as_ref(), classes);
         if let Some(silence) = &table.max_silence {
             ranges::period("max-silence", silence, &mut self.mistakes);
         }
-        // A device's own tag takes the place of its profile's.
-        let mut tags: BTreeMap<&str, (&'a Spanned<String>, &'a config::Tag)> = BTreeMap::new();
-        for (name, tag) in profile.iter().flat_map(|p| &p.tag).chain(&table.tag) {
-            tags.insert(name.get_ref().as_str(), (name, tag.get_ref()));
-        }
-        let mut ordered: Vec<_> = tags.into_values().collect();
-        ordered.sort_by_key(|(name, _)| name.span().start);
         let inherited = Inherited {
             order: table.order.or(profile.and_then(|p| p.order)),
             max_silence: table.max_silence.as_ref().map(|p| p.get_ref().0),
         };
         let mut drafts = Vec::new();
-        for (name, tag) in ordered {
+        for (name, tag) in self.config.tags_of(table) {
             names::check_tag(name, &mut self.mistakes);
             let class = match &tag.scan {
                 Some(scan) => self.class(Some(scan), classes),

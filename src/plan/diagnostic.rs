@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use serde::Serialize;
 
-use crate::config::SECRET_IN_CLEAR;
+use crate::config::{SECRET_IN_CLEAR, Source, Sources};
 use crate::model::Mistake;
 
 /// How serious a mistake is.
@@ -39,8 +39,9 @@ pub fn line_and_column(text: &str, at: usize) -> (usize, usize) {
 }
 
 /// A mistake for scripts.
-pub fn placed<'a>(mistake: &'a Mistake, severity: Severity, file: &'a str, text: &str) -> Placed<'a> {
-    let (line, column) = line_and_column(text, mistake.span.start);
+pub fn placed<'a>(mistake: &'a Mistake, severity: Severity, sources: &'a Sources) -> Placed<'a> {
+    let Source { name: file, text, start } = sources.at(mistake.span.start);
+    let (line, column) = line_and_column(text, mistake.span.start - start);
     let Mistake { code, message, help, .. } = mistake;
     Placed { severity, code, file, line, column, message, help }
 }
@@ -62,17 +63,19 @@ fn masked<'a>(mistakes: &[Mistake], text: &'a str) -> Cow<'a, str> {
 }
 
 /// Mistakes for people, in the order of their places, with the line of the file and what to do.
-pub fn render(mistakes: &[Mistake], severity: Severity, file: &str, text: &str, colours: bool) -> String {
+pub fn render(mistakes: &[Mistake], severity: Severity, sources: &Sources, colours: bool) -> String {
     let renderer = if colours { Renderer::styled() } else { Renderer::plain() };
     let mut sorted: Vec<&Mistake> = mistakes.iter().collect();
     sorted.sort_by_key(|m| (m.span.start, m.span.end));
-    let text = &*masked(mistakes, text);
+    let shown = masked(mistakes, sources.text());
     let show = |mistake: &&Mistake| {
         let level = if severity == Severity::Error { Level::ERROR } else { Level::WARNING };
         // An annotation over several lines hides more than it shows: its first line tells the place.
-        let start = mistake.span.start.min(text.len());
+        let Source { name: file, text, start: base } = sources.at(mistake.span.start);
+        let text = shown.get(base..base + text.len()).unwrap_or(text);
+        let start = mistake.span.start.saturating_sub(base).min(text.len());
         let line_end = text.get(start..).and_then(|rest| rest.find('\n')).map_or(text.len(), |n| start + n);
-        let span = start..mistake.span.end.clamp(start, line_end.max(start));
+        let span = start..mistake.span.end.saturating_sub(base).clamp(start, line_end.max(start));
         let title = level.primary_title(mistake.message.as_str()).id(mistake.code);
         let snippet = Snippet::source(text).path(file).annotation(AnnotationKind::Primary.span(span));
         let report = [title.element(snippet).element(Level::HELP.message(mistake.help.as_str()))];

@@ -152,7 +152,7 @@ pub(super) fn compile(
 
 /// The Modbus keys of a device.
 fn modbus_device(draft: &DeviceDraft<'_>, serial: bool, mistakes: &mut Vec<Mistake>) -> ModbusDevice {
-    let table = draft.table;
+    let (table, profile) = (draft.table, draft.profile);
     let unit = match &table.unit {
         None => 1,
         // Serial line guide V1.02 section 2.2: 0 is the broadcast, 248 to 255 are reserved.
@@ -163,13 +163,11 @@ fn modbus_device(draft: &DeviceDraft<'_>, serial: bool, mistakes: &mut Vec<Mista
     ModbusDevice {
         name: table.name.get_ref().clone(),
         unit: u8::try_from(unit).unwrap_or(1),
-        max_registers: table
-            .max_registers
-            .as_ref()
+        max_registers: (table.max_registers.as_ref())
+            .or(profile.and_then(|p| p.max_registers.as_ref()))
             .map_or(defaults.max_registers, |n| ranges::number("max-registers", n, 1..=125, mistakes)),
-        max_gap: table
-            .max_gap
-            .as_ref()
+        max_gap: (table.max_gap.as_ref())
+            .or(profile.and_then(|p| p.max_gap.as_ref()))
             .map_or(defaults.max_gap, |n| ranges::number("max-gap", n, 0..=120, mistakes)),
         write_multiple: table.write == WriteFunctions::Multiple,
         timeout: table.timeout.as_ref().map(|t| ranges::period("timeout", t, mistakes)),

@@ -146,7 +146,7 @@ fn deadband(tag: &config::Tag, mistakes: &mut Vec<Mistake>) -> f64 {
 }
 
 /// What the driver is asked for; the address was written at `span`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Asked<'a> {
     pub(super) at: &'a Spanned<String>,
     pub(super) kind: DataType,
