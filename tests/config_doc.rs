@@ -12,6 +12,7 @@ const SECTIONS: &[(&str, &str, &str)] = &[
     ("src/config/tables.rs", "Links", ""),
     ("src/config/tables.rs", "Device", "[[device]]"),
     ("src/config/tables.rs", "Profile", "[profile.NAME]"),
+    ("src/config/tables.rs", "ProfileTest", "[[profile.NAME.test]]"),
     ("src/config/tables.rs", "Tag", "[device.tag]"),
     ("src/config/tables.rs", "Store", "[store]"),
     ("src/config/tables.rs", "Publishers", ""),
@@ -32,19 +33,24 @@ fn read(path: &str) -> String {
 /// Struct → keys, of all structs that serde reads strictly.
 fn keys(source: &str) -> BTreeMap<String, Vec<String>> {
     let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let (mut strict, mut inside, mut renamed) = (false, None, None);
+    let (mut strict, mut inside, mut renamed, mut skip) = (false, None, None, false);
     for line in source.lines() {
         let line = line.trim();
         if line.starts_with("#[serde(deny_unknown_fields") {
             strict = true;
         } else if let Some(name) = line.strip_prefix("#[serde(rename = \"") {
             renamed = name.split('"').next().map(str::to_owned);
+        } else if line == "#[serde(skip)]" {
+            skip = true;
         } else if let Some(rest) = line.strip_prefix("pub struct ") {
             let name = rest.split([' ', '<']).next().unwrap().to_owned();
             inside = std::mem::take(&mut strict).then_some(name);
         } else if line == "}" {
             inside = None;
         } else if let (Some(name), Some(field)) = (&inside, line.strip_prefix("pub ")) {
+            if std::mem::take(&mut skip) {
+                continue;
+            }
             let key = field.split(':').next().unwrap().replace('_', "-");
             found.entry(name.clone()).or_default().push(renamed.take().unwrap_or(key));
         }

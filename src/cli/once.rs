@@ -62,7 +62,14 @@ async fn read_link(plan: LinkPlan, clock: Clock) -> (Vec<Reading>, Option<String
         } else if silent.contains(&block.device) {
             Err(Fault::Timeout)
         } else {
-            read_block(&mut link, block.block, &mut raw).await
+            let mut answer = read_block(&mut link, block.block, &mut raw).await;
+            // A device that refuses the whole is asked for less and less until what it has not is known.
+            let mut missing = usize::MAX;
+            while answer.is_ok() && (1..missing).contains(&raw.missing.len()) {
+                missing = raw.missing.len();
+                answer = read_block(&mut link, block.block, &mut raw).await;
+            }
+            answer
         };
         match answer {
             Err(Fault::Timeout) => {
@@ -107,7 +114,8 @@ fn reading(placed: &PlacedRule, answer: Result<&Raw, Fault>, at: Timestamp) -> R
         }
         Err(bad) => (None, Quality::Bad(bad)),
     };
-    let words = answer.map_or(Vec::new(), |raw| words(*place, raw));
+    let has = |raw: &&Raw| raw.refused(*place).is_none();
+    let words = answer.ok().filter(has).map_or(Vec::new(), |raw| words(*place, raw));
     Reading { tag: rule.tag, value, quality, at, words }
 }
 

@@ -10,6 +10,8 @@ use crate::model::{DataType, Order, Place, Raw, Value};
 pub enum DecodeError {
     /// The answer has fewer words or bits than the rule needs.
     Missing,
+    /// The device refused just this with this exception code.
+    Refused(u8),
     /// A float that is infinite or not a number.
     NotANumber,
     /// Bytes that are no UTF-8.
@@ -18,6 +20,9 @@ pub enum DecodeError {
 
 /// The engineering value that lies at `place`. `last` spares the allocation where a text stays the same.
 pub fn decode(rule: &Rule, place: Place, raw: &Raw, last: Option<&Value>) -> Result<Value, DecodeError> {
+    if let Some(code) = raw.refused(place) {
+        return Err(DecodeError::Refused(code));
+    }
     let value = wire_value(rule, place, raw, last)?;
     match rule.scaling {
         None => Ok(value),

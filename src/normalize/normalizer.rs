@@ -48,13 +48,10 @@ impl Normalizer {
             *skip = every.saturating_sub(1);
             let decoded = match answer {
                 Err(fault) => Err(quality::of_fault(fault)),
-                Ok(raw) => match raw.refused(*place) {
-                    Some(code) => Err(quality::of_fault(Fault::Refused(code))),
-                    None => {
-                        let old = last.as_ref().and_then(|last| last.value.as_ref());
-                        decode(rule, *place, raw, old).map_err(quality::of_decode_error)
-                    }
-                },
+                Ok(raw) => {
+                    let old = last.as_ref().and_then(|last| last.value.as_ref());
+                    decode(rule, *place, raw, old).map_err(quality::of_decode_error)
+                }
             };
             let (value, quality) = match decoded {
                 Ok(value) => {
@@ -165,6 +162,22 @@ mod tests {
         ];
         let seconds: Vec<_> = run(rule, &polls).iter().map(|s| s.at.0 / 1_000_000).collect();
         assert_eq!(seconds, [0, 3, 4, 5, 8]);
+    }
+
+    #[test]
+    fn what_the_device_refuses_of_a_block_is_bad_and_its_neighbours_are_not() {
+        let rules = [0, 1, 2].map(|at| {
+            PlacedRule::new(Place::Words { at, count: 1 }, Rule::plain(TagId(at as u32), DataType::U16))
+        });
+        let mut normalizer = Normalizer::new([rules.as_slice()]);
+        let missing = vec![crate::model::Missing { at: 1, count: 1, code: 2 }];
+        let raw = Raw { words: vec![7, 0, 9], missing, ..Raw::default() };
+        let mut samples = Vec::new();
+        normalizer.apply(0, Ok(&raw), Timestamp(0), &mut samples);
+        let values: Vec<_> = samples.iter().map(|s| (s.value.clone(), s.quality)).collect();
+        assert_eq!(values[0], (Some(Value::U16(7)), Quality::Good));
+        assert_eq!(values[1], (None, Quality::Bad(Bad::Refused(2))));
+        assert_eq!(values[2], (Some(Value::U16(9)), Quality::Good));
     }
 
     #[test]

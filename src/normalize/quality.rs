@@ -20,6 +20,7 @@ pub fn of_fault(fault: Fault) -> Bad {
 pub fn of_decode_error(error: DecodeError) -> Bad {
     match error {
         DecodeError::Missing => Bad::Garbled,
+        DecodeError::Refused(code) => Bad::Refused(code),
         DecodeError::NotANumber => Bad::NotANumber,
         DecodeError::NotText => Bad::NotText,
     }
