@@ -298,9 +298,11 @@ fn find_or_make<T>(
 /// Sends the log to standard error: `level` as `info` or `fieldgate=debug,audit=info`, which the
 /// environment variable FIELDGATE_LOG overrides. A second call in one process changes nothing.
 pub fn start_log(level: &str, json: bool) {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("FIELDGATE_LOG")
-        .or_else(|_| tracing_subscriber::EnvFilter::try_new(level))
-        .unwrap_or_default();
+    // What the OPC UA library tells at info is its own business; a directive of the user's comes later and wins.
+    const LIBRARIES: &str = "opcua_server=warn,opcua_core=warn,opcua_crypto=error,opcua_types=off";
+    let filter = |directives: &str| tracing_subscriber::EnvFilter::try_new(format!("{LIBRARIES},{directives}"));
+    let wished = std::env::var("FIELDGATE_LOG").ok().and_then(|directives| filter(&directives).ok());
+    let filter = wished.or_else(|| filter(level).ok()).unwrap_or_default();
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let log =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
