@@ -1,9 +1,9 @@
 //! How much of a serial line's time is useful: a saturated bus of eight devices at three speeds, and one
 //! of the eight dead.
 //!
-//! The devices are a thread on a pseudo-terminal that keeps the time of a real line: the request's
-//! characters, 5 ms of its own, the answer's characters (8N1). It counts every request that comes before the
-//! 3.5 characters of silence are over. What the line allows is computed from the same figures.
+//! The devices are a thread on a pseudo-terminal that keeps the time of a real line (8N1): the request's
+//! characters, the silence that ends it, 5 ms of its own, the answer's characters. It counts every request that
+//! comes before the 3.5 characters of silence are over. What the line allows is computed from the same figures.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
 use std::fs::File;
@@ -66,7 +66,7 @@ fn slaves(baud: u32, line: Arc<Line>) -> String {
                 out.extend_from_slice(&[b'x'; REGISTERS * 2]);
             });
             // The answer is there when its last character is.
-            let end = heard + TURNAROUND + pace.bytes(answer.len());
+            let end = heard + pace.silence() + TURNAROUND + pace.bytes(answer.len());
             std::thread::sleep(end.saturating_duration_since(Instant::now()));
             port.write_all(&answer).unwrap();
             silent_since = Instant::now();
@@ -103,8 +103,8 @@ async fn main() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let pace = Pace::new(baud, Parity::None, 1);
-        // Request, the device's own time, answer, and one silence.
-        let transaction = pace.bytes(8 + 5 + REGISTERS * 2) + TURNAROUND + pace.silence();
+        // Silence, request, silence, the device's own time, answer (serial line guide section 2.5.1.1).
+        let transaction = pace.bytes(8 + 5 + REGISTERS * 2) + TURNAROUND + 2 * pace.silence();
         let (rate, span) = rate(&gateway, &line, seconds).await;
         let efficiency = rate * transaction.as_secs_f64() * 100.0;
         println!(
@@ -128,10 +128,11 @@ async fn one_dead(gateway: &Gateway, line: &Line, transaction: Duration, seconds
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     tokio::time::sleep(Duration::from_secs(5)).await;
+    let tries = polls(gateway, 3);
     let (rate, _) = rate(gateway, line, seconds).await;
+    let tries = polls(gateway, 3) - tries;
     let each = rate / f64::from(DEVICES - 1);
     let most = 1.0 / transaction.as_secs_f64() / f64::from(DEVICES - 1);
-    let before = polls(gateway, 3);
     line.dead.store(0, Relaxed);
     let returned = Instant::now();
     while gateway.telemetry().device("device-3", "bus").state.get() != 1 {
@@ -139,8 +140,7 @@ async fn one_dead(gateway: &Gateway, line: &Line, transaction: Duration, seconds
     }
     let back = returned.elapsed().as_secs_f64();
     println!(
-        "  one of them dead: {each:.2} polls/s for each living one of {most:.2}, {} tries of the dead one in {seconds} s; back {back:.1} s after its return",
-        before
+        "  one of them dead: {each:.2} polls/s for each living one of {most:.2}, {tries} tries of the dead one in {seconds} s; back {back:.1} s after its return"
     );
 }
 

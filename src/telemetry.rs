@@ -131,6 +131,8 @@ pub struct LinkStats {
     pub restarts: Counter,
     /// Load over the last few seconds, in thousandths of the link's time.
     pub load_permille: Gauge,
+    /// Load that the plan expects, in thousandths of the link's time; above 1000 not all can be held.
+    pub planned_permille: Gauge,
 }
 
 /// One device.
@@ -300,7 +302,8 @@ fn find_or_make<T>(
 pub fn start_log(level: &str, json: bool) {
     // What the OPC UA library tells at info is its own business; a directive of the user's comes later and wins.
     const LIBRARIES: &str = "opcua_server=warn,opcua_core=warn,opcua_crypto=error,opcua_types=off";
-    let filter = |directives: &str| tracing_subscriber::EnvFilter::try_new(format!("{LIBRARIES},{directives}"));
+    let filter =
+        |directives: &str| tracing_subscriber::EnvFilter::try_new(format!("{LIBRARIES},{directives}"));
     let wished = std::env::var("FIELDGATE_LOG").ok().and_then(|directives| filter(&directives).ok());
     let filter = wished.or_else(|| filter(level).ok()).unwrap_or_default();
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());

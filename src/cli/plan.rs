@@ -7,7 +7,6 @@ use std::time::Duration;
 use super::file::{compile, count};
 use super::{FileArguments, GOOD, WRONG};
 use crate::plan::GatewayPlan;
-use crate::plan::load::wanted;
 use crate::poll::LinkPlan;
 use crate::poll::forecast::{Forecast, forecast};
 
@@ -70,7 +69,7 @@ impl<'a> Report<'a> {
 
     fn text(&self, plan: &GatewayPlan) -> String {
         let mut out = String::new();
-        let load = wanted(self.link);
+        let load = self.link.wanted_load();
         let bar = "#".repeat((load.min(1.0) * 40.0).round() as usize);
         let _ = writeln!(out, "link {}  {:.1} % of its time  [{bar:<40}]", self.link.name, load * 100.0);
         let _ = writeln!(
@@ -155,7 +154,7 @@ impl<'a> Report<'a> {
         })).collect();
         serde_json::json!({
             "link": self.link.name,
-            "load": wanted(self.link),
+            "load": self.link.wanted_load(),
             "blocks": blocks,
             "classes": classes_json(self.link, &self.good),
             "dead": dead,

@@ -7,14 +7,9 @@ use crate::model::Mistake;
 use crate::poll::LinkPlan;
 use crate::poll::forecast::forecast;
 
-/// How much of a link's time the reads of a plan ask for; above 1.0 not all can be held.
-pub fn wanted(plan: &LinkPlan) -> f64 {
-    plan.blocks.iter().map(|b| b.cost.as_secs_f64() / b.period.as_secs_f64().max(1e-6)).sum()
-}
-
 /// A warning for each scan class that a link cannot hold, with the period that would hold.
 pub(super) fn overloaded(config: &Config, plans: &[LinkPlan], warnings: &mut Vec<Mistake>) {
-    for plan in plans.iter().filter(|plan| wanted(plan) > FULL) {
+    for plan in plans.iter().filter(|plan| plan.wanted_load() > FULL) {
         let forecast = forecast(plan, &[]);
         for (name, period) in &config.scan {
             let wanted_period = period.get_ref().0;

@@ -3,7 +3,7 @@
 mod compile;
 pub mod diagnostic;
 mod links;
-pub mod load;
+mod load;
 mod names;
 mod north;
 #[allow(clippy::module_inception)]

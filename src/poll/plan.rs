@@ -23,6 +23,13 @@ pub struct LinkPlan {
     pub writes: HashMap<TagId, WriteTask>,
 }
 
+impl LinkPlan {
+    /// How much of the link's time the reads ask for; above 1.0 not all can be held.
+    pub fn wanted_load(&self) -> f64 {
+        self.blocks.iter().map(|b| b.cost.as_secs_f64() / b.period.as_secs_f64().max(1e-6)).sum()
+    }
+}
+
 /// One device of a link.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DevicePlan {

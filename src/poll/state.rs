@@ -81,7 +81,7 @@ impl Health {
     /// The longest pause between two tries of a dead device.
     pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(30);
     /// The pause grows until a try takes this share of it: a cheap try may be made often.
-    const SHARE: u32 = 40;
+    const SHARE: u32 = 60;
     /// The longest pause for a device that says that it is busy.
     pub(crate) const LONGEST_BUSY: Duration = Duration::from_secs(10);
     /// Every so many tries one has the whole time-out: the device may have become slower than it was.

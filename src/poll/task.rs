@@ -89,6 +89,7 @@ impl Task {
 
     async fn run(mut self) {
         self.stats.state.set(Connection::Connecting);
+        self.stats.planned_permille.set((self.plan.wanted_load() * 1000.0).round() as i64);
         let mut wrote = false;
         loop {
             self.load.show(&self.stats);

@@ -161,7 +161,9 @@ impl Writer {
         if drain || self.chores_at <= Instant::now() {
             self.chores_at = Instant::now() + Duration::from_secs(1);
             // While the disk is left alone for a while, a failure here must not prolong that.
-            if drain || self.trouble.is_none_or(|at| Instant::now() >= at) {
+            let well = drain || self.trouble.is_none_or(|at| Instant::now() >= at);
+            // With nothing on the disk there is nothing that a cursor could be needed for: no write at all.
+            if well && self.shared.outbox().has_blocks() {
                 let kept = self.keep_cursors(false);
                 self.note(kept);
             }
@@ -303,8 +305,10 @@ impl Writer {
             }
             return Ok(());
         }
-        // A block without its reader's cursor would not be found again.
-        self.keep_cursors(true)?;
+        // A block without its reader's cursor would not be found again, and the first block after a while
+        // finds cursors of long ago.
+        let first = !self.shared.outbox().has_blocks();
+        self.keep_cursors(!first)?;
         let next = self.shared.outbox().next_seq;
         let Some(disk) = &mut self.disk else { return Ok(()) };
         disk.reserve(next)?;

@@ -374,6 +374,8 @@ impl Wire for ModbusRtu {
         sent = Instant::now() + on_the_wire;
         let answer = self.receive(sent, patience, unit, request, into, pace).await;
         let now = Instant::now();
+        // After a try in haste as long as the slowest answer would have taken; else that long from now on.
+        let from = if hasty && patience < timeout_of_device { sent + slowest.start } else { now };
         self.quiet_until = Some(now + pace.silence().max(pause));
         match answer {
             Ok(()) | Err(Fault::Refused(_) | Fault::Busy) => {
@@ -382,7 +384,12 @@ impl Wire for ModbusRtu {
                 let frame = pace.bytes(self.input.len());
                 self.seen(device, Slowest { start: end.saturating_sub(frame), end });
             }
-            _ => self.suspect(device, unit, request, sent, now, timeout_of_device),
+            _ => {
+                self.suspect(device, unit, request, sent, now, timeout_of_device);
+                if let Some(suspect) = self.suspects.last_mut() {
+                    suspect.quiet = from + slowest.end;
+                }
+            }
         }
         pdu::behind_gateway(answer)
     }

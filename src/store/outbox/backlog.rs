@@ -257,6 +257,11 @@ impl Outbox {
         due
     }
 
+    /// Whether anything lies on the disk.
+    pub(in crate::store) fn has_blocks(&self) -> bool {
+        !self.blocks.is_empty()
+    }
+
     /// The cursor could not be kept; tried again.
     pub(in crate::store) fn not_kept(&mut self, name: &str) {
         for reader in self.readers.iter_mut().filter(|r| r.durable && r.name == name) {
