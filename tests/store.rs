@@ -113,19 +113,40 @@ async fn until(what: &str, mut done: impl FnMut() -> bool) {
 const LONG: Duration = Duration::from_secs(3600);
 const DRAIN: Duration = Duration::from_secs(20);
 
+/// All files below a folder, with length and the time of their last change.
+fn written(folder: &Path) -> Vec<(PathBuf, u64, std::time::SystemTime)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let (path, about) = entry.map(|e| (e.path(), e.metadata().unwrap())).unwrap();
+        if about.is_dir() {
+            found.extend(written(&path));
+        } else {
+            found.push((path, about.len(), about.modified().unwrap()));
+        }
+    }
+    found.sort();
+    found
+}
+
 #[tokio::test]
 async fn nothing_is_written_while_delivery_keeps_up() {
     let bench = Bench::new(Durability::Spill, Duration::from_millis(500));
     let (store, stats) = bench.open();
     let mut reader = durable(&store);
-    for n in 0..200 {
+    let mut files = Vec::new();
+    // Longer than the second in which cursors are kept when there is something on the disk.
+    for n in 0..600 {
         store.accept(batch(n));
         let (got, seq, history) = next(&mut reader).await;
         assert_eq!((got, history), (n, false));
         reader.settle(seq, Settled::Sent);
         tokio::time::sleep(Duration::from_millis(5)).await;
+        if n == 100 {
+            files = written(bench.folder.path());
+        }
     }
     assert_eq!(stats.spooled.get(), 0);
+    assert_eq!(written(bench.folder.path()), files, "no file is touched");
     store.drain(DRAIN).await;
     assert_eq!(stats.spooled.get(), 0, "all was settled before the stop");
     assert!(bench.segments().is_empty());
