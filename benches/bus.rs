@@ -68,8 +68,9 @@ fn slaves(baud: u32, line: Arc<Line>) -> String {
             // The answer is there when its last character is.
             let end = heard + pace.silence() + TURNAROUND + pace.bytes(answer.len());
             std::thread::sleep(end.saturating_duration_since(Instant::now()));
-            port.write_all(&answer).unwrap();
+            // Before the write: the other side may read it before this thread runs again.
             silent_since = Instant::now();
+            port.write_all(&answer).unwrap();
             line.answers.fetch_add(1, Relaxed);
         }
     });

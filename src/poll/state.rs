@@ -65,6 +65,8 @@ pub(crate) struct Health {
     state: DeviceState,
     missed: u32,
     tries: u32,
+    /// What the last hasty try took.
+    cheap: Option<Duration>,
     backoff: Backoff,
     /// When it is tried where it is not alive.
     next_try: Instant,
@@ -81,7 +83,7 @@ impl Health {
     /// The longest pause between two tries of a dead device.
     pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(30);
     /// The pause grows until a try takes this share of it: a cheap try may be made often.
-    const SHARE: u32 = 60;
+    const SHARE: u32 = 50;
     /// The longest pause for a device that says that it is busy.
     pub(crate) const LONGEST_BUSY: Duration = Duration::from_secs(10);
     /// Every so many tries one has the whole time-out: the device may have become slower than it was.
@@ -92,6 +94,7 @@ impl Health {
             state: DeviceState::Unknown,
             missed: 0,
             tries: 0,
+            cheap: None,
             backoff: Backoff::new(Self::LONGEST_PAUSE, seed),
             next_try: now,
             left_alone: false,
@@ -133,6 +136,7 @@ impl Health {
     fn is_there(&mut self) -> Verdict {
         self.missed = 0;
         self.tries = 0;
+        self.cheap = None;
         if self.is_alive() {
             return Verdict::Same;
         }
@@ -164,9 +168,13 @@ impl Health {
             return Verdict::Retry;
         }
         self.state = DeviceState::Dead;
+        // A patient try now and then costs more, and is no reason to leave the device alone for longer.
+        if self.is_hasty() {
+            self.cheap = Some(took);
+        }
         self.tries = self.tries.wrapping_add(1);
         self.left_alone = true;
-        self.next_try = now + self.backoff.next_within(took * Self::SHARE);
+        self.next_try = now + self.backoff.next_within(self.cheap.unwrap_or(took) * Self::SHARE);
         if was == DeviceState::Dead { Verdict::Same } else { Verdict::Died }
     }
 

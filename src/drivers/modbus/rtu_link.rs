@@ -166,7 +166,7 @@ impl ModbusRtu {
             self.clock.until(until).await;
         }
         // What came meanwhile was not asked for: noise, or another master. Let it finish.
-        if self.listen(Instant::now()).await? > 0 {
+        if self.overheard()? > 0 {
             self.drain(unit, Instant::now(), pace).await?;
         }
         Ok(())
@@ -299,6 +299,23 @@ impl ModbusRtu {
         }
         self.trouble = "the line is never quiet: another master, or noise".into();
         Err(Fault::Garbled)
+    }
+
+    /// Takes what is there now behind the input, without waiting: the runtime's timer would take a millisecond
+    /// to say that nothing is.
+    fn overheard(&mut self) -> Result<usize, Fault> {
+        let Some(port) = &mut self.port else { return Err(self.closed()) };
+        let mut scratch = [0; rtu::MOST];
+        match port.try_read(&mut scratch) {
+            Ok(0) => Err(self.lost(&"it was unplugged")),
+            Ok(bytes) => {
+                tracing::debug!(bytes, "bytes on the line that nobody waits for");
+                self.input.extend_from_slice(scratch.get(..bytes).unwrap_or_default());
+                Ok(bytes)
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(0),
+            Err(error) => Err(self.lost(&error)),
+        }
     }
 
     /// Takes the next bytes behind the input; 0: none until then.
