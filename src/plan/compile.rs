@@ -1,18 +1,17 @@
 //! The file's tables to a plan: pure, and all mistakes of meaning at once.
 
 use std::collections::{HashMap, HashSet};
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use toml::Spanned;
 
+use super::draft::{Class, DeviceDraft, SYSTEM, TagDraft, duplicate, path, reserved};
 use super::links::LinkTable;
-use super::tags::{Asked, Inherited, asked, rule};
+use super::tags::{Inherited, asked, rule};
 use super::{GatewayPlan, links, load, names, north, ranges, tests};
 use crate::config::{self, Config, closest};
 use crate::model::{Device, DeviceId, Directory, Mistake, Tag, TagId};
-use crate::normalize::Rule;
 
 /// Compiles a file. `incomplete`: tables were left out because of mistakes of form, so a name that is
 /// not there is no mistake of its own. `previous` gives tags and devices that stay their old numbers.
@@ -79,27 +78,6 @@ pub(super) struct Compiler<'a> {
     pub(super) mistakes: Vec<Mistake>,
     pub(super) warnings: Vec<Mistake>,
 }
-
-/// A device with its tags, ready for its link's driver.
-pub(super) struct DeviceDraft<'a> {
-    pub(super) table: &'a config::Device,
-    pub(super) profile: Option<&'a config::Profile>,
-    pub(super) id: DeviceId,
-    pub(super) link: usize,
-    pub(super) tags: Vec<TagDraft<'a>>,
-}
-
-pub(super) struct TagDraft<'a> {
-    pub(super) id: TagId,
-    pub(super) name: &'a str,
-    pub(super) class: usize,
-    pub(super) rule: Rule,
-    pub(super) asked: Asked<'a>,
-    table: &'a config::Tag,
-}
-
-/// A scan class: its name and period.
-pub(super) type Class<'a> = (&'a str, Duration);
 
 impl<'a> Compiler<'a> {
     fn gateway(&mut self) -> Option<GatewayPlan> {
@@ -289,10 +267,9 @@ impl<'a> Compiler<'a> {
         if !system.enabled {
             return None;
         }
-        let id = self.numbers.device(links::SYSTEM);
+        let id = self.numbers.device(SYSTEM);
         let tags = crate::drivers::system::tags(links, publishers);
-        let tags: Vec<_> =
-            tags.into_iter().map(|t| (self.numbers.tag(&path(links::SYSTEM, &t.name)), t)).collect();
+        let tags: Vec<_> = tags.into_iter().map(|t| (self.numbers.tag(&path(SYSTEM, &t.name)), t)).collect();
         links::system(id, &tags, period.unwrap_or(Duration::from_secs(5)))
     }
 }
@@ -327,38 +304,4 @@ fn directory(links: &[LinkTable<'_>], drafts: &[DeviceDraft<'_>]) -> (Vec<Device
         }
     }
     (devices, tags)
-}
-
-pub(super) fn path(device: &str, tag: &str) -> String {
-    format!("{device}/{tag}")
-}
-
-/// Notes a name that was there before.
-pub(super) fn duplicate(
-    what: &str,
-    code: &'static str,
-    name: &Spanned<String>,
-    seen: &mut HashMap<String, Range<usize>>,
-    mistakes: &mut Vec<Mistake>,
-) {
-    if seen.insert(name.get_ref().clone(), name.span()).is_some() {
-        mistakes.push(Mistake::new(
-            code,
-            name.span(),
-            format!("there is another {what} of the name `{}`", name.get_ref()),
-            "give it a name of its own",
-        ));
-    }
-}
-
-/// The gateway's own device and link have this name.
-pub(super) fn reserved(what: &str, name: &Spanned<String>, mistakes: &mut Vec<Mistake>) {
-    if name.get_ref() == links::SYSTEM {
-        mistakes.push(Mistake::new(
-            "reserved-name",
-            name.span(),
-            format!("`{}` is the gateway's own {what}", links::SYSTEM),
-            "choose another name",
-        ));
-    }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::compile::{Class, DeviceDraft, duplicate, reserved};
+use super::draft::{Class, DeviceDraft, SYSTEM, duplicate, reserved};
 use super::{names, ranges};
 use crate::config::{Config, WriteFunctions};
 use crate::drivers::driver::{AddressError, Block, Compiled, Point, Request};
@@ -14,9 +14,6 @@ use crate::drivers::{LinkSpec, modbus, system};
 use crate::model::{Access, Device, DeviceId, Mistake, Tag, TagId};
 use crate::normalize::{PlacedRule, Rule};
 use crate::poll::{BlockTask, DevicePlan, LinkPlan, WriteTask};
-
-/// The name of the gateway's own link and device.
-pub(super) const SYSTEM: &str = "system";
 
 /// A link of any driver.
 pub(super) struct LinkTable<'a> {
@@ -272,7 +269,7 @@ pub(super) fn system(
         id: *tag_id,
         device: id,
         name: tag.name.as_str().into(),
-        path: super::compile::path(SYSTEM, &tag.name).into(),
+        path: super::draft::path(SYSTEM, &tag.name).into(),
         kind: tag.kind,
         access: Access::Read,
         unit: tag.unit.map(Into::into),

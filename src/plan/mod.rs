@@ -2,6 +2,7 @@
 
 mod compile;
 pub mod diagnostic;
+mod draft;
 mod links;
 mod load;
 mod names;

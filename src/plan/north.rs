@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::compile::duplicate;
+use super::draft::duplicate;
 use super::{PublisherPlan, Resource, names, ranges};
 use crate::config::Config;
 use crate::model::Mistake;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use toml::Spanned;
 
-use super::compile::DeviceDraft;
+use super::draft::DeviceDraft;
 use super::tags::{Asked, Inherited, asked, rule};
 use super::{TestCase, TestPlan};
 use crate::config::leaf::Scalar;
@@ -136,7 +136,7 @@ fn cases(
         };
         cases.push(TestCase {
             tag: tag.id,
-            path: super::compile::path(subject.name, name.get_ref()),
+            path: super::draft::path(subject.name, name.get_ref()),
             placed: PlacedRule::new(place, tag.rule.clone()),
             raw,
             expected: expected.get_ref().clone(),
