@@ -186,28 +186,32 @@ impl Health {
     }
 }
 
-/// What dead devices may take of their link together: after a try, as long a pause as keeps it to that.
+/// What dead devices may take of their link together: one part in twenty of its time, in the mean.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    free_at: Instant,
+    /// Up to here the link's time is paid for with what was spent.
+    paid: Instant,
 }
 
 impl Budget {
     /// One part in so many of the link's time.
     pub(crate) const SHARE: u32 = 20;
+    /// Time that was not made use of and still counts: a dear try among cheap ones costs no wait.
+    const SAVED: Duration = Duration::from_secs(10);
 
     pub(crate) fn new(now: Instant) -> Budget {
-        Budget { free_at: now }
+        Budget { paid: now }
     }
 
     /// When the next dead device may be tried.
     pub(crate) fn free_at(&self) -> Instant {
-        self.free_at
+        self.paid
     }
 
     /// A try of a dead device took so long and brought nothing.
     pub(crate) fn spend(&mut self, took: Duration, now: Instant) {
-        self.free_at = now + took * (Self::SHARE - 1);
+        let oldest = now.checked_sub(Self::SAVED).unwrap_or(now);
+        self.paid = self.paid.max(oldest) + took * Self::SHARE;
     }
 }
 
@@ -290,5 +294,25 @@ mod tests {
         health.answered();
         health.failed(Fault::Busy, LONG, now);
         assert!(health.polled_from().unwrap() - now <= Duration::from_millis(600));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn dead_devices_take_a_twentieth_of_their_link_and_a_dear_try_among_cheap_ones_no_wait() {
+        let start = Instant::now();
+        let (mut budget, mut now, mut spent) = (Budget::new(start), start, Duration::ZERO);
+        while now < start + Duration::from_secs(600) {
+            now = now.max(budget.free_at());
+            let took = Duration::from_millis(250);
+            budget.spend(took, now);
+            (spent, now) = (spent + took, now + took);
+        }
+        assert!(spent <= Duration::from_secs(31), "{spent:?}");
+
+        let mut budget = Budget::new(start);
+        for at in 1..60_u64 {
+            let now = start + Duration::from_secs(2 * at);
+            assert!(budget.free_at() <= now, "at {at}");
+            budget.spend(Duration::from_millis(if at % 16 == 0 { 250 } else { 40 }), now);
+        }
     }
 }
