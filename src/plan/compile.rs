@@ -183,6 +183,7 @@ impl<'a> Compiler<'a> {
             let tags = self.tags(table, profile, classes);
             let Some(link) = links.iter().position(|l| l.name == table.link.get_ref()) else {
                 self.unknown("link", "unknown-link", &table.link, links.iter().map(|l| l.name));
+                links::addresses(&tags, &mut self.mistakes);
                 continue;
             };
             drafts.push(DeviceDraft { table, profile, id, link, tags });

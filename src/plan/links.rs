@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::draft::{Class, DeviceDraft, SYSTEM, duplicate, reserved};
+use super::draft::{Class, DeviceDraft, SYSTEM, TagDraft, duplicate, reserved};
 use super::{names, ranges};
 use crate::config::{Config, WriteFunctions};
 use crate::drivers::driver::{AddressError, Block, Compiled, Point, Request};
+use crate::drivers::modbus::address::Address;
 use crate::drivers::modbus::config::{ModbusDevice, RtuLink, TcpLink};
 use crate::drivers::system::SystemTag;
 use crate::drivers::{LinkSpec, modbus, system};
@@ -188,6 +189,19 @@ fn twins(
                 format!("`{first}` and `{}` have the same unit {} on `{}`", spec.name, spec.unit, link.name),
                 "each device has a unit of its own, unless they are one box under two names",
             ));
+        }
+    }
+}
+
+/// The addresses of a device whose link is not there, so that no driver compiles them: whatever link it will
+/// be, all that a file can name today speak Modbus.
+pub(super) fn addresses(tags: &[TagDraft<'_>], mistakes: &mut Vec<Mistake>) {
+    for asked in tags.iter().map(|tag| &tag.asked) {
+        let at = asked.at.get_ref();
+        let checked = Address::parse(at, asked.kind, asked.length)
+            .and_then(|address| if asked.writable { address.check_writable(at) } else { Ok(()) });
+        if let Err(AddressError { code, message, help }) = checked {
+            mistakes.push(Mistake::new(code, asked.at.span(), message, help));
         }
     }
 }
