@@ -125,6 +125,14 @@ impl OnSocket {
         if let Some(host) = self.host.take() {
             host.shutdown_background();
         }
+        // Its tasks end in the background, the listener not before its connections: wait until nobody listens.
+        for _ in 0..1000 {
+            if std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        panic!("port {} is still open", self.port);
     }
 
     pub(crate) fn plug(&mut self) {
