@@ -11,6 +11,9 @@ pub mod planner;
 mod read;
 pub mod rtu;
 mod rtu_link;
+mod serial;
+mod socket;
+mod stream;
 pub mod tcp;
 mod tcp_link;
 

@@ -4,46 +4,32 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_serial::{DataBits, FlowControl, SerialPortBuilderExt, SerialStream, StopBits};
 
 use super::blocks::Reads;
-use super::config::{ModbusDevice, Parity, RtuLink};
+use super::config::{ModbusDevice, RtuLink};
 use super::pause::Pause;
 use super::pdu::{self, Request};
 use super::read::{self, Lessons, Wire};
 use super::rtu::{self, Pace};
+use super::serial::SerialPort;
+use super::stream::Stream;
 use crate::drivers::driver::{Block, Driver, Point};
 use crate::model::{Fault, Raw};
 
 /// What a Modbus RTU link needs to run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RtuSpec {
-    port: Port,
+    port: SerialPort,
     timeout: Duration,
     pause: Duration,
     devices: Vec<ModbusDevice>,
     reads: Reads,
 }
 
-#[derive(Debug, Clone, PartialEq)]
-struct Port {
-    path: String,
-    baud: u32,
-    parity: Parity,
-    stop_bits: u8,
-}
-
 impl RtuSpec {
     pub(super) fn new(link: &RtuLink, devices: &[ModbusDevice], reads: Reads) -> RtuSpec {
-        // Serial guide section 2.5.1: eleven bits a character, so two stop bits stand in for no parity.
-        let usual = if link.parity == Parity::None { 2 } else { 1 };
         RtuSpec {
-            port: Port {
-                path: link.port.get_ref().clone(),
-                baud: *link.baud.get_ref(),
-                parity: link.parity,
-                stop_bits: link.stop_bits.as_ref().map_or(usual, |s| *s.get_ref()),
-            },
+            port: SerialPort::new(link),
             timeout: link.timeout.get_ref().0,
             pause: link.pause.as_ref().map_or(Duration::ZERO, |p| p.get_ref().0),
             devices: devices.to_vec(),
@@ -52,7 +38,7 @@ impl RtuSpec {
     }
 
     pub(super) fn pace(&self) -> Pace {
-        Pace::new(self.port.baud, self.port.parity, self.port.stop_bits)
+        self.port.pace()
     }
 }
 
@@ -60,7 +46,7 @@ impl RtuSpec {
 #[derive(Debug, Default)]
 pub struct ModbusRtu {
     spec: Option<RtuSpec>,
-    port: Option<SerialStream>,
+    port: Option<Stream>,
     out: Vec<u8>,
     input: Vec<u8>,
     /// The slowest answer seen of each device, by its index.
@@ -116,7 +102,7 @@ impl ModbusRtu {
     fn lost(&mut self, why: &dyn std::fmt::Display) -> Fault {
         if let Some(spec) = &self.spec {
             self.trouble =
-                format!("the serial port {} failed: {why}; check the adapter and its cable", spec.port.path);
+                format!("the serial port {} failed: {why}; check the adapter and its cable", spec.port);
         }
         self.port = None;
         Fault::NotConnected
@@ -125,7 +111,7 @@ impl ModbusRtu {
     /// The fault of a port that is not open.
     fn closed(&mut self) -> Fault {
         self.trouble = match &self.spec {
-            Some(spec) => format!("the serial port {} is not open", spec.port.path),
+            Some(spec) => format!("the serial port {} is not open", spec.port),
             None => "no serial port is configured".into(),
         };
         Fault::NotConnected
@@ -301,19 +287,16 @@ impl ModbusRtu {
         Err(Fault::Garbled)
     }
 
-    /// Takes what is there now behind the input, without waiting: the runtime's timer would take a millisecond
-    /// to say that nothing is.
+    /// Takes what is there now behind the input, without waiting.
     fn overheard(&mut self) -> Result<usize, Fault> {
         let Some(port) = &mut self.port else { return Err(self.closed()) };
-        let mut scratch = [0; rtu::MOST];
-        match port.try_read(&mut scratch) {
-            Ok(0) => Err(self.lost(&"it was unplugged")),
-            Ok(bytes) => {
+        match port.take_now(&mut self.input) {
+            Ok(None) => Ok(0),
+            Ok(Some(0)) => Err(self.lost(&"it was unplugged")),
+            Ok(Some(bytes)) => {
                 tracing::debug!(bytes, "bytes on the line that nobody waits for");
-                self.input.extend_from_slice(scratch.get(..bytes).unwrap_or_default());
                 Ok(bytes)
             }
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(0),
             Err(error) => Err(self.lost(&error)),
         }
     }
@@ -433,18 +416,7 @@ impl Driver for ModbusRtu {
             return Ok(());
         }
         let Some(spec) = &self.spec else { return Err(self.closed()) };
-        let Port { path, baud, parity, stop_bits } = &spec.port;
-        let opened = tokio_serial::new(path, *baud)
-            .data_bits(DataBits::Eight)
-            .parity(match parity {
-                Parity::None => tokio_serial::Parity::None,
-                Parity::Even => tokio_serial::Parity::Even,
-                Parity::Odd => tokio_serial::Parity::Odd,
-            })
-            .stop_bits(if *stop_bits == 2 { StopBits::Two } else { StopBits::One })
-            .flow_control(FlowControl::None)
-            .open_native_async();
-        match opened {
+        match spec.port.open() {
             Ok(port) => {
                 self.port = Some(port);
                 self.clock = Pause::new();
@@ -457,21 +429,8 @@ impl Driver for ModbusRtu {
                 self.suspects = vec![Suspect { asked: None, sent, quiet: until, until }];
                 Ok(())
             }
-            Err(error) => {
-                let what_to_do = match error.kind() {
-                    // Also where another program has locked it.
-                    tokio_serial::ErrorKind::NoDevice if !std::path::Path::new(path).exists() => {
-                        "plug the adapter in or correct the path"
-                    }
-                    tokio_serial::ErrorKind::Io(std::io::ErrorKind::NotFound) => {
-                        "plug the adapter in or correct the path"
-                    }
-                    tokio_serial::ErrorKind::Io(std::io::ErrorKind::PermissionDenied) => {
-                        "add the user to the group `dialout`"
-                    }
-                    _ => "does another program hold it?",
-                };
-                self.trouble = format!("the serial port {path} cannot be opened: {error}; {what_to_do}");
+            Err(trouble) => {
+                self.trouble = trouble;
                 Err(Fault::NotConnected)
             }
         }

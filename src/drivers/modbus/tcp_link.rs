@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::blocks::Reads;
 use super::config::{ModbusDevice, TcpLink};
 use super::pdu::{self, Request};
 use super::read::{self, Lessons, Wire};
+use super::socket::Socket;
+use super::stream::Stream;
 use super::tcp;
 use crate::drivers::driver::{Block, Driver, Point};
 use crate::model::{Fault, Raw};
@@ -18,10 +18,8 @@ use crate::model::{Fault, Raw};
 /// What a Modbus TCP link needs to run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TcpSpec {
-    host: String,
-    port: u16,
+    socket: Socket,
     timeout: Duration,
-    connect_timeout: Duration,
     pause: Duration,
     devices: Vec<ModbusDevice>,
     reads: Reads,
@@ -30,10 +28,8 @@ pub struct TcpSpec {
 impl TcpSpec {
     pub(super) fn new(link: &TcpLink, devices: &[ModbusDevice], reads: Reads) -> TcpSpec {
         TcpSpec {
-            host: link.host.get_ref().clone(),
-            port: *link.port.get_ref(),
+            socket: Socket::new(link),
             timeout: link.timeout.get_ref().0,
-            connect_timeout: link.connect_timeout.get_ref().0,
             pause: link.pause.as_ref().map_or(Duration::ZERO, |p| p.get_ref().0),
             devices: devices.to_vec(),
             reads,
@@ -45,7 +41,7 @@ impl TcpSpec {
 #[derive(Debug, Default)]
 pub struct ModbusTcp {
     spec: Option<TcpSpec>,
-    stream: Option<TcpStream>,
+    stream: Option<Stream>,
     transaction: u16,
     out: Vec<u8>,
     input: Vec<u8>,
@@ -64,8 +60,6 @@ impl ModbusTcp {
     const MOST_TIMEOUTS: u32 = 3;
     /// What a device may take longer than before when it is tried in haste.
     const HASTE: Duration = Duration::from_millis(20);
-    /// How long written bytes may stay unacknowledged, and an idle connection unproven.
-    const DEAD_PEER: Duration = Duration::from_secs(10);
 
     fn close(&mut self) {
         self.stream = None;
@@ -81,7 +75,7 @@ impl ModbusTcp {
 
     fn lost(&mut self, why: &dyn std::fmt::Display) -> Fault {
         if let Some(spec) = &self.spec {
-            self.trouble = format!("the connection to {}:{} broke: {why}", spec.host, spec.port);
+            self.trouble = format!("the connection to {} broke: {why}", spec.socket);
         }
         self.close();
         Fault::NotConnected
@@ -98,17 +92,9 @@ impl ModbusTcp {
 
     /// Lets go of a connection that the peer closed while nothing was asked.
     fn forget_closed(&mut self) {
-        let mut scratch = [0; 512];
-        let closed = match self.stream.as_ref().map(|stream| stream.try_read(&mut scratch)) {
-            None => false,
-            Some(Ok(0)) => true,
-            // A late answer: it is read past by its transaction identifier.
-            Some(Ok(bytes)) => {
-                self.input.extend_from_slice(scratch.get(..bytes).unwrap_or_default());
-                false
-            }
-            Some(Err(error)) => error.kind() != std::io::ErrorKind::WouldBlock,
-        };
+        // What is there is a late answer: it is read past by its transaction identifier.
+        let Some(stream) = &mut self.stream else { return };
+        let closed = matches!(stream.take_now(&mut self.input), Ok(Some(0)) | Err(_));
         if closed {
             tracing::debug!("the device closed the idle connection");
             self.close();
@@ -240,7 +226,7 @@ impl Driver for ModbusTcp {
     type Spec = TcpSpec;
 
     fn load(&mut self, spec: &TcpSpec) -> bool {
-        let stays = self.spec.as_ref().is_some_and(|old| (&old.host, old.port) == (&spec.host, spec.port));
+        let stays = self.spec.as_ref().is_some_and(|old| old.socket == spec.socket);
         if !stays {
             self.close();
         }
@@ -255,33 +241,17 @@ impl Driver for ModbusTcp {
             return Ok(());
         }
         let Some(spec) = &self.spec else { return Err(self.unset()) };
-        let (host, port) = (spec.host.as_str(), spec.port);
-        let stream = match timeout(spec.connect_timeout, TcpStream::connect((host, port))).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => {
-                self.trouble = format!(
-                    "{host}:{port} cannot be reached: {error}; check address, cable and that the device is on"
-                );
-                return Err(Fault::NotConnected);
+        match spec.socket.open().await {
+            Ok(stream) => {
+                self.close();
+                self.stream = Some(stream);
+                Ok(())
             }
-            Err(_) => {
-                self.trouble = format!(
-                    "{host}:{port} did not accept a connection within {:?}; check address and firewall",
-                    spec.connect_timeout
-                );
-                return Err(Fault::NotConnected);
+            Err(trouble) => {
+                self.trouble = trouble;
+                Err(Fault::NotConnected)
             }
-        };
-        let keepalive = TcpKeepalive::new().with_time(Self::DEAD_PEER).with_interval(Self::DEAD_PEER / 4);
-        let socket = SockRef::from(&stream);
-        // A socket without these options works, it only notices a dead peer later.
-        let _ = stream.set_nodelay(true);
-        let _ = socket.set_tcp_keepalive(&keepalive);
-        #[cfg(target_os = "linux")]
-        let _ = socket.set_tcp_user_timeout(Some(Self::DEAD_PEER));
-        self.close();
-        self.stream = Some(stream);
-        Ok(())
+        }
     }
 
     async fn read(&mut self, block: Block, into: &mut Raw) -> Result<(), Fault> {
