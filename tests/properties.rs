@@ -8,10 +8,11 @@ use fieldgate::drivers::modbus::address::{Address, Area};
 use fieldgate::drivers::modbus::config::{ModbusDevice, TcpLink};
 use fieldgate::drivers::modbus::pdu::{self, Request};
 use fieldgate::drivers::modbus::{compile_tcp, rtu, tcp};
-use fieldgate::model::{DataType, Order, Place, Raw, TagId, Value};
+use fieldgate::model::{DataType, Fault, Order, Place, Raw, TagId, Value};
 use fieldgate::normalize::Rule;
 use fieldgate::normalize::decode::decode;
 use fieldgate::normalize::encode::encode;
+use fieldgate::simulate::modbus::bank::{Bank, Sizes};
 use proptest::prelude::*;
 
 fn area() -> impl Strategy<Value = Area> {
@@ -34,7 +35,18 @@ fn any_request() -> impl Strategy<Value = Request> {
             .prop_map(|(at, bits)| Request::WriteCoils { at, bits }),
         (any::<u16>(), prop::collection::vec(any::<u16>(), 1..=123))
             .prop_map(|(at, words)| Request::WriteRegisters { at, words }),
+        (any::<u16>(), any::<u16>(), any::<u16>()).prop_map(|(at, and, or)| Request::MaskRegister {
+            at,
+            and,
+            or
+        }),
+        write_then_read(),
     ]
+}
+
+fn write_then_read() -> impl Strategy<Value = Request> {
+    (any::<u16>(), 1..=125_u16, any::<u16>(), prop::collection::vec(any::<u16>(), 1..=121))
+        .prop_map(|(start, count, at, words)| Request::WriteThenRead { start, count, at, words })
 }
 
 fn order() -> impl Strategy<Value = Order> {
@@ -127,6 +139,32 @@ proptest! {
         // Function and byte count have one right value each.
         bytes[spoiled] ^= by;
         prop_assert!(request.answer(&bytes, &mut Raw::default()).is_err());
+    }
+
+    #[test]
+    fn a_simulated_device_answers_every_request_as_its_master_expects(request in any_request()) {
+        let all = Sizes { coils: u16::MAX, discretes: u16::MAX, inputs: u16::MAX, holdings: u16::MAX };
+        let mut bank = Bank::new(all);
+        let (mut asked, mut answered, mut raw) = (Vec::new(), Vec::new(), Raw::default());
+        request.encode(&mut asked);
+        bank.answer(&asked, &mut answered);
+        prop_assert!(answered.len() <= pdu::MOST);
+        prop_assert_eq!(request.answer_length(&answered), Ok(Some(answered.len())));
+        match request.answer(&answered, &mut raw) {
+            Ok(()) => {}
+            // Past the last register there is none.
+            Err(fault) => prop_assert_eq!(fault, Fault::Refused(2)),
+        }
+        if let Request::MaskRegister { at, and, or } = request && at < u16::MAX {
+            prop_assert_eq!(bank.holding(at), or & !and);
+        }
+        if let Request::WriteThenRead { start, count, at, words } = &request && !raw.words.is_empty() {
+            prop_assert_eq!(raw.words.len(), usize::from(*count));
+            for (offset, word) in raw.words.iter().enumerate() {
+                let written = (usize::from(*start) + offset).checked_sub(usize::from(*at)).and_then(|i| words.get(i));
+                prop_assert_eq!(*word, written.copied().unwrap_or(0));
+            }
+        }
     }
 
     #[test]
