@@ -67,8 +67,8 @@ pub struct WriteTask {
     pub point: Point,
     /// Index into `devices`.
     pub device: usize,
-    /// Index into `blocks`: read back after the write.
-    pub read_back: usize,
+    /// Index into `blocks`: read back after the write; `None` where the tag is never read.
+    pub read_back: Option<usize>,
     /// Where `encode` puts the value.
     pub place: Place,
     /// How it is encoded.

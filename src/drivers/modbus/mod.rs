@@ -16,6 +16,7 @@ mod socket;
 mod stream;
 pub mod tcp;
 mod tcp_link;
+mod write;
 
 pub use rtu_link::{ModbusRtu, RtuSpec};
 pub use tcp_link::{ModbusTcp, TcpSpec};

@@ -101,7 +101,7 @@ impl Tags {
             tracing::warn!(target: "audit", tag = %tag.path, publisher = self.writing.publisher, who, why, "write refused");
             Err(status)
         };
-        if wanted.attribute_id != AttributeId::Value || tag.access != Access::ReadWrite {
+        if wanted.attribute_id != AttributeId::Value || !tag.access.is_writable() {
             return refused(Status::BAD_NOT_WRITABLE, "the tag is read-only");
         }
         if !self.writing.users.may_write(&context.token) {
@@ -233,10 +233,10 @@ fn add_object(object: &Object, index: u16, address_space: &mut AddressSpace) {
 fn add_variable(variable: &Variable, index: u16, address_space: &mut AddressSpace) -> NodeId {
     let id = NodeId::new(index, variable.id.as_str());
     let name = variable.name.as_str();
-    let access = if variable.writable {
-        AccessLevel::CURRENT_READ | AccessLevel::CURRENT_WRITE
-    } else {
-        AccessLevel::CURRENT_READ
+    let access = match variable.access {
+        Access::Read => AccessLevel::CURRENT_READ,
+        Access::ReadWrite => AccessLevel::CURRENT_READ | AccessLevel::CURRENT_WRITE,
+        Access::WriteOnly => AccessLevel::CURRENT_WRITE,
     };
     let builder = VariableBuilder::new(&id, QualifiedName::new(index, name), name)
         .data_type(value::data_type(variable.kind))
