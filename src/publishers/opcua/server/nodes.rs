@@ -238,10 +238,13 @@ fn add_variable(variable: &Variable, index: u16, address_space: &mut AddressSpac
         Access::ReadWrite => AccessLevel::CURRENT_READ | AccessLevel::CURRENT_WRITE,
         Access::WriteOnly => AccessLevel::CURRENT_WRITE,
     };
+    // Without CurrentRead for the user the library refuses every attribute, the data type too. A client has
+    // what both levels allow (Part 3 §8.57), and the value of such a tag is BadNotReadable.
+    let user_access = access | AccessLevel::CURRENT_READ;
     let builder = VariableBuilder::new(&id, QualifiedName::new(index, name), name)
         .data_type(value::data_type(variable.kind))
         .access_level(access)
-        .user_access_level(access)
+        .user_access_level(user_access)
         // Part 3 §5.6.2: 0 says that the server tells every change.
         .minimum_sampling_interval(0.0)
         .component_of(NodeId::new(index, variable.parent.as_str()))
