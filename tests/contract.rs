@@ -11,7 +11,7 @@ mod publisher;
 use driver::{Bench, request, requests};
 use fieldgate::drivers::driver::Compiled;
 use fieldgate::drivers::modbus::config::{Framing, ModbusDevice};
-use fieldgate::drivers::modbus::{ModbusLine, ModbusTcp, LineSpec, TcpSpec, compile_socket, compile_tcp};
+use fieldgate::drivers::modbus::{LineSpec, ModbusLine, ModbusTcp, TcpSpec, compile_socket, compile_tcp};
 use fieldgate::drivers::sim;
 use fieldgate::model::Fault;
 use plc::{OnCable, OnSocket, Plc};

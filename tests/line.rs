@@ -193,8 +193,10 @@ async fn ascii_is_read_as_devices_really_send_it() {
 #[test]
 fn the_plan_knows_what_each_framing_costs() {
     let serial = |keys: &str| -> SerialLink {
-        toml::from_str(&format!("name = \"bus\"\nport = \"/dev/ttyS0\"\nbaud = 9600\nturnaround = \"5ms\"\n{keys}"))
-            .unwrap()
+        toml::from_str(&format!(
+            "name = \"bus\"\nport = \"/dev/ttyS0\"\nbaud = 9600\nturnaround = \"5ms\"\n{keys}"
+        ))
+        .unwrap()
     };
     let micros = |compiled: Compiled<LineSpec>| compiled.blocks[0].cost.as_micros();
     // 8 + 7 characters and 3.5 of silence, eleven bits each.
@@ -203,6 +205,7 @@ fn the_plan_knows_what_each_framing_costs() {
     assert_eq!(micros(compile_ascii(&serial(""), &device(1), &requests()).unwrap()), 38_333);
     let eight = serial("data-bits = 8");
     assert_eq!(micros(compile_ascii(&eight, &device(1), &requests()).unwrap()), 41_666);
-    let socket = toml::from_str("name = \"n\"\nhost = \"h\"\nframing = \"rtu\"\nturnaround = \"5ms\"").unwrap();
+    let socket =
+        toml::from_str("name = \"n\"\nhost = \"h\"\nframing = \"rtu\"\nturnaround = \"5ms\"").unwrap();
     assert_eq!(micros(compile_socket(&socket, &device(1), &requests()).unwrap()), 5_001);
 }

@@ -264,9 +264,9 @@ fn a_value_too_long_for_one_read_or_one_write_is_refused_before_anything_runs() 
 async fn every_framing_over_a_socket_reaches_the_right_place_up_to_the_protocols_limits() {
     for framing in [Framing::Rtu, Framing::Ascii, Framing::Tcp] {
         let peer = OnSocket::with(framing);
-        let compiled = compile_socket(&peer.link("5s"), &devices(), &requests(&bits())).unwrap();
+        let compiled = compile_socket(&peer.link("500ms"), &devices(), &requests(&bits())).unwrap();
         every_function(ModbusLine::default(), compiled, peer.plc.clone()).await;
-        let compiled = compile_socket(&peer.link("5s"), &devices(), &requests(&bits())).unwrap();
+        let compiled = compile_socket(&peer.link("500ms"), &devices(), &requests(&bits())).unwrap();
         every_exception(ModbusLine::default(), compiled, peer.plc.clone()).await;
     }
 }
@@ -274,9 +274,9 @@ async fn every_framing_over_a_socket_reaches_the_right_place_up_to_the_protocols
 #[tokio::test]
 async fn ascii_every_function_reaches_the_right_place_up_to_the_protocols_limits() {
     let peer = OnCable::ascii();
-    let compiled = compile_ascii(&peer.link("2s"), &devices(), &requests(&bits())).unwrap();
+    let compiled = compile_ascii(&peer.link("500ms"), &devices(), &requests(&bits())).unwrap();
     every_function(ModbusLine::default(), compiled, peer.plc.clone()).await;
-    let compiled = compile_ascii(&peer.link("2s"), &devices(), &requests(&bits())).unwrap();
+    let compiled = compile_ascii(&peer.link("500ms"), &devices(), &requests(&bits())).unwrap();
     every_exception(ModbusLine::default(), compiled, peer.plc.clone()).await;
 }
 
@@ -284,7 +284,7 @@ async fn ascii_every_function_reaches_the_right_place_up_to_the_protocols_limits
 async fn behind_an_adapter_that_hears_what_it_sends_every_function_reaches_the_right_place() {
     for framing in [Framing::Rtu, Framing::Ascii] {
         let peer = OnCable::echoing(framing);
-        let compiled = peer.compile(&peer.link("2s"), &devices(), &requests(&bits())).unwrap();
+        let compiled = peer.compile(&peer.link("500ms"), &devices(), &requests(&bits())).unwrap();
         every_function(ModbusLine::default(), compiled, peer.plc.clone()).await;
     }
 }

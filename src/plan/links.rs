@@ -33,8 +33,7 @@ enum Kind<'a> {
 pub(super) fn table<'a>(config: &'a Config, mistakes: &mut Vec<Mistake>) -> Vec<LinkTable<'a>> {
     let tcp = config.link.modbus_tcp.iter().map(|l| (&l.get_ref().name, Kind::ModbusTcp(l.get_ref())));
     let rtu = config.link.modbus_rtu.iter().map(|l| (&l.get_ref().name, Kind::ModbusRtu(l.get_ref())));
-    let ascii =
-        config.link.modbus_ascii.iter().map(|l| (&l.get_ref().name, Kind::ModbusAscii(l.get_ref())));
+    let ascii = config.link.modbus_ascii.iter().map(|l| (&l.get_ref().name, Kind::ModbusAscii(l.get_ref())));
     let mut links: Vec<_> = tcp.chain(rtu).chain(ascii).collect();
     links.sort_by_key(|(name, _)| name.span().start);
     let mut seen = HashMap::new();

@@ -157,7 +157,8 @@ impl Plc {
             let length = |_, pdu: &[u8]| fieldgate::drivers::modbus::pdu::request_length(pdu);
             match framing.start(&input, length) {
                 Ok(Start::Frame(length)) => {
-                    let (unit, pdu) = framing.decode(&input[..length], &mut scratch).expect("a whole request");
+                    let (unit, pdu) =
+                        framing.decode(&input[..length], &mut scratch).expect("a whole request");
                     let mut out = if echoes { input[..length].to_vec() } else { Vec::new() };
                     if let Some(answer) = self.answer(unit, pdu) {
                         // Number 0: a gateway that does not echo the one of the request.

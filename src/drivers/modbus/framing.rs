@@ -142,7 +142,10 @@ mod tests {
             let bytes = frame(framing, 17, &pdu);
             let length = |_: u8, pdu: &[u8]| Ok(pdu.get(1).map(|count| 2 + usize::from(*count)));
             for end in 0..bytes.len() {
-                assert!(matches!(framing.start(&bytes[..end], length), Ok(Start::More(_))), "{framing:?} {end}");
+                assert!(
+                    matches!(framing.start(&bytes[..end], length), Ok(Start::More(_))),
+                    "{framing:?} {end}"
+                );
             }
             assert_eq!(framing.start(&bytes, length), Ok(Start::Frame(bytes.len())));
             assert_eq!(framing.decode(&bytes, &mut Vec::new()), Some((17, &pdu[..])));

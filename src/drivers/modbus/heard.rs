@@ -59,7 +59,11 @@ impl Heard {
 
     /// Looks for the answer at the start of the input. Breaks with its length where it is whole and nothing is
     /// behind it; continues with how many bytes are missing at least, 0 where that is not known.
-    pub(super) fn look(&mut self, framing: Framing, asked: &Asked) -> Result<ControlFlow<usize, usize>, Fault> {
+    pub(super) fn look(
+        &mut self,
+        framing: Framing,
+        asked: &Asked,
+    ) -> Result<ControlFlow<usize, usize>, Fault> {
         loop {
             if !self.copy.is_empty() {
                 if self.input.starts_with(&self.copy) {
@@ -109,6 +113,8 @@ impl Heard {
         let answer = asked.request.answer(pdu, into);
         if matches!(answer, Ok(()) | Err(Fault::Refused(_) | Fault::Busy)) {
             self.input.clear();
+            // What comes back from now on is no copy: another master may ask the very same.
+            self.copy.clear();
             self.suspects.answered(asked.unit);
             if framing != Framing::Tcp && matches!(asked.request, Request::Read { .. }) {
                 self.echo = match (self.echo, self.copied) {
