@@ -226,7 +226,7 @@ fn modbus_device(draft: &DeviceDraft<'_>, serial: bool, mistakes: &mut Vec<Mista
 const BROADCAST_DELAY: Duration = Duration::from_millis(100);
 
 /// Serial line guide V1.02 section 2.2: 0 is the broadcast, 248 to 255 are reserved. On TCP unit 0 is the
-/// device itself (Messaging on TCP/IP V1.0b, section 4.4.2).
+/// device itself (Messaging on TCP/IP V1.0b, on the unit identifier).
 fn unit(table: &config::Device, serial: bool, mistakes: &mut Vec<Mistake>) -> u16 {
     let broadcast = table.broadcast.as_ref().filter(|key| *key.get_ref());
     match (broadcast, &table.unit) {

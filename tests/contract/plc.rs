@@ -29,6 +29,8 @@ pub(crate) struct Memory {
     pub(crate) log: Vec<(u8, u8)>,
     pub(crate) silent: bool,
     pub(crate) refuse: Option<ExceptionCode>,
+    /// Registers take no more than this, without a word.
+    pub(crate) most: u16,
 }
 
 /// The device; handles share it. It listens to the units 1 and 2.
@@ -47,6 +49,7 @@ impl Plc {
             log: Vec::new(),
             silent: false,
             refuse: None,
+            most: u16::MAX,
         })))
     }
 
@@ -104,9 +107,12 @@ impl Service for Plc {
             Request::MaskWriteRegister(at, and, or) => cut(&memory.holding, at, 1)
                 .and_then(|now| put(&mut memory.holding, at, &[now[0] & and | or & !and]))
                 .map(|()| Response::MaskWriteRegister(at, and, or)),
-            Request::ReadWriteMultipleRegisters(start, n, at, words) => put(&mut memory.holding, at, &words)
-                .and_then(|()| cut(&memory.holding, start, n))
-                .map(Response::ReadWriteMultipleRegisters),
+            Request::ReadWriteMultipleRegisters(start, n, at, words) => {
+                let taken: Vec<_> = words.iter().map(|word| (*word).min(memory.most)).collect();
+                put(&mut memory.holding, at, &taken)
+                    .and_then(|()| cut(&memory.holding, start, n))
+                    .map(Response::ReadWriteMultipleRegisters)
+            }
             _ => Err(ExceptionCode::IllegalFunction),
         };
         ready(answer.map(Some))
@@ -136,7 +142,8 @@ impl Plc {
             .map(|()| pdu::encode_read_answer(area, &raw, pdu[0], &mut out))
             .map_err(u8::from),
             Ok(Query::WriteThenRead { start, count, at, words }) => {
-                put(&mut memory.holding, at, &words)
+                let taken: Vec<_> = words.iter().map(|word| (*word).min(memory.most)).collect();
+                put(&mut memory.holding, at, &taken)
                     .and_then(|()| cut(&memory.holding, start, count))
                     .map(|words| raw.words = words)
                     .map(|()| pdu::encode_read_answer(Area::Holding, &raw, pdu[0], &mut out))
