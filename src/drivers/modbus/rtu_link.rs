@@ -368,8 +368,8 @@ impl Wire for ModbusRtu {
         if let Err(error) = port.send(&self.out, patience + on_the_wire).await {
             return Err(self.lost(&error));
         }
-        // The system has the bytes; the line still sends them.
-        sent = Instant::now() + on_the_wire;
+        // The system has the bytes; the line still sends them, but where that was waited for.
+        sent = Instant::now() + if port.waits_for_the_line() { Duration::ZERO } else { on_the_wire };
         let answer = self.receive(sent, patience, unit, request, into, pace).await;
         let now = Instant::now();
         // After a try in haste as long as the slowest answer would have taken; else that long from now on.
@@ -454,6 +454,10 @@ impl Driver for ModbusRtu {
     /// To look whether the port is back costs nobody anything.
     fn longest_pause(&self) -> Duration {
         Duration::from_secs(1)
+    }
+
+    fn address(&self) -> &str {
+        self.spec.as_ref().map_or("", |spec| spec.port.path())
     }
 
     fn trouble(&self) -> &str {
