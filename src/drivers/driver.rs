@@ -50,6 +50,11 @@ pub trait Driver: Send {
         Tally::default()
     }
 
+    /// Where the open link leads, for people: the port, or which of its addresses is in use.
+    fn address(&self) -> &str {
+        ""
+    }
+
     /// The last trouble in words, for the log: the operating system's error, the address tried.
     fn trouble(&self) -> &str;
 }

@@ -73,6 +73,11 @@ macro_rules! registry {
                 match self { $( Link::$name(link) => link.tally(), )* }
             }
 
+            /// See [`Driver::address`].
+            pub fn address(&self) -> &str {
+                match self { $( Link::$name(link) => link.address(), )* }
+            }
+
             /// See [`Driver::trouble`].
             pub fn trouble(&self) -> &str {
                 match self { $( Link::$name(link) => link.trouble(), )* }

@@ -136,6 +136,11 @@ impl Task {
                 self.up = true;
                 self.backoff.reset();
                 self.stats.connects.bump();
+                self.stats
+                    .address
+                    .lock()
+                    .unwrap_or_else(|e| e.into_inner())
+                    .replace_range(.., self.link.address());
                 if self.stats.state.set(Connection::Up) {
                     tracing::info!(link = %self.plan.name, "link is up");
                 }

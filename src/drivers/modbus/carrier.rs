@@ -44,6 +44,14 @@ impl Carrier {
         }
     }
 
+    /// Where it leads, for people.
+    pub(super) fn address<'a>(&'a self, door: &'a Door) -> &'a str {
+        match self {
+            Carrier::Serial(port) => port.path(),
+            Carrier::Socket(_) => door.peer(),
+        }
+    }
+
     /// The longest pause between two tries to open it: to look whether a port is back costs nobody anything.
     pub(super) fn longest_pause(&self) -> Duration {
         match self {

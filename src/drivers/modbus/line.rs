@@ -230,8 +230,8 @@ impl Wire for ModbusLine {
             Ok(()) => self.mid_write = false,
             Err(error) => return Err(self.lost(&error)),
         }
-        // The system has the bytes; the line still sends them.
-        sent = Instant::now() + on_the_wire;
+        // The system has the bytes; the line still sends them, but where that was waited for.
+        sent = Instant::now() + if stream.waits_for_the_line() { Duration::ZERO } else { on_the_wire };
         if broadcast {
             self.quiet_until = Some(sent + delay);
             tokio::time::sleep_until(sent + delay).await;
@@ -322,6 +322,10 @@ impl Driver for ModbusLine {
 
     fn longest_pause(&self) -> Duration {
         self.spec.as_ref().map_or(Duration::from_secs(10), |spec| spec.carrier.longest_pause())
+    }
+
+    fn address(&self) -> &str {
+        self.spec.as_ref().map_or("", |spec| spec.carrier.address(&self.door))
     }
 
     fn tally(&mut self) -> Tally {

@@ -269,6 +269,10 @@ impl Driver for ModbusTcp {
         self.spec.as_ref().map_or(Duration::from_secs(10), |spec| spec.socket.longest_pause())
     }
 
+    fn address(&self) -> &str {
+        self.door.peer()
+    }
+
     fn trouble(&self) -> &str {
         &self.trouble
     }
