@@ -55,6 +55,8 @@ pub struct ModbusRtu {
     suspects: Vec<Suspect>,
     /// Before this nothing may be sent.
     quiet_until: Option<Instant>,
+    /// When the last late answer ended since the last request.
+    heard: Option<Instant>,
     clock: Pause,
     lessons: Lessons,
     trouble: String,
@@ -89,13 +91,17 @@ struct Asked {
     request: Request,
 }
 
+/// How long a device is waited for in haste whose answers began so late at most: until all of its answer
+/// would be there, which adapters hand on in one piece, and a moment. Then no late one is due any more.
+pub(super) fn patience(start: Duration, request: &Request, pace: Pace) -> Duration {
+    start + pace.bytes(request.answer_bytes() + 3) + Duration::from_millis(1)
+}
+
 impl ModbusRtu {
     /// Pause between two chunks of one frame that is still one frame: USB adapters deliver in chunks.
     const GAP_WITHIN: Duration = Duration::from_millis(30);
     /// How long a line may talk without a pause, once nothing is due any more, before it counts as never quiet.
     const LONGEST_TALK: Duration = Duration::from_secs(1);
-    /// What a device may take longer than before when it is tried in haste.
-    const HASTE: Duration = Duration::from_millis(10);
     /// The longest silence kept for a late answer.
     const LONGEST_SILENCE: Duration = Duration::from_secs(5);
 
@@ -178,6 +184,7 @@ impl ModbusRtu {
         pace: Pace,
     ) -> Result<(), Fault> {
         self.input.clear();
+        self.heard = None;
         let mut deadline = sent + patience;
         let whole = loop {
             // How long what has begun is; `None`: nothing has, or it cannot be told yet.
@@ -240,6 +247,7 @@ impl ModbusRtu {
         let frame = self.input.get(..length).unwrap_or_default();
         let (unit, _) = rtu::decode(frame).ok_or(Fault::Garbled)?;
         self.arrived(unit);
+        self.heard = Some(Instant::now());
         self.input.drain(..length.min(self.input.len()));
         Ok(())
     }
@@ -354,7 +362,7 @@ impl Wire for ModbusRtu {
         let (pace, pause) = (spec.pace(), spec.pause);
         let slowest = self.slowest.get(device).copied().unwrap_or_default();
         let patience = match slowest.start {
-            start if hasty && !start.is_zero() => (start * 2 + Self::HASTE).min(timeout_of_device),
+            start if hasty && !start.is_zero() => patience(start, request, pace).min(timeout_of_device),
             _ => timeout_of_device,
         };
         self.settle(unit, pace).await?;
@@ -374,9 +382,13 @@ impl Wire for ModbusRtu {
         sent = Instant::now() + on_the_wire;
         let answer = self.receive(sent, patience, unit, request, into, pace).await;
         let now = Instant::now();
-        // After a try in haste as long as the slowest answer would have taken; else that long from now on.
-        let from = if hasty && patience < timeout_of_device { sent + slowest.start } else { now };
-        self.quiet_until = Some(now + pace.silence().max(pause));
+        // The slowest answer to this very request: that of a short one is over sooner.
+        let slowest = slowest.end.min(slowest.start + pace.bytes(request.answer_bytes() + 3));
+        // After a try in haste it would be there by now; else the line is quiet for as long from now on.
+        let from = if hasty && patience < timeout_of_device { sent } else { now };
+        // Where nobody spoke, the line has been silent since the request.
+        let silent_since = if answer == Err(Fault::Timeout) { self.heard.unwrap_or(sent) } else { now };
+        self.quiet_until = Some(silent_since + pace.silence().max(pause));
         match answer {
             Ok(()) | Err(Fault::Refused(_) | Fault::Busy) => {
                 self.suspects.retain(|s| s.unit() != Some(unit));
@@ -387,7 +399,7 @@ impl Wire for ModbusRtu {
             _ => {
                 self.suspect(device, unit, request, sent, now, timeout_of_device);
                 if let Some(suspect) = self.suspects.last_mut() {
-                    suspect.quiet = from + slowest.end;
+                    suspect.quiet = from + slowest;
                 }
             }
         }
@@ -437,11 +449,11 @@ impl Driver for ModbusRtu {
     }
 
     async fn read(&mut self, block: Block, into: &mut Raw) -> Result<(), Fault> {
-        read::read(self, block, into, false).await
+        read::read(self, block, into).await
     }
 
-    async fn probe(&mut self, block: Block, into: &mut Raw) -> Result<(), Fault> {
-        read::read(self, block, into, true).await
+    async fn probe(&mut self, block: Block, hasty: bool) -> Result<(), Fault> {
+        read::probe(self, block, hasty).await
     }
 
     async fn write(&mut self, point: Point, raw: &Raw) -> Result<(), Fault> {
