@@ -54,8 +54,8 @@ macro_rules! registry {
             }
 
             /// See [`Driver::probe`].
-            pub async fn probe(&mut self, block: Block, into: &mut Raw) -> Result<(), Fault> {
-                match self { $( Link::$name(link) => link.probe(block, into).await, )* }
+            pub async fn probe(&mut self, block: Block, hasty: bool) -> Result<(), Fault> {
+                match self { $( Link::$name(link) => link.probe(block, hasty).await, )* }
             }
 
             /// See [`Driver::write`].
