@@ -30,8 +30,8 @@ fn bank() -> Bank {
 fn silent() -> Manner {
     let hour = Duration::from_secs(3600);
     Manner {
-        delay: Duration::ZERO,
         silence: Some(Silence { after: Duration::ZERO, lasts: hour, every: hour }),
+        ..Manner::default()
     }
 }
 

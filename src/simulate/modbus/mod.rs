@@ -1,8 +1,13 @@
 //! Simulated Modbus devices: registers, how they behave, and the socket or serial bus that they hang on.
 
+mod answer;
 pub mod bank;
+pub mod dice;
+pub mod framing;
 pub mod manner;
+pub mod noise;
 mod rtu;
+mod serve;
 mod tcp;
 
 pub use rtu::RtuBus;
@@ -13,20 +18,22 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use self::bank::Bank;
-use self::manner::{Manner, Reply};
+use self::manner::{Course, Manner, Reply, Tally};
 
 /// One simulated device: its registers and its manner.
 #[derive(Debug)]
 pub struct Slave {
     bank: Mutex<Bank>,
     manner: Manner,
+    course: Mutex<Course>,
     born: Instant,
 }
 
 impl Slave {
     /// A device with these registers.
     pub fn new(bank: Bank, manner: Manner) -> Arc<Slave> {
-        Arc::new(Slave { bank: Mutex::new(bank), manner, born: Instant::now() })
+        let course = Mutex::new(manner.begin());
+        Arc::new(Slave { bank: Mutex::new(bank), manner, course, born: Instant::now() })
     }
 
     /// Its registers; held for a moment only.
@@ -34,9 +41,18 @@ impl Slave {
         self.bank.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// Whether and when it answers now.
+    /// What it was asked and how it answered, until now.
+    pub fn tally(&self) -> Tally {
+        self.course().tally()
+    }
+
+    /// Whether, when and how it answers a request that comes now.
     fn reply(&self) -> Reply {
-        self.manner.reply(self.born.elapsed())
+        self.manner.reply(self.born.elapsed(), &mut self.course())
+    }
+
+    fn course(&self) -> MutexGuard<'_, Course> {
+        self.course.lock().unwrap_or_else(|e| e.into_inner())
     }
 }
 
