@@ -46,6 +46,31 @@ pub(super) struct Reads {
     pub points: Vec<PointSpec>,
 }
 
+/// What one block asks of whom, for whoever plays the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// Unit identifier.
+    pub unit: u8,
+    /// Table.
+    pub area: Area,
+    /// First address.
+    pub start: u16,
+    /// Bits or registers.
+    pub count: u16,
+}
+
+impl Reads {
+    /// What each block asks of whom, in their order.
+    pub(super) fn extents(&self, devices: &[ModbusDevice]) -> Vec<Extent> {
+        let unit = |device: usize| devices.get(device).map_or(1, |d| d.unit);
+        let asked = |block: &BlockSpec| {
+            let BlockSpec { device, area, start, count, .. } = *block;
+            Extent { unit: unit(device), area, start, count }
+        };
+        self.blocks.iter().map(asked).collect()
+    }
+}
+
 /// Blocks and points of all requests; all errors at once, each with the index of its request.
 pub(super) fn compile(
     devices: &[ModbusDevice],

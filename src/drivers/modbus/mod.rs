@@ -17,6 +17,7 @@ mod stream;
 pub mod tcp;
 mod tcp_link;
 
+pub use blocks::Extent;
 pub use rtu_link::{ModbusRtu, RtuSpec};
 pub use tcp_link::{ModbusTcp, TcpSpec};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::blocks::Reads;
+use super::blocks::{Extent, Reads};
 use super::config::{ModbusDevice, RtuLink};
 use super::pause::Pause;
 use super::pdu::{self, Request};
@@ -37,7 +37,13 @@ impl RtuSpec {
         }
     }
 
-    pub(super) fn pace(&self) -> Pace {
+    /// What each block asks of whom, in their order.
+    pub fn extents(&self) -> Vec<Extent> {
+        self.reads.extents(&self.devices)
+    }
+
+    /// How fast the line is.
+    pub fn pace(&self) -> Pace {
         self.port.pace()
     }
 }

@@ -32,7 +32,12 @@ pub(super) enum Way {
 }
 
 /// Puts the answer of the unit that was asked into `out`; `None` where nobody answers.
-pub(super) fn answer(framing: Framing, slaves: &Slaves, asked: &Asked<'_>, out: &mut Vec<u8>) -> Option<Sending> {
+pub(super) fn answer(
+    framing: Framing,
+    slaves: &Slaves,
+    asked: &Asked<'_>,
+    out: &mut Vec<u8>,
+) -> Option<Sending> {
     // Unit 0 is the broadcast: done by all, answered by none (Serial Line V1.02, section 2.1).
     if framing.is_line() && asked.unit == 0 {
         for slave in slaves.values().filter(|s| s.reply() != Reply::Never) {

@@ -170,6 +170,21 @@ pub struct Tally {
     pub wrong: u64,
 }
 
+impl std::ops::Add for Tally {
+    type Output = Tally;
+
+    fn add(self, other: Tally) -> Tally {
+        Tally {
+            requests: self.requests + other.requests,
+            silent: self.silent + other.silent,
+            cut: self.cut + other.cut,
+            late: self.late + other.late,
+            exceptions: self.exceptions + other.exceptions,
+            wrong: self.wrong + other.wrong,
+        }
+    }
+}
+
 impl Tally {
     /// Requests that were not answered as they should.
     pub fn faulty(&self) -> u64 {
@@ -295,7 +310,8 @@ mod tests {
         assert_ne!(one, other);
         let share = one.iter().filter(|r| matches!(r, Reply::After(_, How::Exception(4)))).count();
         assert!((150..250).contains(&share), "{share}");
-        let longest = one.iter().filter_map(|r| if let Reply::After(t, _) = r { Some(*t) } else { None }).max();
+        let longest =
+            one.iter().filter_map(|r| if let Reply::After(t, _) = r { Some(*t) } else { None }).max();
         assert!((900..1000).contains(&longest.unwrap().as_millis()), "{longest:?}");
     }
 }

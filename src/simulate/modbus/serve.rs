@@ -72,7 +72,9 @@ where
                 bytes.drain(..used);
             }
             Heard::Noise if framing.is_line() => {
-                while timeout(silence, input.read(&mut chunk)).await.is_ok_and(|read| matches!(read, Ok(1..))) {}
+                while timeout(silence, input.read(&mut chunk)).await.is_ok_and(|read| matches!(read, Ok(1..)))
+                {
+                }
                 bytes.clear();
             }
             Heard::Noise => return Err(io::ErrorKind::InvalidData.into()),
