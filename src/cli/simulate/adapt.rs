@@ -47,7 +47,11 @@ pub(super) fn adapt(text: &str, config: &Config, places: &Places<'_>) -> Result<
         }
     }
     let copy = edited(text, edits).ok_or("the file cannot be changed in place")?;
-    let copy = if places.keep_north { copy } else { without(&copy, &["publish", "store"]) };
+    let copy = if places.keep_north {
+        copy
+    } else {
+        without(&copy, &["publish.sparkplug", "publish.opcua", "store"])
+    };
     check(&copy, places)?;
     Ok(copy)
 }
@@ -76,8 +80,9 @@ fn without(text: &str, names: &[&str]) -> String {
     let mut out = String::with_capacity(text.len());
     for line in text.split_inclusive('\n') {
         if let Some(header) = header(line) {
-            let first = header.split('.').next().unwrap_or_default().trim().trim_matches(['"', '\'']);
-            left_out = names.contains(&first);
+            let plain = |part: &str| part.trim().trim_matches(['"', '\'']).to_owned();
+            let header = header.split('.').map(plain).collect::<Vec<_>>().join(".") + ".";
+            left_out = names.iter().any(|name| header.starts_with(&format!("{name}.")));
         }
         if !left_out {
             out.push_str(line);
@@ -107,9 +112,11 @@ fn check(copy: &str, places: &Places<'_>) -> Result<(), String> {
         );
     };
     let north = &config.publish;
-    let silent = north.sparkplug.is_empty() && north.opcua.is_none() && north.http.is_none();
+    let silent = north.sparkplug.is_empty() && north.opcua.is_none();
     if !places.keep_north && !(silent && config.store.path.is_none()) {
-        return Err("its publishers cannot be left out: write them as tables, as [publish.http]".into());
+        return Err(
+            "its publishers and store cannot be left out: write them as tables, as [publish.opcua]".into()
+        );
     }
     Ok(())
 }
@@ -173,8 +180,9 @@ enabled = false
         assert!(copy.contains("port = 5002\nhost = \"127.0.0.1\"\n"), "{copy}");
         assert!(copy.contains("port = \"/dev/pts/7\"\n[[device]]"), "{copy}");
         assert!(copy.contains("profiles = [\"/etc/x/meters/*.toml\"]"), "{copy}");
-        assert!(copy.contains("tags = \"/etc/x/tags.csv\"\n[system]\nenabled = false\n"), "{copy}");
-        assert!(!copy.contains("publish") && !copy.contains("/var/lib"), "{copy}");
+        assert!(copy.contains("tags = \"/etc/x/tags.csv\"\n[publish.http]\n"), "{copy}");
+        assert!(copy.ends_with("[system]\nenabled = false\n"), "{copy}");
+        assert!(!copy.contains("sparkplug") && !copy.contains("/var/lib"), "{copy}");
     }
 
     #[test]
@@ -186,7 +194,7 @@ enabled = false
     #[test]
     fn publishers_that_cannot_be_left_out_are_told() {
         let text =
-            "publish = { http = { listen = \"127.0.0.1:1\" } }\nnode = { group = \"g\", name = \"n\" }\n";
+            "publish = { opcua = { listen = \"127.0.0.1:1\" } }\nnode = { group = \"g\", name = \"n\" }\n";
         let config = config::load(text).config.unwrap();
         let places = Places { endpoint: &endpoint, folder: None, keep_north: false };
         assert!(adapt(text, &config, &places).unwrap_err().contains("cannot be left out"));

@@ -29,7 +29,7 @@ pub(super) struct Arguments {
     /// The configuration file (TOML)
     config: PathBuf,
     /// Write a copy of the file whose links lead to the simulated devices, for `fieldgate run`, `read` or `watch`;
-    /// without publishers and store, so that no simulated value goes north
+    /// without MQTT, OPC UA and store, so that no simulated value goes north
     #[arg(long, value_name = "FILE")]
     adapt: Option<PathBuf>,
     /// Keep the publishers and the store in the copy: simulated values go to its brokers

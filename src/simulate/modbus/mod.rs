@@ -19,6 +19,7 @@ use std::time::Instant;
 
 use self::bank::Bank;
 use self::manner::{Course, Manner, Reply, Tally};
+use crate::drivers::modbus::address::Area;
 
 /// One simulated device: its registers and its manner.
 #[derive(Debug)]
@@ -26,14 +27,21 @@ pub struct Slave {
     bank: Mutex<Bank>,
     manner: Manner,
     course: Mutex<Course>,
+    counters: Vec<(Area, u16)>,
     born: Instant,
 }
 
 impl Slave {
     /// A device with these registers.
     pub fn new(bank: Bank, manner: Manner) -> Arc<Slave> {
+        Slave::counting(bank, manner, Vec::new())
+    }
+
+    /// The same, where each answer has the number of its request: at each of these addresses lie its low 16
+    /// bits and, in the next register, their complement.
+    pub fn counting(bank: Bank, manner: Manner, counters: Vec<(Area, u16)>) -> Arc<Slave> {
         let course = Mutex::new(manner.begin());
-        Arc::new(Slave { bank: Mutex::new(bank), manner, course, born: Instant::now() })
+        Arc::new(Slave { bank: Mutex::new(bank), manner, course, counters, born: Instant::now() })
     }
 
     /// Its registers; held for a moment only.
@@ -48,7 +56,11 @@ impl Slave {
 
     /// Whether, when and how it answers a request that comes now.
     fn reply(&self) -> Reply {
-        self.manner.reply(self.born.elapsed(), &mut self.course())
+        let mut course = self.course();
+        let reply = self.manner.reply(self.born.elapsed(), &mut course);
+        let number = course.tally().requests as u16;
+        self.counters.iter().for_each(|(area, at)| self.bank().put(*area, *at, &[number, !number]));
+        reply
     }
 
     fn course(&self) -> MutexGuard<'_, Course> {

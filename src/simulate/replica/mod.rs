@@ -12,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::device::{Draft, Movement};
+use super::modbus::dice::Dice;
 use super::modbus::framing::Framing;
 use super::modbus::manner::{Manner, Tally};
 use super::modbus::noise::Noise;
@@ -128,10 +129,10 @@ impl Replica {
     }
 }
 
-/// A number of a name's own (FNV-1a).
+/// A number of a name's own (FNV-1a, stirred: names that differ in their last letter only are far apart).
 pub fn seed(name: &str) -> u64 {
-    name.bytes()
-        .fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3))
+    let hash = |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3);
+    Dice::new(name.bytes().fold(0xCBF2_9CE4_8422_2325, hash)).bits()
 }
 
 async fn run(moving: Vec<(Movement, Arc<Slave>)>, stop: CancellationToken) {
