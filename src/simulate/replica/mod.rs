@@ -131,7 +131,7 @@ impl Replica {
 
 /// A number of a name's own (FNV-1a, stirred: names that differ in their last letter only are far apart).
 pub fn seed(name: &str) -> u64 {
-    let hash = |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3);
+    let hash = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3);
     Dice::new(name.bytes().fold(0xCBF2_9CE4_8422_2325, hash)).bits()
 }
 
