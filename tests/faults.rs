@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 
 use fieldgate::drivers::modbus::address::Area;
 use fieldgate::drivers::modbus::config::Parity;
+use fieldgate::drivers::modbus::framing::Framing;
 use fieldgate::drivers::modbus::rtu::Pace;
 use fieldgate::model::{Clock, TagId, Value};
 use fieldgate::simulate::modbus::bank::{Bank, Sizes};
-use fieldgate::simulate::modbus::framing::Framing;
 use fieldgate::simulate::modbus::manner::{Late, Manner, Often, Tally, Wrong, Wrongs};
 use fieldgate::simulate::modbus::noise::Noise;
 use fieldgate::simulate::modbus::{RtuBus, Slave, Slaves, TcpServer};

@@ -39,8 +39,32 @@ pub trait Driver: Send {
     /// Writes a point and returns when the device answered.
     fn write(&mut self, point: Point, raw: &Raw) -> impl Future<Output = Result<(), Fault>> + Send;
 
+    /// The longest pause between two tries to open the link. Shorter where trying costs nobody anything and
+    /// what is away comes back at once, as an adapter that is plugged in again.
+    fn longest_pause(&self) -> Duration {
+        Duration::from_secs(10)
+    }
+
+    /// What else was on the wire since this was last asked.
+    fn tally(&mut self) -> Tally {
+        Tally::default()
+    }
+
     /// The last trouble in words, for the log: the operating system's error, the address tried.
     fn trouble(&self) -> &str;
+}
+
+/// Bytes on a wire that nobody waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Our own requests, from an adapter that hears what it sends.
+    pub echoes: u64,
+    /// Frames that are not ours: requests of another master, and the answers to them.
+    pub foreign: u64,
+    /// Bytes that are no frame.
+    pub noise: u64,
+    /// Answers to us that came too late and were dropped.
+    pub late: u64,
 }
 
 /// One tag as a driver's `compile` sees it.
@@ -57,7 +81,18 @@ pub struct Request<'a> {
     /// Whether it must be writable too.
     pub writable: bool,
     /// How often it is wanted; a driver may let it ride in a block that is read more often.
+    /// [`Request::NEVER`]: it is only written, and in no block.
     pub period: Duration,
+}
+
+impl Request<'_> {
+    /// The period of what is only written.
+    pub const NEVER: Duration = Duration::MAX;
+
+    /// Whether it is read at all.
+    pub fn is_read(&self) -> bool {
+        self.period != Self::NEVER
+    }
 }
 
 /// Requests compiled to blocks and points.

@@ -23,19 +23,30 @@ pub(super) fn adapt(text: &str, config: &Config, places: &Places<'_>) -> Result<
     let mut edits = Vec::new();
     for link in config.link.modbus_tcp.iter().map(Spanned::get_ref) {
         let Some(Endpoint::Tcp(address)) = (places.endpoint)(link.name.get_ref()) else { continue };
+        // Who waits for a modem to dial in has no host; nobody dials.
+        let Some(old) = &link.host else { continue };
         let host = quoted(&address.ip().to_string());
-        if link.port.span().is_empty() {
-            // A line of its own, where the table is not written in one line.
-            let rest = text.get(link.host.span().end..).unwrap_or_default();
-            let rest = rest.lines().next().unwrap_or_default().trim_start();
-            let between = if rest.is_empty() || rest.starts_with('#') { "\n" } else { ", " };
-            edits.push((link.host.span(), format!("{host}{between}port = {}", address.port())));
-        } else {
-            edits.push((link.host.span(), host));
-            edits.push((link.port.span(), address.port().to_string()));
+        match &link.port {
+            Some(port) => {
+                edits.push((old.span(), host));
+                edits.push((port.span(), address.port().to_string()));
+            }
+            None => {
+                // A line of its own, where the table is not written in one line.
+                let rest = text.get(old.span().end..).unwrap_or_default();
+                let rest = rest.lines().next().unwrap_or_default().trim_start();
+                let between = if rest.is_empty() || rest.starts_with('#') { "\n" } else { ", " };
+                edits.push((old.span(), format!("{host}{between}port = {}", address.port())));
+            }
+        }
+        // A real device must not be asked where the simulated one is silent; and it does not speak TLS.
+        let backup = link.backup.as_ref().map(|b| ("backup", b.span()));
+        for (key, value) in backup.into_iter().chain(link.tls.as_ref().map(|t| ("tls", t.span()))) {
+            edits.extend(key_of(text, key, &value).map(|start| (start..value.end, String::new())));
         }
     }
-    for link in config.link.modbus_rtu.iter().map(Spanned::get_ref) {
+    let serial = config.link.modbus_rtu.iter().chain(&config.link.modbus_ascii);
+    for link in serial.map(Spanned::get_ref) {
         if let Some(Endpoint::Serial(path)) = (places.endpoint)(link.name.get_ref()) {
             edits.push((link.port.span(), quoted(&path.display().to_string())));
         }
@@ -67,6 +78,12 @@ fn edited(text: &str, mut edits: Vec<(Range<usize>, String)>) -> Option<String> 
     }
     out.push_str(text.get(from..)?);
     Some(out)
+}
+
+/// Where the key of a value begins.
+fn key_of(text: &str, key: &str, value: &Range<usize>) -> Option<usize> {
+    let before = text.get(..value.start)?.trim_end().strip_suffix('=')?.trim_end();
+    before.strip_suffix(key).map(str::len)
 }
 
 /// A text as TOML writes it: JSON's escapes are TOML's, too.
@@ -111,6 +128,10 @@ fn check(copy: &str, places: &Places<'_>) -> Result<(), String> {
                 .into(),
         );
     };
+    let links = || config.link.modbus_tcp.iter().map(Spanned::get_ref).filter(|link| link.host.is_some());
+    if links().any(|link| link.backup.is_some() || link.tls.is_some()) {
+        return Err("`backup` and `tls` cannot be left out: write each on a line of its own".into());
+    }
     let north = &config.publish;
     let silent = north.sparkplug.is_empty() && north.opcua.is_none();
     if !places.keep_north && !(silent && config.store.path.is_none()) {
@@ -138,6 +159,7 @@ timeout = "1s"
 name = "b"
 port = 1502
 host = "10.0.0.2"
+backup = "10.0.0.3"
 [[link.modbus-rtu]]
 name = "c"
 port = "/dev/ttyS0"
@@ -177,7 +199,7 @@ enabled = false
             copy.contains("name = \"a\" # the first\nhost = \"127.0.0.1\"\nport = 5001   # no port\n"),
             "{copy}"
         );
-        assert!(copy.contains("port = 5002\nhost = \"127.0.0.1\"\n"), "{copy}");
+        assert!(copy.contains("port = 5002\nhost = \"127.0.0.1\"\n\n[["), "{copy}");
         assert!(copy.contains("port = \"/dev/pts/7\"\n[[device]]"), "{copy}");
         assert!(copy.contains("profiles = [\"/etc/x/meters/*.toml\"]"), "{copy}");
         assert!(copy.contains("tags = \"/etc/x/tags.csv\"\n[publish.http]\n"), "{copy}");

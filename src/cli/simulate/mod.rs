@@ -15,6 +15,7 @@ use super::file::{compile_text, count};
 use super::run::{Stop, block_on};
 use super::{FAILED, GOOD, WRONG, show};
 use crate::config::{self, Config, closest};
+use crate::drivers::modbus::config::SerialLink;
 use crate::model::Period;
 use crate::plan::GatewayPlan;
 use crate::simulate::modbus::manner::{self, Manner, Tally};
@@ -111,7 +112,7 @@ impl Arguments {
                 return Err(unknown("--device", "device", name, devices()));
             }
         }
-        let buses = || config.link.modbus_rtu.iter().map(|l| l.get_ref().name.get_ref().as_str());
+        let buses = || serial(config).map(|l| l.name.get_ref().as_str());
         for (name, _) in &self.link {
             if !buses().any(|bus| bus == name) {
                 return Err(unknown("--link", "serial link", name, buses()));
@@ -191,10 +192,13 @@ impl Arguments {
         for link in config.link.modbus_tcp.iter().map(|l| l.get_ref()) {
             let name = link.name.get_ref();
             timeouts.insert(name.as_str(), link.timeout.get_ref().0);
-            let listen = loopback(link.host.get_ref()).map(|ip| SocketAddr::new(ip, *link.port.get_ref()));
+            let port =
+                link.port.as_ref().map_or(if link.tls.is_some() { 802 } else { 502 }, |p| *p.get_ref());
+            let ip = link.host.as_ref().and_then(|host| loopback(host.get_ref()));
+            let listen = ip.map(|ip| SocketAddr::new(ip, port));
             wishes.insert(name.clone(), Wish { listen, ..Wish::default() });
         }
-        for link in config.link.modbus_rtu.iter().map(|l| l.get_ref()) {
+        for link in serial(config) {
             timeouts.insert(link.name.get_ref().as_str(), link.timeout.get_ref().0);
             wishes.insert(link.name.get_ref().clone(), Wish::default());
         }
@@ -279,6 +283,11 @@ fn unknown<'a>(flag: &str, what: &str, name: &str, known: impl Iterator<Item = &
         None => format!("the file has {}", known.collect::<Vec<_>>().join(", ")),
     };
     format!("{flag}: there is no {what} `{name}`; {help}")
+}
+
+/// All serial links, whatever their framing.
+fn serial(config: &Config) -> impl Iterator<Item = &SerialLink> + Clone {
+    config.link.modbus_rtu.iter().chain(&config.link.modbus_ascii).map(|link| link.get_ref())
 }
 
 /// The address of a host on this machine.

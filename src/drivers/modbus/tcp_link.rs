@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::io::AsyncReadExt;
+use tokio::time::{Instant, timeout_at};
 
 use super::blocks::{Extent, Reads};
 use super::config::{ModbusDevice, TcpLink};
 use super::pdu::{self, Request};
 use super::read::{self, Lessons, Wire};
-use super::socket::Socket;
+use super::socket::{Door, Socket};
 use super::stream::Stream;
-use super::tcp;
+use super::{tcp, write};
 use crate::drivers::driver::{Block, Driver, Point};
 use crate::model::{Fault, Raw};
 
@@ -36,8 +36,8 @@ impl TcpSpec {
         }
     }
 
-    /// What each block asks of whom, in their order.
-    pub fn extents(&self) -> Vec<Extent> {
+    /// What each block asks of whom, and each point, in their order.
+    pub fn extents(&self) -> (Vec<Extent>, Vec<Extent>) {
         self.reads.extents(&self.devices)
     }
 }
@@ -47,6 +47,7 @@ impl TcpSpec {
 pub struct ModbusTcp {
     spec: Option<TcpSpec>,
     stream: Option<Stream>,
+    door: Door,
     transaction: u16,
     out: Vec<u8>,
     input: Vec<u8>,
@@ -79,9 +80,7 @@ impl ModbusTcp {
     }
 
     fn lost(&mut self, why: &dyn std::fmt::Display) -> Fault {
-        if let Some(spec) = &self.spec {
-            self.trouble = format!("the connection to {} broke: {why}", spec.socket);
-        }
+        self.trouble = format!("the connection to {} broke: {why}", self.door.peer());
         self.close();
         Fault::NotConnected
     }
@@ -200,10 +199,9 @@ impl Wire for ModbusTcp {
         tcp::encode(self.transaction, unit, &mut self.out, |out| request.encode(out));
         let Some(stream) = &mut self.stream else { return Err(Fault::NotConnected) };
         self.mid_write = true;
-        match timeout(patience, stream.write_all(&self.out)).await {
-            Ok(Ok(())) => self.mid_write = false,
-            Ok(Err(error)) => return Err(self.lost(&error)),
-            Err(_) => return Err(self.lost(&"it takes no more bytes")),
+        match stream.send(&self.out, patience).await {
+            Ok(()) => self.mid_write = false,
+            Err(error) => return Err(self.lost(&error)),
         }
         let sent = Instant::now();
         let answer = self.receive(sent + patience, unit, request, into).await;
@@ -234,6 +232,7 @@ impl Driver for ModbusTcp {
         let stays = self.spec.as_ref().is_some_and(|old| old.socket == spec.socket);
         if !stays {
             self.close();
+            self.door = Door::default();
         }
         self.slowest.clear();
         self.lessons.clear();
@@ -246,7 +245,7 @@ impl Driver for ModbusTcp {
             return Ok(());
         }
         let Some(spec) = &self.spec else { return Err(self.unset()) };
-        match spec.socket.open().await {
+        match spec.socket.open(&mut self.door).await {
             Ok(stream) => {
                 self.close();
                 self.stream = Some(stream);
@@ -268,12 +267,11 @@ impl Driver for ModbusTcp {
     }
 
     async fn write(&mut self, point: Point, raw: &Raw) -> Result<(), Fault> {
-        let Some(spec) = &self.spec else { return Err(self.unset()) };
-        let point = spec.reads.points.get(point.0).ok_or(Fault::Unsupported)?;
-        let device = point.device;
-        let multiple = spec.devices.get(device).is_some_and(|d| d.write_multiple);
-        let request = point.request(raw, multiple).ok_or(Fault::Unsupported)?;
-        self.transact(device, &request, &mut Raw::default(), false).await
+        write::write(self, point, raw).await
+    }
+
+    fn longest_pause(&self) -> Duration {
+        self.spec.as_ref().map_or(Duration::from_secs(10), |spec| spec.socket.longest_pause())
     }
 
     fn trouble(&self) -> &str {

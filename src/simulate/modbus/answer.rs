@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::framing::{Asked, Framing};
+use super::heard::{Asked, is_line};
 use super::manner::{How, Reply, Wrong};
 use super::{Slave, Slaves};
+use crate::drivers::modbus::framing::Framing;
 use crate::drivers::modbus::pdu;
 
 /// Exception 11: the unit behind this address does not answer (Application Protocol V1.1b3, section 7).
@@ -39,7 +40,7 @@ pub(super) fn answer(
     out: &mut Vec<u8>,
 ) -> Option<Sending> {
     // Unit 0 is the broadcast: done by all, answered by none (Serial Line V1.02, section 2.1).
-    if framing.is_line() && asked.unit == 0 {
+    if is_line(framing) && asked.unit == 0 {
         for slave in slaves.values().filter(|s| s.reply() != Reply::Never) {
             slave.bank().answer(asked.pdu, out);
         }
@@ -48,12 +49,12 @@ pub(super) fn answer(
     }
     let at_once = Sending { after: Duration::ZERO, late: false, way: Way::Whole };
     let Some(slave) = slaves.get(&asked.unit) else {
-        if framing.is_line() {
+        if is_line(framing) {
             return None;
         }
         let mut pdu = Vec::new();
         pdu::encode_exception(asked.pdu.first().copied().unwrap_or(0), NO_SUCH_UNIT, &mut pdu);
-        framing.encode(asked.transaction, asked.unit, &pdu, out);
+        framing.encode(asked.transaction, asked.unit, out, |out| out.extend_from_slice(&pdu));
         return Some(at_once);
     };
     match slave.reply() {
@@ -79,7 +80,7 @@ fn frame(framing: Framing, slave: &Slave, asked: &Asked<'_>, how: How, out: &mut
     }
     let (mut transaction, mut unit) = (asked.transaction, asked.unit);
     let How::Wrong(wrong) = how else {
-        framing.encode(transaction, unit, &pdu, out);
+        framing.encode(transaction, unit, out, |out| out.extend_from_slice(&pdu));
         if how == How::Cut {
             out.truncate(out.len() / 2);
             return Way::Cut;
@@ -95,7 +96,7 @@ fn frame(framing: Framing, slave: &Slave, asked: &Asked<'_>, how: How, out: &mut
         }
         _ => {}
     }
-    framing.encode(transaction, unit, &pdu, out);
+    framing.encode(transaction, unit, out, |out| out.extend_from_slice(&pdu));
     let mut length = |bytes: [u8; 2]| {
         if framing == Framing::Tcp
             && let Some(place) = out.get_mut(4..6)

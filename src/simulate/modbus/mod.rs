@@ -3,7 +3,7 @@
 mod answer;
 pub mod bank;
 pub mod dice;
-pub mod framing;
+mod heard;
 pub mod manner;
 pub mod noise;
 mod rtu;

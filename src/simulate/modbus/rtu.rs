@@ -11,9 +11,9 @@ use tokio::net::unix::pipe;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Slaves;
-use super::framing::Framing;
 use super::noise::Noise;
 use super::serve::{Wire, serve};
+use crate::drivers::modbus::framing::Framing;
 use crate::drivers::modbus::rtu::Pace;
 
 /// A running bus; it is gone when it is dropped.

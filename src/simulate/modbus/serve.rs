@@ -8,8 +8,9 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::Slaves;
 use super::answer::{Way, answer};
-use super::framing::{Framing, Heard};
+use super::heard::{Heard, heard, is_line};
 use super::noise::Noise;
+use crate::drivers::modbus::framing::Framing;
 use crate::drivers::modbus::rtu::Pace;
 
 /// What a wire is like.
@@ -45,13 +46,13 @@ where
 {
     let framing = wire.framing;
     let (silence, frame) = wire.pace.map_or((WITHIN, WITHIN), |pace| {
-        (pace.silence().max(WITHIN), pace.bytes(crate::drivers::modbus::rtu::MOST).max(WITHIN))
+        (pace.silence().max(WITHIN), pace.bytes(framing.most()).max(WITHIN))
     });
     let mut served = Served { wire, output, noisy: Vec::new(), late: Vec::new() };
     let (mut bytes, mut out) = (Vec::with_capacity(512), Vec::with_capacity(512));
-    let mut chunk = [0; 512];
+    let (mut chunk, mut scratch) = ([0; 512], Vec::new());
     loop {
-        match framing.heard(&bytes) {
+        match heard(framing, &bytes, &mut scratch) {
             Heard::Request(asked) => {
                 let (arrived, used) = (Instant::now(), asked.used);
                 out.clear();
@@ -71,7 +72,8 @@ where
                 }
                 bytes.drain(..used);
             }
-            Heard::Noise if framing.is_line() => {
+            Heard::Skip(count) => drop(bytes.drain(..count.min(bytes.len()))),
+            Heard::Noise if is_line(framing) => {
                 while timeout(silence, input.read(&mut chunk)).await.is_ok_and(|read| matches!(read, Ok(1..)))
                 {
                 }
@@ -79,7 +81,7 @@ where
             }
             Heard::Noise => return Err(io::ErrorKind::InvalidData.into()),
             Heard::More => {
-                let unfinished = framing.is_line() && !bytes.is_empty();
+                let unfinished = is_line(framing) && !bytes.is_empty();
                 let patience = Instant::now() + if unfinished { frame } else { Duration::from_secs(86_400) };
                 let due = served.late.first().map_or(patience, |(at, _)| patience.min(*at));
                 match timeout_at(due, input.read(&mut chunk)).await {

@@ -9,9 +9,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Slaves;
-use super::framing::Framing;
 use super::noise::Noise;
 use super::serve::{Wire, serve};
+use crate::drivers::modbus::framing::Framing;
 
 /// A running server; it stops when it is dropped.
 #[derive(Debug)]

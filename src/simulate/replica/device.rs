@@ -35,21 +35,23 @@ pub(super) struct Movement(Vec<Cell>);
 impl Draft {
     /// Adds a tag that lies in what is asked in one read.
     pub(super) fn add(&mut self, asked: &Extent, placed: &PlacedRule, tag: &Tag, seed: u64) {
-        let (offset, count) = match placed.place {
+        let Some(at) = self.reach(asked, placed.place) else { return };
+        let writable = tag.access != Access::Read;
+        let course = Course::of(tag, &placed.rule, writable, seed);
+        self.cells.push(Cell { area: asked.area, at, placed: placed.clone(), course, writable });
+    }
+
+    /// Makes sure that a place is there; gives its address. The table of a bank ends before 65535.
+    pub(super) fn reach(&mut self, extent: &Extent, place: Place) -> Option<u16> {
+        let (offset, count) = match place {
             Place::Bit { at } | Place::WordBit { at, .. } | Place::HalfWord { at, .. } => (at, 1),
             Place::Words { at, count } => (at, count),
         };
-        let at = usize::from(asked.start) + offset;
-        let end = self.ends.entry(asked.area).or_default();
-        // The last register is never served: the tables of a bank end at 65535.
-        *end = (*end).max(u16::try_from(at + count).unwrap_or(u16::MAX));
-        if at + count > usize::from(u16::MAX) {
-            return;
-        }
-        let writable = tag.access != Access::Read;
-        let course = Course::of(tag, &placed.rule, writable, seed);
-        let at = u16::try_from(at).unwrap_or(u16::MAX);
-        self.cells.push(Cell { area: asked.area, at, placed: placed.clone(), course, writable });
+        let at = usize::from(extent.start) + offset;
+        let behind = u16::try_from(at + count).ok()?;
+        let end = self.ends.entry(extent.area).or_default();
+        *end = (*end).max(behind);
+        u16::try_from(at).ok()
     }
 
     /// The registers at the start, and what moves in them from then on.

@@ -13,12 +13,12 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::device::{Draft, Movement};
 use super::modbus::dice::Dice;
-use super::modbus::framing::Framing;
 use super::modbus::manner::{Manner, Tally};
 use super::modbus::noise::Noise;
 use super::modbus::{RtuBus, Slave, Slaves, TcpServer};
 use super::plant::Endpoint;
 use crate::drivers::LinkSpec;
+use crate::drivers::modbus::framing::Framing;
 use crate::model::Raw;
 use crate::plan::GatewayPlan;
 
@@ -62,9 +62,11 @@ impl Replica {
     pub async fn start(plan: &GatewayPlan, wishes: &HashMap<String, Wish>) -> Result<Replica, String> {
         let (mut links, mut moving, mut servers, mut buses) = (vec![], vec![], vec![], vec![]);
         for link in &plan.links {
-            let (asked, pace) = match &link.spec {
-                LinkSpec::ModbusTcp(spec) => (spec.extents(), None),
-                LinkSpec::ModbusRtu(spec) => (spec.extents(), Some(spec.pace())),
+            let ((blocks, points), framing, pace) = match &link.spec {
+                LinkSpec::ModbusTcp(spec) => (spec.extents(), Framing::Tcp, None),
+                LinkSpec::ModbusLine(spec) => {
+                    (spec.extents(), spec.framing(), (!spec.is_socket()).then(|| spec.pace()))
+                }
                 // It has no devices to be simulated.
                 LinkSpec::System(_) | LinkSpec::Sim(_) => continue,
             };
@@ -72,7 +74,7 @@ impl Replica {
             let mut drafts: BTreeMap<u8, Draft> = BTreeMap::new();
             let mut devices: Vec<(String, u8)> = Vec::new();
             let mut manners: HashMap<u8, Manner> = HashMap::new();
-            for (block, asked) in link.blocks.iter().zip(&asked) {
+            for (block, asked) in link.blocks.iter().zip(&blocks) {
                 let name = link.devices.get(block.device).map_or("", |d| d.name.as_str());
                 let draft = drafts.entry(asked.unit).or_default();
                 if !devices.iter().any(|(known, _)| known == name) {
@@ -83,6 +85,12 @@ impl Replica {
                     if let Some(tag) = plan.directory.tag(placed.rule.tag) {
                         draft.add(asked, placed, tag, seed(&tag.path));
                     }
+                }
+            }
+            // What is only written is in no block.
+            for write in link.writes.values() {
+                if let Some(point) = points.get(write.point.0) {
+                    drafts.entry(point.unit).or_default().reach(point, write.place);
                 }
             }
             let mut slaves = Slaves::new();
@@ -96,14 +104,14 @@ impl Replica {
             let endpoint = match pace {
                 None => {
                     let address = wish.listen.unwrap_or((Ipv4Addr::LOCALHOST, 0).into());
-                    let server = TcpServer::bind(address, slaves).await;
+                    let server = TcpServer::bind_framed(address, framing, wish.noise, slaves).await;
                     let server = server.map_err(|error| cannot(format!("{address}: {error}")))?;
                     let address = server.address();
                     servers.push(server);
                     Endpoint::Tcp(address)
                 }
                 Some(pace) => {
-                    let bus = RtuBus::open_framed(pace, Framing::Rtu, wish.noise, slaves);
+                    let bus = RtuBus::open_framed(pace, framing, wish.noise, slaves);
                     let bus = bus.map_err(|error| cannot(error.to_string()))?;
                     let path = bus.path().to_owned();
                     buses.push(bus);
