@@ -93,6 +93,8 @@ pub struct Device {
     pub max_registers: Option<Spanned<u16>>,
     /// Most unused registers read to merge two neighbours, 0 to 120; 120 by default.
     pub max_gap: Option<Spanned<u16>>,
+    /// Registers and bits that the device has not, `holding:100..102`: never read over.
+    pub holes: Option<Vec<Spanned<String>>>,
     /// Functions used to write one register or coil.
     #[serde(default)]
     pub write: WriteFunctions,
@@ -141,6 +143,8 @@ pub struct Profile {
     pub max_registers: Option<Spanned<u16>>,
     /// Unused registers read to merge two neighbours, where the device says none.
     pub max_gap: Option<Spanned<u16>>,
+    /// Registers and bits that such a device has not, besides those that the device names itself.
+    pub holes: Option<Vec<Spanned<String>>>,
     /// Registers in, tags out; run by `fieldgate test`, whether or not a device uses the profile.
     #[serde(default)]
     pub test: Vec<Spanned<ProfileTest>>,

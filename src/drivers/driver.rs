@@ -41,6 +41,17 @@ pub trait Driver: Send {
 
     /// The last trouble in words, for the log: the operating system's error, the address tried.
     fn trouble(&self) -> &str;
+
+    /// A device of which more or other things are known than was told before, and all that is known of it: text
+    /// in the driver's own form, to be kept over restarts. Called until it gives none.
+    fn learned(&mut self) -> Option<(usize, String)> {
+        None
+    }
+
+    /// What an earlier run learned of a device, after `load`. What cannot be read is forgotten.
+    fn recall(&mut self, device: usize, text: &str) {
+        let _ = (device, text);
+    }
 }
 
 /// One tag as a driver's `compile` sees it.

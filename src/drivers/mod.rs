@@ -66,6 +66,16 @@ macro_rules! registry {
             pub fn trouble(&self) -> &str {
                 match self { $( Link::$name(link) => link.trouble(), )* }
             }
+
+            /// See [`Driver::learned`].
+            pub fn learned(&mut self) -> Option<(usize, String)> {
+                match self { $( Link::$name(link) => link.learned(), )* }
+            }
+
+            /// See [`Driver::recall`].
+            pub fn recall(&mut self, device: usize, text: &str) {
+                match self { $( Link::$name(link) => link.recall(device, text), )* }
+            }
         }
     };
 }

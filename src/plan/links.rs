@@ -10,6 +10,7 @@ use crate::config::{Config, WriteFunctions};
 use crate::drivers::driver::{AddressError, Block, Compiled, Point, Request};
 use crate::drivers::modbus::address::Address;
 use crate::drivers::modbus::config::{ModbusDevice, RtuLink, TcpLink};
+use crate::drivers::modbus::holes::{Hole, joined};
 use crate::drivers::system::SystemTag;
 use crate::drivers::{LinkSpec, modbus, system};
 use crate::model::{Access, Device, DeviceId, Mistake, Tag, TagId};
@@ -104,6 +105,7 @@ pub(super) fn compile(
         let serial = matches!(link.kind, Kind::ModbusRtu(_));
         let specs: Vec<_> = devices.iter().map(|d| modbus_device(d, serial, mistakes)).collect();
         twins(link, &devices, &specs, warnings);
+        in_holes(&devices, &specs, warnings);
         let mut requests = Vec::new();
         let mut rules = Vec::new();
         for (device, draft) in devices.iter().enumerate() {
@@ -169,6 +171,40 @@ fn modbus_device(draft: &DeviceDraft<'_>, serial: bool, mistakes: &mut Vec<Mista
             .map_or(defaults.max_gap, |n| ranges::number("max-gap", n, 0..=120, mistakes)),
         write_multiple: table.write == WriteFunctions::Multiple,
         timeout: table.timeout.as_ref().map(|t| ranges::period("timeout", t, mistakes)),
+        holes: holes(draft, mistakes),
+    }
+}
+
+/// The holes of a device and of its profile.
+fn holes(draft: &DeviceDraft<'_>, mistakes: &mut Vec<Mistake>) -> Vec<Hole> {
+    let profile = draft.profile.and_then(|p| p.holes.as_ref());
+    let all = draft.table.holes.iter().chain(profile).flatten();
+    let parsed = all.filter_map(|text| match Hole::parse(text.get_ref()) {
+        Ok(hole) => Some(hole),
+        Err(AddressError { code, message, help }) => {
+            mistakes.push(Mistake::new(code, text.span(), message, help));
+            None
+        }
+    });
+    joined(parsed.collect())
+}
+
+/// A tag where the file says that there is nothing. Only a warning: the file was right once, and a hole that
+/// was learned must not keep a gateway from starting.
+fn in_holes(devices: &[&DeviceDraft<'_>], specs: &[ModbusDevice], warnings: &mut Vec<Mistake>) {
+    for (draft, spec) in devices.iter().zip(specs).filter(|(_, spec)| !spec.holes.is_empty()) {
+        for tag in &draft.tags {
+            let asked = &tag.asked;
+            let Ok(address) = Address::parse(asked.at.get_ref(), asked.kind, asked.length) else { continue };
+            let meets = |hole: &&Hole| hole.meets(address.area, address.start, address.count());
+            let Some(hole) = spec.holes.iter().find(meets) else { continue };
+            warnings.push(Mistake::new(
+                "tag-in-hole",
+                asked.at.span(),
+                format!("`{}/{}` lies in the hole `{hole}` of its device", spec.name, tag.name),
+                "remove the tag, or the hole; until then it is asked for by itself",
+            ));
+        }
     }
 }
 

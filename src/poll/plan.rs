@@ -28,6 +28,11 @@ impl LinkPlan {
     pub fn wanted_load(&self) -> f64 {
         self.blocks.iter().map(|b| b.cost.as_secs_f64() / b.period.as_secs_f64().max(1e-6)).sum()
     }
+
+    /// Under which name the store keeps what is learned of a device: on another link it is another box.
+    pub fn learned_as(&self, device: usize) -> Option<String> {
+        Some(format!("{}/{}", self.name, self.devices.get(device)?.name))
+    }
 }
 
 /// One device of a link.

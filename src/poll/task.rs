@@ -67,6 +67,11 @@ impl Task {
         let now = Instant::now();
         let mut link = Link::new(&plan.spec, &cx.telemetry, &cx.clock);
         link.load(&plan.spec);
+        for device in 0..plan.devices.len() {
+            if let Some(text) = plan.learned_as(device).and_then(|name| cx.store.recall(&name)) {
+                link.recall(device, &text);
+            }
+        }
         // Different for each link and each start.
         let seed = cx.clock.now().0 as u64
             ^ (plan.name.bytes().fold(7, |s: u64, b| s.wrapping_mul(31) + u64::from(b)));
@@ -245,7 +250,17 @@ impl Task {
         };
         let took = started.elapsed();
         self.count(device, answer, took);
+        self.keep_learned();
         (answer, took)
+    }
+
+    /// What the last read taught of its device, for later runs.
+    fn keep_learned(&mut self) {
+        while let Some((device, text)) = self.link.learned() {
+            if let Some(name) = self.plan.learned_as(device) {
+                self.cx.store.remember(&name, text);
+            }
+        }
     }
 
     fn count(&mut self, device: usize, answer: Result<(), Fault>, took: Duration) {

@@ -9,6 +9,7 @@ mod dictionary;
 mod disk;
 mod durable;
 mod image;
+pub mod learned;
 mod losses;
 pub mod options;
 mod outbox;
@@ -156,6 +157,17 @@ impl Store {
     /// Whether a device answers.
     pub fn device_state(&self, device: DeviceId) -> DeviceState {
         self.image.device(device)
+    }
+
+    /// Keeps what a link's driver learned of a device, over restarts where the store has a folder. Never waits:
+    /// it is written within some seconds, and at a clean stop.
+    pub fn remember(&self, name: &str, text: String) {
+        self.shared.learned().note(name, text, Instant::now());
+    }
+
+    /// What was learned of a device, in this run or an earlier one.
+    pub fn recall(&self, name: &str) -> Option<String> {
+        self.shared.learned().text(name)
     }
 
     /// What each reader has still to deliver.

@@ -87,6 +87,8 @@ pub struct ModbusDevice {
     pub write_multiple: bool,
     /// Time-out of this device where it differs from the link's.
     pub timeout: Option<std::time::Duration>,
+    /// What is never read over.
+    pub holes: Vec<super::holes::Hole>,
 }
 
 impl Default for ModbusDevice {
@@ -98,6 +100,7 @@ impl Default for ModbusDevice {
             max_gap: 120,
             write_multiple: false,
             timeout: None,
+            holes: Vec::new(),
         }
     }
 }

@@ -3,8 +3,11 @@
 pub mod address;
 mod blocks;
 pub mod config;
+pub mod facts;
+pub mod holes;
 pub mod identify;
 mod learn;
+mod lessons;
 mod pause;
 pub mod pdu;
 pub mod planner;

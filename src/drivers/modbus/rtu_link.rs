@@ -7,9 +7,11 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::blocks::Reads;
 use super::config::{ModbusDevice, RtuLink};
+use super::facts::Facts;
+use super::lessons::{self, Lessons};
 use super::pause::Pause;
 use super::pdu::{self, Request};
-use super::read::{self, Lessons, Wire};
+use super::read::{self, Wire};
 use super::rtu::{self, Pace};
 use super::serial::SerialPort;
 use super::stream::Stream;
@@ -39,6 +41,16 @@ impl RtuSpec {
 
     pub(super) fn pace(&self) -> Pace {
         self.port.pace()
+    }
+
+    /// The devices, in the order of the plan's.
+    pub fn devices(&self) -> &[ModbusDevice] {
+        &self.devices
+    }
+
+    /// In how many reads a block is made where its device is known like this.
+    pub fn reads_of(&self, block: Block, facts: &Facts) -> usize {
+        self.reads.blocks.get(block.0).map_or(1, |spec| lessons::reads(spec, facts))
     }
 }
 
@@ -404,7 +416,7 @@ impl Driver for ModbusRtu {
             self.port = None;
         }
         self.slowest.clear();
-        self.lessons.clear();
+        self.lessons.load(&spec.devices);
         // The numbers of the devices are new ones; the late answer may come all the same.
         self.suspects.iter_mut().for_each(|suspect| suspect.asked = None);
         self.spec = Some(spec.clone());
@@ -455,5 +467,13 @@ impl Driver for ModbusRtu {
 
     fn trouble(&self) -> &str {
         &self.trouble
+    }
+
+    fn learned(&mut self) -> Option<(usize, String)> {
+        self.lessons.learned()
+    }
+
+    fn recall(&mut self, device: usize, text: &str) {
+        self.lessons.recall(device, text);
     }
 }

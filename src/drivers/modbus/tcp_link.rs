@@ -7,8 +7,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::blocks::Reads;
 use super::config::{ModbusDevice, TcpLink};
+use super::facts::Facts;
+use super::lessons::{self, Lessons};
 use super::pdu::{self, Request};
-use super::read::{self, Lessons, Wire};
+use super::read::{self, Wire};
 use super::socket::Socket;
 use super::stream::Stream;
 use super::tcp;
@@ -34,6 +36,16 @@ impl TcpSpec {
             devices: devices.to_vec(),
             reads,
         }
+    }
+
+    /// The devices, in the order of the plan's.
+    pub fn devices(&self) -> &[ModbusDevice] {
+        &self.devices
+    }
+
+    /// In how many reads a block is made where its device is known like this.
+    pub fn reads_of(&self, block: Block, facts: &Facts) -> usize {
+        self.reads.blocks.get(block.0).map_or(1, |spec| lessons::reads(spec, facts))
     }
 }
 
@@ -231,7 +243,7 @@ impl Driver for ModbusTcp {
             self.close();
         }
         self.slowest.clear();
-        self.lessons.clear();
+        self.lessons.load(&spec.devices);
         self.spec = Some(spec.clone());
         stays
     }
@@ -273,5 +285,13 @@ impl Driver for ModbusTcp {
 
     fn trouble(&self) -> &str {
         &self.trouble
+    }
+
+    fn learned(&mut self) -> Option<(usize, String)> {
+        self.lessons.learned()
+    }
+
+    fn recall(&mut self, device: usize, text: &str) {
+        self.lessons.recall(device, text);
     }
 }
