@@ -32,7 +32,8 @@ impl Hole {
         let (area, first) = Address::parse_start(from).map_err(|error| wrong(&told(&error, from)))?;
         let last = match (to, from.contains(':')) {
             ("", _) if !text.contains("..") => first,
-            (number, true) if !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()) => {
+            ("", _) => return Err(wrong("the last address is missing")),
+            (number, true) if number.bytes().all(|b| b.is_ascii_digit()) => {
                 number.parse().map_err(|_| wrong(&format!("{number} is past 65535")))?
             }
             (number, false) => {
@@ -122,12 +123,12 @@ mod tests {
     fn what_is_no_hole_says_why() {
         for (text, why) in [
             ("holding:102..100", "ends before it begins"),
-            ("holding:100..", "`` is no address"),
+            ("holding:100..", "the last address is missing"),
             ("holding:100..holding:102", "`holding:102` is no address"),
             ("holding:100..70000", "past 65535"),
             ("holding:100..99999999999999999999", "past 65535"),
             ("40101..30103", "different areas"),
-            ("40101..", "no address"),
+            ("40101..", "the last address is missing"),
             ("..5", "no address"),
             ("", "no address"),
             ("register:1..2", "there is no area `register`"),
