@@ -95,6 +95,8 @@ pub struct Device {
     pub max_gap: Option<Spanned<u16>>,
     /// Registers and bits that the device has not, `holding:100..102`: never read over.
     pub holes: Option<Vec<Spanned<String>>>,
+    /// Whether it is asked who it is (functions 43/14 and 17); true by default.
+    pub identify: Option<bool>,
     /// Functions used to write one register or coil.
     #[serde(default)]
     pub write: WriteFunctions,
@@ -145,6 +147,8 @@ pub struct Profile {
     pub max_gap: Option<Spanned<u16>>,
     /// Registers and bits that such a device has not, besides those that the device names itself.
     pub holes: Option<Vec<Spanned<String>>>,
+    /// Whether such a device is asked who it is, where the device says nothing.
+    pub identify: Option<bool>,
     /// Registers in, tags out; run by `fieldgate test`, whether or not a device uses the profile.
     #[serde(default)]
     pub test: Vec<Spanned<ProfileTest>>,

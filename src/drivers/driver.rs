@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use crate::model::{DataType, Fault, Place, Raw};
+use crate::model::{DataType, Fault, Identity, Place, Raw};
 
 /// A block of the loaded spec: one read request that serves several tags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,6 +38,13 @@ pub trait Driver: Send {
 
     /// Writes a point and returns when the device answered.
     fn write(&mut self, point: Point, raw: &Raw) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// Asks a device who it is; unknown where it has no way to say so, or is not to be asked. Time-out: it was
+    /// silent, which says nothing of its health.
+    fn identify(&mut self, device: usize) -> impl Future<Output = Result<Identity, Fault>> + Send {
+        let _ = device;
+        std::future::ready(Ok(Identity::default()))
+    }
 
     /// The last trouble in words, for the log: the operating system's error, the address tried.
     fn trouble(&self) -> &str;

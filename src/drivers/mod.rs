@@ -8,7 +8,7 @@ pub mod system;
 use std::sync::Arc;
 
 use self::driver::{Block, Driver, Point};
-use crate::model::{Clock, Fault, Raw};
+use crate::model::{Clock, Fault, Identity, Raw};
 use crate::telemetry::Telemetry;
 
 /// One match for all drivers, so that the data path has no dynamic dispatch.
@@ -60,6 +60,11 @@ macro_rules! registry {
             /// See [`Driver::write`].
             pub async fn write(&mut self, point: Point, raw: &Raw) -> Result<(), Fault> {
                 match self { $( Link::$name(link) => link.write(point, raw).await, )* }
+            }
+
+            /// See [`Driver::identify`].
+            pub async fn identify(&mut self, device: usize) -> Result<Identity, Fault> {
+                match self { $( Link::$name(link) => link.identify(device).await, )* }
             }
 
             /// See [`Driver::trouble`].

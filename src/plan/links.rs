@@ -13,7 +13,7 @@ use crate::drivers::modbus::config::{ModbusDevice, RtuLink, TcpLink};
 use crate::drivers::modbus::holes::{Hole, joined};
 use crate::drivers::system::SystemTag;
 use crate::drivers::{LinkSpec, modbus, system};
-use crate::model::{Access, Device, DeviceId, Mistake, Tag, TagId};
+use crate::model::{Access, Device, DeviceId, Mistake, Plate, Tag, TagId};
 use crate::normalize::{PlacedRule, Rule};
 use crate::poll::{BlockTask, DevicePlan, LinkPlan, WriteTask};
 
@@ -172,7 +172,29 @@ fn modbus_device(draft: &DeviceDraft<'_>, serial: bool, mistakes: &mut Vec<Mista
         write_multiple: table.write == WriteFunctions::Multiple,
         timeout: table.timeout.as_ref().map(|t| ranges::period("timeout", t, mistakes)),
         holes: holes(draft, mistakes),
+        identify: table.identify.or(profile.and_then(|p| p.identify)).unwrap_or(defaults.identify),
     }
+}
+
+/// What the file says of each device as a thing.
+pub(super) fn plates(links: &[LinkTable<'_>], drafts: &[DeviceDraft<'_>]) -> HashMap<DeviceId, Plate> {
+    let plate = |draft: &DeviceDraft<'_>| {
+        let (protocol, address) = match &links.get(draft.link)?.kind {
+            Kind::ModbusTcp(link) => {
+                ("modbus-tcp", format!("{}:{}", link.host.get_ref(), link.port.get_ref()))
+            }
+            Kind::ModbusRtu(link) => ("modbus-rtu", link.port.get_ref().clone()),
+        };
+        let plate = Plate {
+            protocol,
+            address,
+            unit: Some(draft.table.unit.as_ref().map_or(1, |unit| *unit.get_ref())),
+            manufacturer: draft.profile.and_then(|p| p.manufacturer.clone()),
+            model: draft.profile.and_then(|p| p.model.clone()),
+        };
+        Some((draft.id, plate))
+    };
+    drafts.iter().filter_map(plate).collect()
 }
 
 /// The holes of a device and of its profile.

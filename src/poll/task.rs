@@ -7,12 +7,13 @@ use tokio::sync::{Mutex, OwnedMutexGuard, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::inventory::Inventory;
 use super::plan::LinkPlan;
 use super::state::{Backoff, Health, Verdict};
 use super::turns::{Turn, Turns};
 use crate::command::{Refusal, Write, WriteOutcome};
 use crate::drivers::Link;
-use crate::model::{Batch, Clock, DeviceState, Fault, Raw, Sample};
+use crate::model::{Batch, Clock, DeviceState, Fault, Identified, Raw, Sample};
 use crate::normalize::Normalizer;
 use crate::normalize::encode::{EncodeError, encode};
 use crate::store::Store;
@@ -52,6 +53,7 @@ struct Task {
     next_connect: Instant,
     backoff: Backoff,
     turns: Turns,
+    inventory: Inventory,
     normalizer: Normalizer,
     raw: Raw,
     stats: Arc<LinkStats>,
@@ -81,6 +83,7 @@ impl Task {
             next_connect: now,
             backoff: Backoff::new(Self::LONGEST_PAUSE, seed),
             turns: Turns::new(&plan, seed, now),
+            inventory: Inventory::default(),
             normalizer: Normalizer::new(plan.blocks.iter().map(|b| b.rules.as_slice())),
             raw: Raw::default(),
             stats: cx.telemetry.link(&plan.name),
@@ -116,9 +119,20 @@ impl Task {
                 self.connect().await;
                 continue;
             }
+            if self.up
+                && let Some(device) = self.inventory.next(now, false)
+            {
+                self.identify(device).await;
+                continue;
+            }
             match if self.up { self.turns.next(now) } else { Turn::Wait(Some(self.next_connect)) } {
                 Turn::Read(block) => self.read(block).await,
                 Turn::Revive(device) => self.revive(device).await,
+                Turn::Wait(_) if self.up && self.inventory.has_any() => {
+                    if let Some(device) = self.inventory.next(now, true) {
+                        self.identify(device).await;
+                    }
+                }
                 Turn::Wait(until) => {
                     // Wakes at least once a second, so that the load shown is fresh.
                     let second = Instant::now() + Duration::from_secs(1);
@@ -233,6 +247,33 @@ impl Task {
         if born {
             tracing::info!(link = %self.plan.name, device = self.device_name(device), "device answers");
             self.hand_on(device, samples, true);
+            self.inventory.born(device, Instant::now());
+        }
+    }
+
+    /// Asks a device who it is, after its values are out. Whatever comes of it, its health is that of its reads.
+    async fn identify(&mut self, device: usize) {
+        let started = Instant::now();
+        let said = self.link.identify(device).await;
+        let took = started.elapsed();
+        self.load.busy(took);
+        self.stats.busy_us.add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        match said {
+            Ok(identity) if identity.is_unknown() => {}
+            Ok(identity) => {
+                let Some(plan) = self.plan.devices.get(device) else { return };
+                let known = Identified { identity: Arc::new(identity), at: self.cx.clock.now() };
+                self.cx.store.identify(plan.id, known);
+                self.hand_on(device, Vec::new(), true);
+            }
+            Err(Fault::NotConnected) => self.link_lost(Fault::NotConnected),
+            Err(fault) => {
+                tracing::info!(
+                    link = %self.plan.name, device = self.device_name(device), %fault,
+                    "the device does not say who it is, and is not asked again"
+                );
+                self.inventory.was_silent(device);
+            }
         }
     }
 
@@ -308,6 +349,7 @@ impl Task {
                 self.apply(block, Err(fault), &mut samples);
             }
         }
+        self.inventory.died(device);
         if let Some(stats) = self.devices.get(device) {
             stats.deaths.bump();
         }

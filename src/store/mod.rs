@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::model::{Batch, Clock, DeviceId, DeviceState, Directory, Sample, TagId, Timestamp};
+use crate::model::{Batch, Clock, DeviceId, DeviceState, Directory, Identified, Sample, TagId, Timestamp};
 use crate::telemetry::StoreStats;
 
 use image::Image;
@@ -157,6 +157,21 @@ impl Store {
     /// Whether a device answers.
     pub fn device_state(&self, device: DeviceId) -> DeviceState {
         self.image.device(device)
+    }
+
+    /// Takes who a device says that it is; the batch that follows makes the publishers look.
+    pub fn identify(&self, device: DeviceId, known: Identified) {
+        self.image.identify(device, known);
+    }
+
+    /// Who a device said last that it is; `None` where it never did.
+    pub fn identity(&self, device: DeviceId) -> Option<Identified> {
+        self.image.identity(device)
+    }
+
+    /// When a device was first seen alive in this run.
+    pub fn first_seen(&self, device: DeviceId) -> Option<Timestamp> {
+        self.image.first_seen(device)
     }
 
     /// Keeps what a link's driver learned of a device, over restarts where the store has a folder. Never waits:

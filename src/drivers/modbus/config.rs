@@ -87,6 +87,8 @@ pub struct ModbusDevice {
     pub write_multiple: bool,
     /// Time-out of this device where it differs from the link's.
     pub timeout: Option<std::time::Duration>,
+    /// Asked who it is, once each time that it answers anew.
+    pub identify: bool,
     /// What is never read over.
     pub holes: Vec<super::holes::Hole>,
 }
@@ -100,6 +102,7 @@ impl Default for ModbusDevice {
             max_gap: 120,
             write_multiple: false,
             timeout: None,
+            identify: true,
             holes: Vec::new(),
         }
     }

@@ -19,6 +19,7 @@ mod socket;
 mod stream;
 pub mod tcp;
 mod tcp_link;
+mod who;
 
 pub use rtu_link::{ModbusRtu, RtuSpec};
 pub use tcp_link::{ModbusTcp, TcpSpec};

@@ -1,6 +1,7 @@
 //! Requests and answers without their frame (Application Protocol V1.1b3, section 6).
 
 use super::address::Area;
+use super::identify::Question;
 use crate::model::{Fault, Raw};
 
 /// The longest PDU (section 4.1).
@@ -72,6 +73,8 @@ pub enum Request {
         /// Values.
         words: Vec<u16>,
     },
+    /// Functions 43/14 and 17: who it is. The whole PDU of the answer is put into the words, a byte each.
+    Identify(Question),
 }
 
 impl Request {
@@ -86,11 +89,15 @@ impl Request {
             Request::WriteRegister { .. } => 6,
             Request::WriteCoils { .. } => 15,
             Request::WriteRegisters { .. } => 16,
+            Request::Identify(question) => question.function(),
         }
     }
 
     /// Appends the PDU.
     pub fn encode(&self, out: &mut Vec<u8>) {
+        if let Request::Identify(question) = self {
+            return question.encode(out);
+        }
         out.push(self.function());
         let mut pair = |a: u16, b: u16| {
             out.extend_from_slice(&a.to_be_bytes());
@@ -110,12 +117,16 @@ impl Request {
                 out.push((words.len() * 2) as u8);
                 words.iter().for_each(|word| out.extend_from_slice(&word.to_be_bytes()));
             }
+            Request::Identify(_) => {}
         }
     }
 
     /// Reads the PDU of a request, as a device does; an error is the exception to answer.
     pub fn decode(pdu: &[u8]) -> Result<Request, u8> {
         let (function, data) = pdu.split_first().ok_or(exception::ILLEGAL_FUNCTION)?;
+        if let Some(question) = Question::decode(pdu) {
+            return Ok(Request::Identify(question));
+        }
         let [a, b, c, d, rest @ ..] = data else { return Err(exception::ILLEGAL_VALUE) };
         let (at, second) = (u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d]));
         let read = |area: Area| {
@@ -186,6 +197,10 @@ impl Request {
                 }
                 Ok(())
             }
+            Request::Identify(_) => {
+                into.words.extend(pdu.iter().map(|byte| u16::from(*byte)));
+                Ok(())
+            }
             // A write is answered by its address and its value or count (sections 6.5, 6.6, 6.11, 6.12).
             _ => {
                 let mut echo = Vec::with_capacity(MOST);
@@ -202,6 +217,7 @@ impl Request {
             ([], _) => Ok(None),
             ([function, ..], _) if *function == self.function() | 0x80 => Ok(Some(2)),
             ([function, ..], _) if *function != self.function() => Err(Fault::Garbled),
+            (_, Request::Identify(question)) => question.answer_length(pdu),
             ([_], Request::Read { .. }) => Ok(None),
             ([_, length, ..], Request::Read { .. }) => Ok(Some(2 + usize::from(*length))),
             _ => Ok(Some(5)),
@@ -226,6 +242,8 @@ pub fn request_length(pdu: &[u8]) -> Result<Option<usize>, Fault> {
         [1..=6, ..] => Ok(Some(5)),
         [15 | 16, _, _, _, _, length, ..] => Ok(Some(6 + usize::from(*length))),
         [15 | 16, ..] => Ok(None),
+        [17, ..] => Ok(Some(1)),
+        [43, ..] => Ok(Some(4)),
         _ => Err(Fault::Garbled),
     }
 }

@@ -14,8 +14,9 @@ use super::read::{self, Wire};
 use super::socket::Socket;
 use super::stream::Stream;
 use super::tcp;
+use super::who;
 use crate::drivers::driver::{Block, Driver, Point};
-use crate::model::{Fault, Raw};
+use crate::model::{Fault, Identity, Raw};
 
 /// What a Modbus TCP link needs to run.
 #[derive(Debug, Clone, PartialEq)]
@@ -285,6 +286,11 @@ impl Driver for ModbusTcp {
 
     fn trouble(&self) -> &str {
         &self.trouble
+    }
+
+    async fn identify(&mut self, device: usize) -> Result<Identity, Fault> {
+        let wanted = self.spec.as_ref().and_then(|s| s.devices.get(device)).is_some_and(|d| d.identify);
+        if wanted { who::identify(self, device).await } else { Ok(Identity::default()) }
     }
 
     fn learned(&mut self) -> Option<(usize, String)> {

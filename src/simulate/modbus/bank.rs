@@ -64,6 +64,8 @@ impl Bank {
             Request::WriteRegister { at, word } => fill(&mut self.holdings, *at, &[*word])?,
             Request::WriteCoils { at, bits } => fill(&mut self.coils, *at, bits)?,
             Request::WriteRegisters { at, words } => fill(&mut self.holdings, *at, words)?,
+            // A simulated device does not say who it is.
+            Request::Identify(_) => return Err(exception::ILLEGAL_FUNCTION),
         }
         // A write is answered by function, address and value or count (sections 6.5, 6.6, 6.11, 6.12),
         // which are the first five bytes of the request.
@@ -188,7 +190,9 @@ mod tests {
         assert_eq!(ask(&mut bank, &[4, 0xFF, 0xFF, 0, 125]), [0x84, 2]);
         assert_eq!(ask(&mut bank, &[16, 0, 9, 0, 2, 4, 0, 1, 0, 2]), [0x90, 2]);
         assert_eq!(ask(&mut bank, &[3, 0, 0, 0, 0]), [0x83, 3]);
-        assert_eq!(ask(&mut bank, &[43, 14, 1, 0]), [0xAB, 3]);
+        assert_eq!(ask(&mut bank, &[43, 14, 1, 0]), [0xAB, 1]);
+        assert_eq!(ask(&mut bank, &[43, 14, 9, 0]), [0xAB, 3]);
+        assert_eq!(ask(&mut bank, &[17]), [0x91, 1]);
         assert_eq!(ask(&mut bank, &[43, 14, 1, 0, 0]), [0xAB, 1]);
         assert_eq!(bank, before);
     }
