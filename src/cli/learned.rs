@@ -59,6 +59,7 @@ struct Learned {
     /// The keys of its `[[device]]` that fit what is known; `None` where they fit already.
     holes: Option<Vec<Hole>>,
     max_registers: Option<u16>,
+    max_bits: Option<u16>,
     /// Tags that the device refuses by themselves, each with its address.
     without: Vec<(String, String)>,
     /// Reads a second now, and with those lines.
@@ -96,7 +97,7 @@ fn of_the_file(plan: &GatewayPlan, config: &Config, found: &BTreeMap<String, Str
 fn modbus(spec: &LinkSpec, device: usize) -> Option<&ModbusDevice> {
     match spec {
         LinkSpec::ModbusTcp(spec) => spec.devices().get(device),
-        LinkSpec::ModbusRtu(spec) => spec.devices().get(device),
+        LinkSpec::ModbusLine(spec) => spec.devices().get(device),
         LinkSpec::Sim(_) | LinkSpec::System(_) => None,
     }
 }
@@ -124,8 +125,12 @@ impl Learned {
             learned.extend(own.filter_map(|text| Hole::parse(text.get_ref()).ok()));
             joined(learned)
         });
-        let limits = [Area::Input, Area::Holding].map(|area| facts.of(area).limit());
-        let limit = limits.into_iter().flatten().min().filter(|limit| *limit < spec.max_registers);
+        let least = |areas: [Area; 2], most: u16| {
+            let limits = areas.map(|area| facts.of(area).limit());
+            limits.into_iter().flatten().min().filter(|limit| *limit < most)
+        };
+        let max_registers = least([Area::Input, Area::Holding], spec.max_registers);
+        let max_bits = least([Area::Coil, Area::Discrete], spec.max_bits);
         let without = own.map(|own| {
             let tags = config.tags_of(own).into_iter();
             let refused = tags.filter_map(|(name, tag)| {
@@ -144,7 +149,8 @@ impl Learned {
             device: device.to_owned(),
             facts,
             holes,
-            max_registers: limit,
+            max_registers,
+            max_bits,
             without: without.unwrap_or_default(),
             now: 0.0,
             with_lines: None,
@@ -161,7 +167,7 @@ impl Learned {
         let reads = blocks.map(|b| {
             let reads = facts.map_or(1, |facts| match &link.spec {
                 LinkSpec::ModbusTcp(spec) => spec.reads_of(b.block, facts),
-                LinkSpec::ModbusRtu(spec) => spec.reads_of(b.block, facts),
+                LinkSpec::ModbusLine(spec) => spec.reads_of(b.block, facts),
                 LinkSpec::Sim(_) | LinkSpec::System(_) => 1,
             });
             reads as f64 / b.period.as_secs_f64().max(1e-6)
@@ -179,6 +185,9 @@ impl Learned {
         if let Some(most) = self.max_registers {
             device.max_registers = Some(Spanned::new(0..0, most));
         }
+        if let Some(most) = self.max_bits {
+            device.max_bits = Some(Spanned::new(0..0, most));
+        }
     }
 
     fn lines(&self) -> Vec<String> {
@@ -186,7 +195,8 @@ impl Learned {
             |holes: &Vec<Hole>| holes.iter().map(|h| format!("\"{h}\"")).collect::<Vec<_>>().join(", ");
         let holes = self.holes.as_ref().map(|holes| format!("holes = [{}]", quoted(holes)));
         let most = self.max_registers.map(|most| format!("max-registers = {most}"));
-        holes.into_iter().chain(most).collect()
+        let bits = self.max_bits.map(|most| format!("max-bits = {most}"));
+        holes.into_iter().chain(most).chain(bits).collect()
     }
 
     fn text(&self) -> String {

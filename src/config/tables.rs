@@ -7,7 +7,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::leaf::{Deadband, Scalar};
-use crate::drivers::modbus::config::{RtuLink, TcpLink};
+use crate::drivers::modbus::config::{SerialLink, TcpLink};
 use crate::model::{Access, DataType, Order, Period, Size};
 use crate::publishers::http::config as http;
 use crate::publishers::opcua::config as opcua;
@@ -70,7 +70,10 @@ pub struct Links {
     pub modbus_tcp: Vec<Spanned<TcpLink>>,
     /// `[[link.modbus-rtu]]`
     #[serde(default)]
-    pub modbus_rtu: Vec<Spanned<RtuLink>>,
+    pub modbus_rtu: Vec<Spanned<SerialLink>>,
+    /// `[[link.modbus-ascii]]`
+    #[serde(default)]
+    pub modbus_ascii: Vec<Spanned<SerialLink>>,
 }
 
 /// `[[device]]`
@@ -83,6 +86,8 @@ pub struct Device {
     pub link: Spanned<String>,
     /// Modbus unit: 1 to 247 on a serial line, 0 to 255 over TCP; 1 by default.
     pub unit: Option<Spanned<u16>>,
+    /// Unit 0 of a serial line: all devices on it obey, none answers.
+    pub broadcast: Option<Spanned<bool>>,
     /// Scan class of its tags; `default` where there is one, else the first.
     pub scan: Option<Spanned<String>>,
     /// Order of 32- and 64-bit values; `abcd` by default.
@@ -91,15 +96,20 @@ pub struct Device {
     pub profile: Option<Spanned<String>>,
     /// Most registers in one read, 1 to 125.
     pub max_registers: Option<Spanned<u16>>,
+    /// Most coils or discrete inputs in one read, 1 to 2000.
+    pub max_bits: Option<Spanned<u16>>,
+    /// One register or bit a read.
+    pub single_register: Option<bool>,
     /// Most unused registers read to merge two neighbours, 0 to 120; 120 by default.
     pub max_gap: Option<Spanned<u16>>,
     /// Registers and bits that the device has not, `holding:100..102`: never read over.
     pub holes: Option<Vec<Spanned<String>>>,
     /// Whether it is asked who it is (functions 43/14 and 17); true by default.
     pub identify: Option<bool>,
-    /// Functions used to write one register or coil.
-    #[serde(default)]
-    pub write: WriteFunctions,
+    /// Functions used to write registers and coils.
+    pub write: Option<WriteFunctions>,
+    /// How a bit or a byte of a register is written.
+    pub bit_write: Option<BitWrite>,
     /// Time-out where it differs from the link's.
     pub timeout: Option<Spanned<Period>>,
     /// An unchanged value is reported again after this time.
@@ -116,15 +126,28 @@ pub struct Device {
     pub tag: BTreeMap<Spanned<String>, Spanned<Tag>>,
 }
 
-/// Functions used to write one register or coil.
+/// Functions used to write registers and coils.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum WriteFunctions {
     /// 6 for one register, 5 for one coil.
     #[default]
     Single,
     /// 16 and 15 always.
     Multiple,
+    /// 23 for registers, which are read again by it and compared; 5 for a coil.
+    ReadBack,
+}
+
+/// How a bit or a byte of a register is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BitWrite {
+    /// Function 22.
+    #[default]
+    Mask,
+    /// The register is read, changed and written.
+    ReadModifyWrite,
 }
 
 /// `[profile.NAME]`, or a file of `profiles`: tags for every device of a kind.
@@ -143,12 +166,20 @@ pub struct Profile {
     pub order: Option<Order>,
     /// Most registers in one read, where the device says none.
     pub max_registers: Option<Spanned<u16>>,
+    /// Most coils or discrete inputs in one read, where the device says none.
+    pub max_bits: Option<Spanned<u16>>,
+    /// One register or bit a read, where the device says nothing.
+    pub single_register: Option<bool>,
     /// Unused registers read to merge two neighbours, where the device says none.
     pub max_gap: Option<Spanned<u16>>,
     /// Registers and bits that such a device has not, besides those that the device names itself.
     pub holes: Option<Vec<Spanned<String>>>,
     /// Whether such a device is asked who it is, where the device says nothing.
     pub identify: Option<bool>,
+    /// Functions used to write registers and coils, where the device says none.
+    pub write: Option<WriteFunctions>,
+    /// How a bit or a byte of a register is written, where the device does not say.
+    pub bit_write: Option<BitWrite>,
     /// Registers in, tags out; run by `fieldgate test`, whether or not a device uses the profile.
     #[serde(default)]
     pub test: Vec<Spanned<ProfileTest>>,

@@ -5,12 +5,13 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::draft::{Class, DeviceDraft, SYSTEM, TagDraft, duplicate, reserved};
-use super::{names, ranges};
-use crate::config::{Config, WriteFunctions};
+use super::{doors, names, ranges};
+use crate::config::{self, BitWrite, Config, WriteFunctions};
 use crate::drivers::driver::{AddressError, Block, Compiled, Point, Request};
 use crate::drivers::modbus::address::Address;
-use crate::drivers::modbus::config::{ModbusDevice, RtuLink, TcpLink};
+use crate::drivers::modbus::config::{Framing, ModbusDevice, SerialLink, TcpLink};
 use crate::drivers::modbus::holes::{Hole, joined};
+use crate::drivers::modbus::target::Target;
 use crate::drivers::system::SystemTag;
 use crate::drivers::{LinkSpec, modbus, system};
 use crate::model::{Access, Device, DeviceId, Mistake, Plate, Tag, TagId};
@@ -26,14 +27,16 @@ pub(super) struct LinkTable<'a> {
 
 enum Kind<'a> {
     ModbusTcp(&'a TcpLink),
-    ModbusRtu(&'a RtuLink),
+    ModbusRtu(&'a SerialLink),
+    ModbusAscii(&'a SerialLink),
 }
 
 /// All links in the order of the file, checked one by one.
 pub(super) fn table<'a>(config: &'a Config, mistakes: &mut Vec<Mistake>) -> Vec<LinkTable<'a>> {
     let tcp = config.link.modbus_tcp.iter().map(|l| (&l.get_ref().name, Kind::ModbusTcp(l.get_ref())));
     let rtu = config.link.modbus_rtu.iter().map(|l| (&l.get_ref().name, Kind::ModbusRtu(l.get_ref())));
-    let mut links: Vec<_> = tcp.chain(rtu).collect();
+    let ascii = config.link.modbus_ascii.iter().map(|l| (&l.get_ref().name, Kind::ModbusAscii(l.get_ref())));
+    let mut links: Vec<_> = tcp.chain(rtu).chain(ascii).collect();
     links.sort_by_key(|(name, _)| name.span().start);
     let mut seen = HashMap::new();
     let check = |(name, kind): (&'a toml::Spanned<String>, Kind<'a>)| {
@@ -43,6 +46,7 @@ pub(super) fn table<'a>(config: &'a Config, mistakes: &mut Vec<Mistake>) -> Vec<
         match &kind {
             Kind::ModbusTcp(link) => tcp_link(link, mistakes),
             Kind::ModbusRtu(link) => rtu_link(link, mistakes),
+            Kind::ModbusAscii(link) => ascii_link(link, mistakes),
         }
         LinkTable { name: name.get_ref(), span: name.span(), kind }
     };
@@ -50,24 +54,51 @@ pub(super) fn table<'a>(config: &'a Config, mistakes: &mut Vec<Mistake>) -> Vec<
 }
 
 fn tcp_link(link: &TcpLink, mistakes: &mut Vec<Mistake>) {
-    if link.host.get_ref().trim().is_empty() {
-        mistakes.push(Mistake::new(
-            "no-host",
-            link.host.span(),
-            "the host is empty",
-            "write a host name or an IP address",
-        ));
-    }
-    ranges::number("port", &link.port, 1..=u16::MAX, mistakes);
+    doors::tcp(link, mistakes);
     ranges::period("timeout", &link.timeout, mistakes);
     turnaround(&link.turnaround, mistakes);
     ranges::period("connect-timeout", &link.connect_timeout, mistakes);
+    if let Some(echo) = link.echo_transaction_id.as_ref().filter(|_| link.framing != Framing::Tcp) {
+        mistakes.push(Mistake::new(
+            "key-of-another-framing",
+            echo.span(),
+            "frames of a serial line have no transaction identifier",
+            "remove `echo-transaction-id`; it belongs to `framing = \"tcp\"`",
+        ));
+    }
     if let Some(pause) = &link.pause {
         ranges::period("pause", pause, mistakes);
     }
 }
 
-fn rtu_link(link: &RtuLink, mistakes: &mut Vec<Mistake>) {
+fn rtu_link(link: &SerialLink, mistakes: &mut Vec<Mistake>) {
+    serial_link(link, mistakes);
+    if let Some(data_bits) = link.data_bits.as_ref().filter(|bits| *bits.get_ref() != 8) {
+        mistakes.push(Mistake::new(
+            "key-of-another-framing",
+            data_bits.span(),
+            "RTU always has 8 data bits",
+            "remove `data-bits`; a device with 7 data bits speaks ASCII: `[[link.modbus-ascii]]`",
+        ));
+    }
+}
+
+fn ascii_link(link: &SerialLink, mistakes: &mut Vec<Mistake>) {
+    serial_link(link, mistakes);
+    if let Some(data_bits) = &link.data_bits {
+        ranges::number("data-bits", data_bits, 7..=8, mistakes);
+    }
+    if let Some(strict) = &link.strict_timing {
+        mistakes.push(Mistake::new(
+            "key-of-another-framing",
+            strict.span(),
+            "ASCII allows a second between two characters",
+            "remove `strict-timing`; it belongs to `[[link.modbus-rtu]]`",
+        ));
+    }
+}
+
+fn serial_link(link: &SerialLink, mistakes: &mut Vec<Mistake>) {
     if link.port.get_ref().trim().is_empty() {
         mistakes.push(Mistake::new(
             "no-port",
@@ -76,6 +107,7 @@ fn rtu_link(link: &RtuLink, mistakes: &mut Vec<Mistake>) {
             "write its path, as `/dev/ttyAMA0`",
         ));
     }
+    doors::serial(link, mistakes);
     ranges::number("baud", &link.baud, 300..=4_000_000, mistakes);
     if let Some(stop_bits) = &link.stop_bits {
         ranges::number("stop-bits", stop_bits, 1..=2, mistakes);
@@ -102,7 +134,8 @@ pub(super) fn compile(
     let mut plans = Vec::new();
     for (at, link) in links.iter().enumerate() {
         let devices: Vec<_> = devices.iter().filter(|d| d.link == at).collect();
-        let serial = matches!(link.kind, Kind::ModbusRtu(_));
+        // Frames of a serial line come from one, also over a socket.
+        let serial = !matches!(link.kind, Kind::ModbusTcp(table) if table.framing == Framing::Tcp);
         let specs: Vec<_> = devices.iter().map(|d| modbus_device(d, serial, mistakes)).collect();
         twins(link, &devices, &specs, warnings);
         in_holes(&devices, &specs, warnings);
@@ -111,23 +144,30 @@ pub(super) fn compile(
         for (device, draft) in devices.iter().enumerate() {
             for tag in &draft.tags {
                 let asked = &tag.asked;
+                let period = classes.get(tag.class).map_or(Duration::from_secs(1), |(_, period)| *period);
                 requests.push(Request {
                     device,
                     address: asked.at.get_ref(),
                     kind: asked.kind,
                     length: asked.length,
-                    writable: asked.writable,
-                    period: classes.get(tag.class).map_or(Duration::from_secs(1), |(_, period)| *period),
+                    writable: asked.access.is_writable(),
+                    period: if asked.access.is_readable() { period } else { Request::NEVER },
                 });
                 rules.push((tag.rule.clone(), asked.at.span()));
             }
         }
         let compiled = match &link.kind {
-            Kind::ModbusTcp(table) => {
+            Kind::ModbusTcp(table) if table.is_numbered() => {
                 modbus::compile_tcp(table, &specs, &requests).map(|c| layout(c, LinkSpec::ModbusTcp))
             }
+            Kind::ModbusTcp(table) => {
+                modbus::compile_socket(table, &specs, &requests).map(|c| layout(c, LinkSpec::ModbusLine))
+            }
             Kind::ModbusRtu(table) => {
-                modbus::compile_rtu(table, &specs, &requests).map(|c| layout(c, LinkSpec::ModbusRtu))
+                modbus::compile_rtu(table, &specs, &requests).map(|c| layout(c, LinkSpec::ModbusLine))
+            }
+            Kind::ModbusAscii(table) => {
+                modbus::compile_ascii(table, &specs, &requests).map(|c| layout(c, LinkSpec::ModbusLine))
             }
         };
         match compiled {
@@ -139,7 +179,8 @@ pub(super) fn compile(
                 });
                 let rules: Vec<Rule> = rules.into_iter().map(|(rule, _)| rule).collect();
                 let periods: Vec<Duration> = requests.iter().map(|r| r.period).collect();
-                plans.push(link_plan(link.name, devices.collect(), compiled, &rules, &periods));
+                let device_of: Vec<usize> = requests.iter().map(|r| r.device).collect();
+                plans.push(link_plan(link.name, devices.collect(), compiled, &rules, &periods, &device_of));
             }
             Err(errors) => mistakes.extend(errors.into_iter().filter_map(|(index, error)| {
                 let AddressError { code, message, help } = error;
@@ -153,24 +194,33 @@ pub(super) fn compile(
 /// The Modbus keys of a device.
 fn modbus_device(draft: &DeviceDraft<'_>, serial: bool, mistakes: &mut Vec<Mistake>) -> ModbusDevice {
     let (table, profile) = (draft.table, draft.profile);
-    let unit = match &table.unit {
-        None => 1,
-        // Serial line guide V1.02 section 2.2: 0 is the broadcast, 248 to 255 are reserved.
-        Some(unit) if serial => ranges::number("unit", unit, 1..=247, mistakes),
-        Some(unit) => ranges::number("unit", unit, 0..=255, mistakes),
-    };
+    let unit = unit(table, serial, mistakes);
+    let write = table.write.or(profile.and_then(|p| p.write)).unwrap_or_default();
+    let bit_write = table.bit_write.or(profile.and_then(|p| p.bit_write)).unwrap_or_default();
+    let broadcast = table.broadcast.as_ref().filter(|key| *key.get_ref());
+    if let Some(key) = broadcast {
+        broadcast_reads_nothing(key, write, bit_write, mistakes);
+    }
+    let timeout = table.timeout.as_ref().map(|t| ranges::period("timeout", t, mistakes));
     let defaults = ModbusDevice::default();
     ModbusDevice {
         name: table.name.get_ref().clone(),
         unit: u8::try_from(unit).unwrap_or(1),
+        broadcast: broadcast.is_some(),
         max_registers: (table.max_registers.as_ref())
             .or(profile.and_then(|p| p.max_registers.as_ref()))
             .map_or(defaults.max_registers, |n| ranges::number("max-registers", n, 1..=125, mistakes)),
+        max_bits: (table.max_bits.as_ref())
+            .or(profile.and_then(|p| p.max_bits.as_ref()))
+            .map_or(defaults.max_bits, |n| ranges::number("max-bits", n, 1..=2000, mistakes)),
+        single_register: table.single_register.or(profile.and_then(|p| p.single_register)).unwrap_or(false),
         max_gap: (table.max_gap.as_ref())
             .or(profile.and_then(|p| p.max_gap.as_ref()))
             .map_or(defaults.max_gap, |n| ranges::number("max-gap", n, 0..=120, mistakes)),
-        write_multiple: table.write == WriteFunctions::Multiple,
-        timeout: table.timeout.as_ref().map(|t| ranges::period("timeout", t, mistakes)),
+        write_multiple: write == WriteFunctions::Multiple,
+        read_back: write == WriteFunctions::ReadBack,
+        read_modify_write: bit_write == BitWrite::ReadModifyWrite,
+        timeout: timeout.or(broadcast.map(|_| BROADCAST_DELAY)),
         holes: holes(draft, mistakes),
         identify: table.identify.or(profile.and_then(|p| p.identify)).unwrap_or(defaults.identify),
     }
@@ -180,21 +230,41 @@ fn modbus_device(draft: &DeviceDraft<'_>, serial: bool, mistakes: &mut Vec<Mista
 pub(super) fn plates(links: &[LinkTable<'_>], drafts: &[DeviceDraft<'_>]) -> HashMap<DeviceId, Plate> {
     let plate = |draft: &DeviceDraft<'_>| {
         let (protocol, address) = match &links.get(draft.link)?.kind {
-            Kind::ModbusTcp(link) => {
-                ("modbus-tcp", format!("{}:{}", link.host.get_ref(), link.port.get_ref()))
-            }
+            Kind::ModbusTcp(link) => tcp_plate(link),
             Kind::ModbusRtu(link) => ("modbus-rtu", link.port.get_ref().clone()),
+            Kind::ModbusAscii(link) => ("modbus-ascii", link.port.get_ref().clone()),
         };
         let plate = Plate {
             protocol,
             address,
-            unit: Some(draft.table.unit.as_ref().map_or(1, |unit| *unit.get_ref())),
+            unit: Some(
+                draft.table.unit.as_ref().map_or(u16::from(!is_broadcast(draft)), |unit| *unit.get_ref()),
+            ),
             manufacturer: draft.profile.and_then(|p| p.manufacturer.clone()),
             model: draft.profile.and_then(|p| p.model.clone()),
         };
         Some((draft.id, plate))
     };
     drafts.iter().filter_map(plate).collect()
+}
+
+fn is_broadcast(draft: &DeviceDraft<'_>) -> bool {
+    draft.table.broadcast.as_ref().is_some_and(|key| *key.get_ref())
+}
+
+fn tcp_plate(link: &TcpLink) -> (&'static str, String) {
+    let protocol = match link.framing {
+        Framing::Tcp => "modbus-tcp",
+        Framing::Rtu => "modbus-rtu-over-tcp",
+        Framing::Ascii => "modbus-ascii-over-tcp",
+    };
+    let port = link.port.as_ref().map_or(if link.tls.is_some() { 802 } else { 502 }, |port| *port.get_ref());
+    let address = match (&link.host, &link.listen) {
+        (Some(host), _) => Target { host: host.get_ref().clone(), port }.to_string(),
+        (None, Some(listen)) => listen.get_ref().clone(),
+        (None, None) => String::new(),
+    };
+    (protocol, address)
 }
 
 /// The holes of a device and of its profile.
@@ -215,7 +285,7 @@ fn holes(draft: &DeviceDraft<'_>, mistakes: &mut Vec<Mistake>) -> Vec<Hole> {
 /// was learned must not keep a gateway from starting.
 fn in_holes(devices: &[&DeviceDraft<'_>], specs: &[ModbusDevice], warnings: &mut Vec<Mistake>) {
     for (draft, spec) in devices.iter().zip(specs).filter(|(_, spec)| !spec.holes.is_empty()) {
-        for tag in &draft.tags {
+        for tag in draft.tags.iter().filter(|tag| tag.asked.access.is_readable()) {
             let asked = &tag.asked;
             let Ok(address) = Address::parse(asked.at.get_ref(), asked.kind, asked.length) else { continue };
             let meets = |hole: &&Hole| hole.meets(address.area, address.start, address.count());
@@ -227,6 +297,68 @@ fn in_holes(devices: &[&DeviceDraft<'_>], specs: &[ModbusDevice], warnings: &mut
                 "remove the tag, or the hole; until then it is asked for by itself",
             ));
         }
+    }
+}
+
+/// What devices on a serial line get to obey a broadcast; the serial line guide V1.02, section 2.4.1, has
+/// 100 to 200 ms.
+const BROADCAST_DELAY: Duration = Duration::from_millis(100);
+
+/// Serial line guide V1.02 section 2.2: 0 is the broadcast, 248 to 255 are reserved. On TCP unit 0 is the
+/// device itself (Messaging on TCP/IP V1.0b, on the unit identifier).
+fn unit(table: &config::Device, serial: bool, mistakes: &mut Vec<Mistake>) -> u16 {
+    let broadcast = table.broadcast.as_ref().filter(|key| *key.get_ref());
+    match (broadcast, &table.unit) {
+        (Some(key), _) if !serial => {
+            mistakes.push(Mistake::new(
+                "broadcast-over-tcp",
+                key.span(),
+                "Modbus TCP has no broadcast: unit 0 is the device at that address itself",
+                "remove `broadcast`; unit 0 is read and written like any other",
+            ));
+            0
+        }
+        (Some(_), Some(unit)) if *unit.get_ref() != 0 => {
+            mistakes.push(Mistake::new(
+                "broadcast-unit",
+                unit.span(),
+                format!("a broadcast goes to unit 0, not to unit {}", unit.get_ref()),
+                "write `unit = 0`, or remove `broadcast`",
+            ));
+            0
+        }
+        (Some(_), _) => 0,
+        (None, Some(unit)) if serial && *unit.get_ref() == 0 => {
+            mistakes.push(Mistake::new(
+                "broadcast-unit",
+                unit.span(),
+                "unit 0 of a serial line is the broadcast: all devices obey it and none answers",
+                "write the device's own unit, 1 to 247; to write to all at once, add `broadcast = true`",
+            ));
+            0
+        }
+        (None, Some(unit)) if serial => ranges::number("unit", unit, 1..=247, mistakes),
+        (None, Some(unit)) => ranges::number("unit", unit, 0..=255, mistakes),
+        (None, None) => 1,
+    }
+}
+
+/// Ways to write that need an answer.
+fn broadcast_reads_nothing(
+    key: &toml::Spanned<bool>,
+    write: WriteFunctions,
+    bit_write: BitWrite,
+    mistakes: &mut Vec<Mistake>,
+) {
+    let read_back = (write == WriteFunctions::ReadBack).then_some("write = \"read-back\"");
+    let modify = (bit_write == BitWrite::ReadModifyWrite).then_some("bit-write = \"read-modify-write\"");
+    for way in [read_back, modify].into_iter().flatten() {
+        mistakes.push(Mistake::new(
+            "broadcast-read",
+            key.span(),
+            format!("`{way}` reads, and nobody answers a broadcast"),
+            format!("remove `{way}`"),
+        ));
     }
 }
 
@@ -257,7 +389,7 @@ pub(super) fn addresses(tags: &[TagDraft<'_>], mistakes: &mut Vec<Mistake>) {
     for asked in tags.iter().map(|tag| &tag.asked) {
         let at = asked.at.get_ref();
         let checked = Address::parse(at, asked.kind, asked.length)
-            .and_then(|address| if asked.writable { address.check_writable(at) } else { Ok(()) });
+            .and_then(|address| if asked.access.is_writable() { address.check_writable(at) } else { Ok(()) });
         if let Err(AddressError { code, message, help }) = checked {
             mistakes.push(Mistake::new(code, asked.at.span(), message, help));
         }
@@ -281,11 +413,12 @@ fn link_plan(
     layout: Layout,
     rules: &[Rule],
     periods: &[Duration],
+    device_of: &[usize],
 ) -> LinkPlan {
     let mut read_in = HashMap::new();
     let blocks = layout.blocks.into_iter().enumerate().map(|(at, block)| {
         let placed = block.slots.iter().filter_map(|slot| {
-            read_in.insert(slot.request, (at, block.device));
+            read_in.insert(slot.request, at);
             let wanted = periods.get(slot.request).copied().unwrap_or(block.period);
             let every = wanted.as_nanos() / block.period.as_nanos().max(1);
             let every = u32::try_from(every).unwrap_or(u32::MAX).max(1);
@@ -299,12 +432,14 @@ fn link_plan(
             label: block.label,
             cost: block.cost,
             miss: block.miss,
+            probe: block.probe,
         }
     });
     let blocks = blocks.collect();
     let writes = layout.points.into_iter().enumerate().filter_map(|(at, point)| {
         let rule = rules.get(point.request)?.clone();
-        let (read_back, device) = *read_in.get(&point.request)?;
+        let read_back = read_in.get(&point.request).copied();
+        let device = *device_of.get(point.request)?;
         Some((rule.tag, WriteTask { point: Point(at), device, read_back, place: point.place, rule }))
     });
     LinkPlan { name: name.to_owned(), spec: layout.spec, devices, writes: writes.collect(), blocks }
@@ -336,6 +471,7 @@ pub(super) fn system(
         layout(compiled, LinkSpec::System),
         &rules,
         &vec![period; requests.len()],
+        &vec![0; requests.len()],
     );
     let described = tags.iter().map(|(tag_id, tag)| Tag {
         id: *tag_id,
