@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::address::{Address, Area};
 use super::config::ModbusDevice;
+use super::holes;
 use super::learn::{Part, parts};
 use super::pdu;
 use super::planner::{self, Item, Limits};
@@ -165,7 +166,9 @@ pub(super) fn compile(
             count: u16::try_from(count).unwrap_or(u16::MAX),
             parts: Arc::default(),
         };
-        for span in planner::plan(&items, limits, |count| cost(&spec(0, count))) {
+        let groups = holes::apart(items, devices.get(device).map_or(&[], |d| d.holes.as_slice()), area);
+        let spans = groups.iter().flat_map(|g| planner::plan(g, limits, |count| cost(&spec(0, count))));
+        for span in spans {
             let slot = |at: &usize| {
                 let (_, _, address, request) = table.get(*at)?;
                 let at = u32::from(address.start).saturating_sub(span.start) as usize;

@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use super::blocks::{Extent, Reads};
 use super::config::{Framing, ModbusDevice, SerialLink, TcpLink};
+use super::facts::Facts;
+use super::lessons;
 use super::pdu::Request;
 use super::rtu::Pace;
 use super::serial::SerialPort;
 use super::socket::{Door, Socket};
 use super::stream::Stream;
 use super::tcp_link;
+use crate::drivers::driver::Block;
 
 /// A serial port, or a socket.
 #[derive(Debug, Clone, PartialEq)]
@@ -136,6 +139,16 @@ impl LineSpec {
 
     pub(super) fn with(self, reads: Reads) -> LineSpec {
         LineSpec { reads, ..self }
+    }
+
+    /// The devices, in the order of the plan's.
+    pub fn devices(&self) -> &[ModbusDevice] {
+        &self.devices
+    }
+
+    /// In how many reads a block is made where its device is known like this.
+    pub fn reads_of(&self, block: Block, facts: &Facts) -> usize {
+        self.reads.blocks.get(block.0).map_or(1, |spec| lessons::reads(spec, facts))
     }
 
     /// How fast the line is.
