@@ -10,8 +10,10 @@ from pathlib import Path
 
 import access
 import check
+import libmodbus
 import outage
 import page
+import pymodbus_part
 import rules
 import silence
 import stopping
@@ -114,7 +116,7 @@ async def main():
     folder = ROOT / "target" / "interop"
     shutil.rmtree(folder, ignore_errors=True)
     # Short names: a pseudo-terminal's link and a Unix path have their limits.
-    parts = {"main": main_part, "outage": outage.run}
+    parts = {"main": main_part, "outage": outage.run, "libmodbus": libmodbus.run, "pymodbus": pymodbus_part.run}
     began = time.monotonic()
     print(f"gateway: {program()}")
     for name in sys.argv[1:] or parts:

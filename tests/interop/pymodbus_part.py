@@ -1,0 +1,24 @@
+"""Part `pymodbus`: the gateway against pymodbus over TCP and over RTU, both ways."""
+
+import master
+import peer_pymodbus as peer
+from field import Cable
+from plant import free_port
+from wires import rtu_link, serial_scan, tcp_link, tcp_scan
+
+ASKED = {1, 2, 3, 4, 5, 6, 15, 16, 17, 43}
+
+
+async def run(folder):
+    """Our master against its servers, its clients against our simulated devices."""
+    port = free_port()
+    await master.everything("pymodbus TCP", folder / "tcp", tcp_link(port), peer.tcp_server(port), tcp_scan(port),
+                            peer.WHO, ASKED)
+    (folder / "rtu").mkdir()
+    cable = Cable(folder / "rtu", "bus")
+    try:
+        await cable.plug()
+        await master.everything("pymodbus RTU", folder / "rtu", rtu_link(cable.gateway_end),
+                                peer.serial_server(cable.field_end), serial_scan(cable.gateway_end), peer.WHO, ASKED)
+    finally:
+        await cable.unplug()
