@@ -14,7 +14,7 @@ mod run;
 mod scan;
 mod show;
 mod tags;
-mod target;
+pub mod target;
 mod test;
 mod watch;
 mod wire;
