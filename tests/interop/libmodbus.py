@@ -2,13 +2,14 @@
 
 import master
 import peer_libmodbus as peer
+import slave
 from field import Cable
 from plant import free_port
 from wires import rtu_link, serial_scan, tcp_link, tcp_scan
 
 # What the gateway's commands ask. `scan` asks 43/14, too, and then 17; a function that libmodbus does not know is
 # refused by its TCP server and unheard by its RTU server, which cannot tell where such a frame ends.
-ASKED = {1, 2, 3, 4, 5, 6, 15, 16, 17}
+ASKED = {1, 2, 3, 4, 5, 6, 15, 16, 17, 22, 23}
 WHO = ({}, peer.SERVER_ID.hex())
 
 
@@ -25,3 +26,6 @@ async def run(folder):
                                 peer.Server("rtu", cable.field_end, 1), serial_scan(cable.gateway_end), WHO, ASKED)
     finally:
         await cable.unplug()
+    # The link's own place is not used: the simulated devices are where there is room.
+    await slave.everything("libmodbus TCP", folder / "tcp-client", tcp_link(free_port()), lambda d: peer.Client("tcp", d.port, 1), peer.FUNCTIONS)
+    await slave.everything("libmodbus RTU", folder / "rtu-client", rtu_link("/dev/ttyS99"), lambda d: peer.Client("rtu", d.address, 1), peer.FUNCTIONS)

@@ -44,6 +44,7 @@ async def everything(title, folder, link, server, scan, who, asked):
         await limits(title, folder, link, server)
         await refusals(title, folder, link)
         await writes(title, folder, link, server)
+        await bits(title, folder, link, server)
         if scan:
             found = (await tool.scan(*scan, "--units", "1")).get(1, {})
             equal(f"{title}: scan finds the unit and who it is",
@@ -108,16 +109,33 @@ async def refusals(title, folder, link):
 
 
 async def writes(title, folder, link, server):
-    """Every type is written; with `write = "multiple"` by functions 15 and 16 only."""
+    """Every type is written, in each way that there is; see `write` and `bit-write` in docs/config.md."""
     writable = tags({n: f'{k}, access = "read-write"' for n, (k, _, _) in WRITABLE.items()})
-    for how, extra in (("single", ""), ("multiple", 'write = "multiple"')):
+    for turn, how in enumerate(("single", "multiple", "read-back")):
         await server.load({"holding": [0] * 21, "coil": [False] * 4})
-        writer = tool.Tool(folder, how, config(link, [device("writer", "link", 1, writable, extra)]))
-        # Once with each; the second value of each with the other.
-        for name, cases in CASES.items():
-            value, (area, address, want) = cases[0 if how == "single" else 1]
+        writer = tool.Tool(folder, how, config(link, [device("writer", "link", 1, writable, f'write = "{how}"')]))
+        # The two values of each by turns.
+        names = CASES if how != "read-back" else ("speed", "total")
+        for name in names:
+            cases = CASES[name]
+            value, (area, address, want) = cases[turn % 2]
             code, after, said = await writer.write(f"writer/{name}", value)
             there = await server.bits("coil", address, 1) == [want] if area == "coil" \
                 else await server.words(area, address, len(want)) == want
             ok(f"{title}: {name} = {value!r} ({how}) is written exactly and read back",
                code == 0 and there and (exact(after, value) or close(after, value)), (code, after, there, said))
+
+
+async def bits(title, folder, link, server):
+    """Parts of a register: what is not meant stays."""
+    lines = {"flag": 'at = "holding:30.3", type = "bool"', "low": 'at = "holding:31.lo", type = "u8"'}
+    lines = {name: f'{keys}, access = "read-write"' for name, keys in lines.items()}
+    for how in ("mask", "read-modify-write"):
+        await server.load({"holding": [0] * 30 + [0xA5A0, 0x1234]})
+        writer = tool.Tool(folder, how, config(link, [device("bits", "link", 1, tags(lines), f'bit-write = "{how}"')]))
+        code, after, said = await writer.write("bits/flag", True)
+        equal(f"{title}: one bit is written ({how})", (code, after, await server.words("holding", 29, 3)),
+              (0, True, [0, 0xA5A8, 0x1234])) or print(said)
+        code, after, said = await writer.write("bits/low", 0xFE)
+        equal(f"{title}: one byte is written ({how})", (code, after, await server.words("holding", 30, 2)),
+              (0, 0xFE, [0xA5A8, 0x12FE])) or print(said)

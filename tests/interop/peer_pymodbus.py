@@ -5,6 +5,7 @@ import asyncio
 from pymodbus import FramerType
 from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient, AsyncModbusTlsClient
 from pymodbus.constants import ExcCodes
+from pymodbus.exceptions import ModbusException
 from pymodbus.pdu.device import ModbusControlBlock
 from pymodbus.server import ModbusSerialServer, ModbusTcpServer, ModbusTlsServer
 
@@ -108,7 +109,7 @@ class Client:
         await asyncio.sleep(0)  # its transport closes with the loop's next turn
 
     async def ask(self, function, *numbers):
-        """("=", values) or ("exception", code)."""
+        """("=", values), ("exception", code) or ("error", words)."""
         c, unit = self.client, {"device_id": self.unit}
         at, rest = (numbers[0], list(numbers[1:])) if numbers else (0, [])
         bits = [bool(n) for n in rest]
@@ -127,7 +128,10 @@ class Client:
                                               values=rest[2:], **unit),
             43: lambda: c.read_device_information(read_code=at, object_id=rest[0], **unit),
         }
-        answer = await calls[function]()
+        try:
+            answer = await calls[function]()
+        except ModbusException as why:
+            return "error", str(why)
         if answer.isError():
             return "exception", answer.exception_code
         if function in (1, 2):
