@@ -39,6 +39,12 @@ pub trait Driver: Send {
     /// Writes a point and returns when the device answered.
     fn write(&mut self, point: Point, raw: &Raw) -> impl Future<Output = Result<(), Fault>> + Send;
 
+    /// The longest pause between two tries to open the link. Shorter where trying costs nobody anything and
+    /// what is away comes back at once, as an adapter that is plugged in again.
+    fn longest_pause(&self) -> Duration {
+        Duration::from_secs(10)
+    }
+
     /// The last trouble in words, for the log: the operating system's error, the address tried.
     fn trouble(&self) -> &str;
 }

@@ -6,6 +6,7 @@ pub mod sim;
 pub mod system;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use self::driver::{Block, Driver, Point};
 use crate::model::{Clock, Fault, Raw};
@@ -60,6 +61,11 @@ macro_rules! registry {
             /// See [`Driver::write`].
             pub async fn write(&mut self, point: Point, raw: &Raw) -> Result<(), Fault> {
                 match self { $( Link::$name(link) => link.write(point, raw).await, )* }
+            }
+
+            /// See [`Driver::longest_pause`].
+            pub fn longest_pause(&self) -> Duration {
+                match self { $( Link::$name(link) => link.longest_pause(), )* }
             }
 
             /// See [`Driver::trouble`].

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::draft::{Class, DeviceDraft, SYSTEM, TagDraft, duplicate, reserved};
-use super::{names, ranges};
+use super::{doors, names, ranges};
 use crate::config::{Config, WriteFunctions};
 use crate::drivers::driver::{AddressError, Block, Compiled, Point, Request};
 use crate::drivers::modbus::address::Address;
@@ -49,15 +49,7 @@ pub(super) fn table<'a>(config: &'a Config, mistakes: &mut Vec<Mistake>) -> Vec<
 }
 
 fn tcp_link(link: &TcpLink, mistakes: &mut Vec<Mistake>) {
-    if link.host.get_ref().trim().is_empty() {
-        mistakes.push(Mistake::new(
-            "no-host",
-            link.host.span(),
-            "the host is empty",
-            "write a host name or an IP address",
-        ));
-    }
-    ranges::number("port", &link.port, 1..=u16::MAX, mistakes);
+    doors::tcp(link, mistakes);
     ranges::period("timeout", &link.timeout, mistakes);
     turnaround(&link.turnaround, mistakes);
     ranges::period("connect-timeout", &link.connect_timeout, mistakes);
@@ -75,6 +67,7 @@ fn rtu_link(link: &RtuLink, mistakes: &mut Vec<Mistake>) {
             "write its path, as `/dev/ttyAMA0`",
         ));
     }
+    doors::serial(link, mistakes);
     ranges::number("baud", &link.baud, 300..=4_000_000, mistakes);
     if let Some(stop_bits) = &link.stop_bits {
         ranges::number("stop-bits", stop_bits, 1..=2, mistakes);

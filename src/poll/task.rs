@@ -60,9 +60,6 @@ struct Task {
 }
 
 impl Task {
-    /// The longest pause between two tries to open the link.
-    const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-
     fn new(plan: LinkPlan, cx: Context, inbox: OwnedMutexGuard<mpsc::Receiver<Write>>) -> Task {
         let now = Instant::now();
         let mut link = Link::new(&plan.spec, &cx.telemetry, &cx.clock);
@@ -71,10 +68,10 @@ impl Task {
         let seed = cx.clock.now().0 as u64
             ^ (plan.name.bytes().fold(7, |s: u64, b| s.wrapping_mul(31) + u64::from(b)));
         Task {
-            link,
             up: false,
             next_connect: now,
-            backoff: Backoff::new(Self::LONGEST_PAUSE, seed),
+            backoff: Backoff::new(link.longest_pause(), seed),
+            link,
             turns: Turns::new(&plan, seed, now),
             normalizer: Normalizer::new(plan.blocks.iter().map(|b| b.rules.as_slice())),
             raw: Raw::default(),

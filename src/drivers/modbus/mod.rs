@@ -3,19 +3,26 @@
 pub mod address;
 mod blocks;
 pub mod config;
+mod holder;
 pub mod identify;
+pub mod identity;
 mod learn;
+mod listen;
 mod pause;
 pub mod pdu;
 pub mod planner;
 mod read;
+mod rs485;
 pub mod rtu;
 mod rtu_link;
 mod serial;
 mod socket;
 mod stream;
+pub mod target;
 pub mod tcp;
 mod tcp_link;
+#[cfg(feature = "tls")]
+mod tls;
 
 pub use rtu_link::{ModbusRtu, RtuSpec};
 pub use tcp_link::{ModbusTcp, TcpSpec};
@@ -50,6 +57,7 @@ pub fn compile_rtu(
 ) -> Result<Compiled<RtuSpec>, Vec<(usize, AddressError)>> {
     let pace = RtuSpec::new(link, devices, blocks::Reads::default()).pace();
     let silence = pace.silence().max(link.pause.as_ref().map_or(Duration::ZERO, |p| p.get_ref().0));
+    let silence = silence + rs485::Switching::new(link).takes();
     // Silence, the request, the device's own time, the answer; unit and CRC around each PDU.
     let cost = |block: &blocks::BlockSpec| {
         let (asked, answered) = block.bytes();

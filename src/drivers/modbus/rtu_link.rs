@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::io::AsyncReadExt;
+use tokio::time::{Instant, timeout_at};
 
 use super::blocks::Reads;
 use super::config::{ModbusDevice, RtuLink};
@@ -365,10 +365,8 @@ impl Wire for ModbusRtu {
         let mut sent = Instant::now() + on_the_wire;
         self.suspect(device, unit, request, sent, sent + patience, timeout_of_device);
         let Some(port) = &mut self.port else { return Err(self.closed()) };
-        match timeout(patience + on_the_wire, port.write_all(&self.out)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(self.lost(&error)),
-            Err(_) => return Err(self.lost(&"it takes no more bytes")),
+        if let Err(error) = port.send(&self.out, patience + on_the_wire).await {
+            return Err(self.lost(&error));
         }
         // The system has the bytes; the line still sends them.
         sent = Instant::now() + on_the_wire;
@@ -451,6 +449,11 @@ impl Driver for ModbusRtu {
         let multiple = spec.devices.get(device).is_some_and(|d| d.write_multiple);
         let request = point.request(raw, multiple).ok_or(Fault::Unsupported)?;
         self.transact(device, &request, &mut Raw::default(), false).await
+    }
+
+    /// To look whether the port is back costs nobody anything.
+    fn longest_pause(&self) -> Duration {
+        Duration::from_secs(1)
     }
 
     fn trouble(&self) -> &str {
