@@ -63,7 +63,18 @@ pub struct Request<'a> {
     /// Whether it must be writable too.
     pub writable: bool,
     /// How often it is wanted; a driver may let it ride in a block that is read more often.
+    /// [`Request::NEVER`]: it is only written, and in no block.
     pub period: Duration,
+}
+
+impl Request<'_> {
+    /// The period of what is only written.
+    pub const NEVER: Duration = Duration::MAX;
+
+    /// Whether it is read at all.
+    pub fn is_read(&self) -> bool {
+        self.period != Self::NEVER
+    }
 }
 
 /// Requests compiled to blocks and points.

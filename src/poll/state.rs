@@ -154,7 +154,7 @@ impl Health {
     /// A transaction that took so long ended in this fault.
     pub(crate) fn failed(&mut self, fault: Fault, took: Duration, now: Instant) -> Verdict {
         match fault {
-            Fault::Refused(_) | Fault::Unsupported => return self.is_there(),
+            Fault::Refused(_) | Fault::Altered | Fault::Unsupported => return self.is_there(),
             Fault::Busy => {
                 self.polled_from = now + self.busy.next();
                 return self.is_there();

@@ -12,7 +12,7 @@ use super::state::{Backoff, Health, Verdict};
 use super::turns::{Turn, Turns};
 use crate::command::{Refusal, Write, WriteOutcome};
 use crate::drivers::Link;
-use crate::model::{Batch, Clock, DeviceState, Fault, Raw, Sample};
+use crate::model::{Bad, Batch, Clock, DeviceState, Fault, Raw, Sample};
 use crate::normalize::Normalizer;
 use crate::normalize::encode::{EncodeError, encode};
 use crate::store::Store;
@@ -139,9 +139,34 @@ impl Task {
                     tracing::info!(link = %self.plan.name, "link is up");
                 }
                 self.turns.try_all(Instant::now());
+                self.bear_unread();
             }
             Err(fault) => self.link_lost(fault),
         }
+    }
+
+    /// A device of which nothing is ever read is there while its link is: what it does not take, each write
+    /// tells.
+    fn bear_unread(&mut self) {
+        for device in 0..self.plan.devices.len() {
+            let samples = self.never_read(device);
+            if samples.is_empty() || !self.turns.blocks_of(device).is_empty() {
+                continue;
+            }
+            if let Some(health) = self.turns.health_mut(device) {
+                health.answered();
+            }
+            self.hand_on(device, samples, true);
+        }
+    }
+
+    /// What is to be said of the tags of a device that are only written, when it is born.
+    fn never_read(&self, device: usize) -> Vec<Sample> {
+        let now = self.cx.clock.now();
+        let unread = self.plan.writes.iter().filter(|(_, w)| w.device == device && w.read_back.is_none());
+        let mut samples: Vec<_> = unread.map(|(tag, _)| Sample::bad(*tag, Bad::NeverRead, now)).collect();
+        samples.sort_by_key(|sample| sample.tag);
+        samples
     }
 
     /// The port or socket is gone: all its devices are dead, said once; tried again after a pause.
@@ -224,6 +249,7 @@ impl Task {
         }
         if born {
             tracing::info!(link = %self.plan.name, device = self.device_name(device), "device answers");
+            samples.extend(self.never_read(device));
             self.hand_on(device, samples, true);
         }
     }
@@ -253,7 +279,7 @@ impl Task {
             Ok(()) => self.stats.answers.bump(),
             Err(Fault::Timeout) => self.stats.timeouts.bump(),
             Err(Fault::Garbled) => self.stats.garbled.bump(),
-            Err(Fault::Refused(_) | Fault::Busy) => self.stats.refused.bump(),
+            Err(Fault::Refused(_) | Fault::Busy | Fault::Altered) => self.stats.refused.bump(),
             Err(Fault::NotConnected | Fault::Unsupported) => {}
         }
         let Some(stats) = self.devices.get(device) else { return };
@@ -342,22 +368,23 @@ impl Task {
         encode(&task.rule, task.place, &write.value, &mut self.raw).map_err(|error| match error {
             EncodeError::WrongType => Refusal::WrongType,
             EncodeError::OutOfRange => Refusal::OutOfRange,
-            EncodeError::NotAlone => Refusal::ReadOnly,
         })?;
         let started = Instant::now();
         let answer = self.link.write(point, &self.raw).await;
         self.count(device, answer, started.elapsed());
         match answer {
-            Ok(()) => {
+            Ok(()) | Err(Fault::Altered) => {
                 self.stats.writes.bump();
                 self.normalizer.forget(write.tag);
-                if self.turns.health(device).is_some_and(Health::is_alive) {
-                    self.turns.schedule.restart(read_back, Instant::now());
-                    self.read_now(read_back).await;
-                } else if let Some(health) = self.turns.health_mut(device) {
-                    health.try_now(Instant::now());
+                if let Some(block) = read_back {
+                    if self.turns.health(device).is_some_and(Health::is_alive) {
+                        self.turns.schedule.restart(block, Instant::now());
+                        self.read_now(block).await;
+                    } else if let Some(health) = self.turns.health_mut(device) {
+                        health.try_now(Instant::now());
+                    }
                 }
-                Ok(())
+                answer.map_err(Refusal::Fault)
             }
             Err(fault) => {
                 if fault == Fault::NotConnected {

@@ -43,7 +43,7 @@ pub(crate) fn bench_plan(name: &str, bench: &Bench, first: u32) -> LinkPlan {
     let write = WriteTask {
         point: Point(0),
         device: 0,
-        read_back: 0,
+        read_back: Some(0),
         place: compiled.points[0].place,
         rule: rules[0].clone(),
     };

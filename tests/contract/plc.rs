@@ -96,6 +96,12 @@ impl Service for Plc {
                 .map(|()| Response::WriteMultipleCoils(at, bits.len() as u16)),
             Request::WriteMultipleRegisters(at, words) => put(&mut memory.holding, at, &words)
                 .map(|()| Response::WriteMultipleRegisters(at, words.len() as u16)),
+            Request::MaskWriteRegister(at, and, or) => cut(&memory.holding, at, 1)
+                .and_then(|now| put(&mut memory.holding, at, &[now[0] & and | or & !and]))
+                .map(|()| Response::MaskWriteRegister(at, and, or)),
+            Request::ReadWriteMultipleRegisters(start, n, at, words) => put(&mut memory.holding, at, &words)
+                .and_then(|()| cut(&memory.holding, start, n))
+                .map(Response::ReadWriteMultipleRegisters),
             _ => Err(ExceptionCode::IllegalFunction),
         };
         ready(answer.map(Some))

@@ -126,13 +126,23 @@ pub struct ModbusDevice {
     pub name: String,
     /// Unit identifier, 1 to 247 (TCP: 0 to 255).
     pub unit: u8,
+    /// All who hear it do what it says, and nobody answers (serial line guide V1.02, section 2.1).
+    pub broadcast: bool,
     /// Most registers in one read, 1 to 125.
     pub max_registers: u16,
+    /// Most bits in one read, 1 to 2000.
+    pub max_bits: u16,
+    /// One register or bit a read, whatever the other limits are.
+    pub single_register: bool,
     /// Most unused registers read to merge two neighbours, where that is cheaper than two requests.
     pub max_gap: u16,
     /// Write one register with function 16 and one coil with function 15.
     pub write_multiple: bool,
-    /// Time-out of this device where it differs from the link's.
+    /// Write registers with function 23, which reads them again.
+    pub read_back: bool,
+    /// Write a part of a register by reading it, changing it and writing it, and not with function 22.
+    pub read_modify_write: bool,
+    /// Time-out of this device where it differs from the link's; of a broadcast the turnaround delay.
     pub timeout: Option<std::time::Duration>,
 }
 
@@ -141,9 +151,14 @@ impl Default for ModbusDevice {
         ModbusDevice {
             name: String::new(),
             unit: 1,
+            broadcast: false,
             max_registers: 125,
+            max_bits: 2000,
+            single_register: false,
             max_gap: 120,
             write_multiple: false,
+            read_back: false,
+            read_modify_write: false,
             timeout: None,
         }
     }

@@ -23,6 +23,7 @@ pub mod tcp;
 mod tcp_link;
 #[cfg(feature = "tls")]
 mod tls;
+mod write;
 
 pub use rtu_link::{ModbusRtu, RtuSpec};
 pub use tcp_link::{ModbusTcp, TcpSpec};

@@ -13,6 +13,7 @@ use super::read::{self, Lessons, Wire};
 use super::rtu::{self, Pace};
 use super::serial::SerialPort;
 use super::stream::Stream;
+use super::write;
 use crate::drivers::driver::{Block, Driver, Point};
 use crate::model::{Fault, Raw};
 
@@ -350,6 +351,7 @@ impl Wire for ModbusRtu {
     ) -> Result<(), Fault> {
         let Some(spec) = &self.spec else { return Err(self.closed()) };
         let unit = spec.devices.get(device).ok_or(Fault::Unsupported)?;
+        let broadcast = unit.broadcast;
         let (unit, timeout_of_device) = (unit.unit, unit.timeout.unwrap_or(spec.timeout));
         let (pace, pause) = (spec.pace(), spec.pause);
         let slowest = self.slowest.get(device).copied().unwrap_or_default();
@@ -363,13 +365,25 @@ impl Wire for ModbusRtu {
         let on_the_wire = pace.bytes(self.out.len());
         // Until a whole, right answer is there, one may still come; also where this future is dropped.
         let mut sent = Instant::now() + on_the_wire;
-        self.suspect(device, unit, request, sent, sent + patience, timeout_of_device);
+        // Nobody answers a broadcast; all get the turnaround delay to obey it (serial line guide V1.02,
+        // sections 2.1 and 2.4.1).
+        let delay = timeout_of_device.max(pause).max(pace.silence());
+        if broadcast {
+            self.quiet_until = Some(sent + delay);
+        } else {
+            self.suspect(device, unit, request, sent, sent + patience, timeout_of_device);
+        }
         let Some(port) = &mut self.port else { return Err(self.closed()) };
         if let Err(error) = port.send(&self.out, patience + on_the_wire).await {
             return Err(self.lost(&error));
         }
         // The system has the bytes; the line still sends them.
         sent = Instant::now() + on_the_wire;
+        if broadcast {
+            self.quiet_until = Some(sent + delay);
+            tokio::time::sleep_until(sent + delay).await;
+            return Ok(());
+        }
         let answer = self.receive(sent, patience, unit, request, into, pace).await;
         let now = Instant::now();
         // After a try in haste as long as the slowest answer would have taken; else that long from now on.
@@ -443,12 +457,7 @@ impl Driver for ModbusRtu {
     }
 
     async fn write(&mut self, point: Point, raw: &Raw) -> Result<(), Fault> {
-        let Some(spec) = &self.spec else { return Err(self.closed()) };
-        let point = spec.reads.points.get(point.0).ok_or(Fault::Unsupported)?;
-        let device = point.device;
-        let multiple = spec.devices.get(device).is_some_and(|d| d.write_multiple);
-        let request = point.request(raw, multiple).ok_or(Fault::Unsupported)?;
-        self.transact(device, &request, &mut Raw::default(), false).await
+        write::write(self, point, raw).await
     }
 
     /// To look whether the port is back costs nobody anything.

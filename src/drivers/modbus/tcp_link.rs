@@ -11,7 +11,7 @@ use super::pdu::{self, Request};
 use super::read::{self, Lessons, Wire};
 use super::socket::{Door, Socket};
 use super::stream::Stream;
-use super::tcp;
+use super::{tcp, write};
 use crate::drivers::driver::{Block, Driver, Point};
 use crate::model::{Fault, Raw};
 
@@ -262,12 +262,7 @@ impl Driver for ModbusTcp {
     }
 
     async fn write(&mut self, point: Point, raw: &Raw) -> Result<(), Fault> {
-        let Some(spec) = &self.spec else { return Err(self.unset()) };
-        let point = spec.reads.points.get(point.0).ok_or(Fault::Unsupported)?;
-        let device = point.device;
-        let multiple = spec.devices.get(device).is_some_and(|d| d.write_multiple);
-        let request = point.request(raw, multiple).ok_or(Fault::Unsupported)?;
-        self.transact(device, &request, &mut Raw::default(), false).await
+        write::write(self, point, raw).await
     }
 
     fn longest_pause(&self) -> Duration {

@@ -139,6 +139,9 @@ pub fn compile(
             compiled.points.push(PointPlan { request: index, place: place(0) });
             compiled.spec.points.push(area.clone());
         }
+        if !request.is_read() {
+            continue;
+        }
         compiled.blocks.push(BlockPlan {
             device: request.device,
             period: request.period,

@@ -316,7 +316,7 @@ fn view<'a>(cx: &Context, tag: &'a Tag) -> TagView<'a> {
         kind: tag.kind.name(),
         unit: tag.unit.as_deref(),
         description: tag.description.as_deref(),
-        writable: tag.access == crate::model::Access::ReadWrite,
+        writable: tag.access.is_writable(),
         low: tag.low.filter(|v| v.is_finite()),
         high: tag.high.filter(|v| v.is_finite()),
         value: sample.and_then(|s| s.value).map(Shown),
