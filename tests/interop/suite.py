@@ -10,6 +10,7 @@ from pathlib import Path
 
 import access
 import check
+import framings
 import libmodbus
 import outage
 import page
@@ -17,6 +18,7 @@ import pymodbus_part
 import rules
 import silence
 import stopping
+import tls_part
 import ua
 import values
 import writes
@@ -116,7 +118,8 @@ async def main():
     folder = ROOT / "target" / "interop"
     shutil.rmtree(folder, ignore_errors=True)
     # Short names: a pseudo-terminal's link and a Unix path have their limits.
-    parts = {"main": main_part, "outage": outage.run, "libmodbus": libmodbus.run, "pymodbus": pymodbus_part.run}
+    parts = {"main": main_part, "outage": outage.run, "libmodbus": libmodbus.run, "pymodbus": pymodbus_part.run, "tls": tls_part.run,
+             "framings": framings.run, "framings-simulated": framings.clients}
     began = time.monotonic()
     print(f"gateway: {program()}")
     for name in sys.argv[1:] or parts:
