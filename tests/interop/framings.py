@@ -18,7 +18,8 @@ async def run(folder):
     for name, framer in (("rtu", FramerType.RTU), ("ascii", FramerType.ASCII)):
         title, more = f"pymodbus {name.upper()} over TCP", f'framing = "{name}"\n'
         port = free_port()
-        await master.everything(title, folder / name, tcp_link(port, more), peer.tcp_server(port, framer), None, None, ASKED)
+        await master.everything(title, folder / name, tcp_link(port, more, "1s"),
+                                peer.tcp_server(port, framer), None, None, ASKED)
     (folder / "line").mkdir()
     cable = Cable(folder / "line", "bus")
     try:

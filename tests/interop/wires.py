@@ -1,13 +1,13 @@
 """The link of the configuration file to a peer, and what `fieldgate scan` is told to find it there."""
 
 
-def tcp_link(port, more=""):
+def tcp_link(port, more="", timeout="5s"):
     """A `[[link.modbus-tcp]]` of the name `link`."""
-    return f'[[link.modbus-tcp]]\nname = "link"\nhost = "127.0.0.1"\nport = {port}\ntimeout = "5s"\n{more}'
+    return f'[[link.modbus-tcp]]\nname = "link"\nhost = "127.0.0.1"\nport = {port}\ntimeout = "{timeout}"\n{more}'
 
 
 def rtu_link(port, table="modbus-rtu", more=""):
-    """A `[[link.modbus-rtu]]`. Whoever opens it listens for one time-out first, so that one is short."""
+    """A `[[link.modbus-rtu]]`. Whoever opens it listens for one time-out first, so it is short."""
     return f'[[link.{table}]]\nname = "link"\nport = "{port}"\nbaud = 115200\nparity = "none"\ntimeout = "1s"\n{more}'
 
 
