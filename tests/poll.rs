@@ -28,8 +28,13 @@ struct Rig {
 }
 
 fn rig() -> Rig {
+    rig_with(|_| {})
+}
+
+fn rig_with(change: impl FnOnce(&mut poll::LinkPlan)) -> Rig {
     let bench = Bench::default();
-    let plan = common::bench_plan("bench", &bench, 0);
+    let mut plan = common::bench_plan("bench", &bench, 0);
+    change(&mut plan);
     let clock = Clock::starting_at(Timestamp(1_700_000_000_000_000));
     let telemetry = Telemetry::new(clock.now());
     let store = Store::in_memory();
@@ -95,6 +100,31 @@ async fn a_device_is_born_complete_and_its_changes_follow() {
     rig.stop.cancel();
     rig.task.await.unwrap();
     assert_eq!(rig.telemetry.link("bench").state.get(), Connection::Stopped);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_is_only_written_is_there_while_its_link_is() {
+    let mut rig = rig_with(|plan| {
+        let (id, name) = (DeviceId(2), "device-2".to_owned());
+        plan.devices.push(poll::DevicePlan { id, name, tags: vec![TagId(2), TagId(3)] });
+        // Device 1 is read, and has a tag that is not.
+        plan.devices[1].tags.push(TagId(4));
+        for (tag, device) in [(3, 2), (2, 2), (4, 1)] {
+            let task = poll::WriteTask { device, read_back: None, ..plan.writes[&TagId(0)].clone() };
+            plan.writes.insert(TagId(tag), task);
+        }
+    });
+    let never = Quality::Bad(Bad::NeverRead);
+    for _ in 0..3 {
+        let alive = rig.until(2, DeviceState::Alive).await;
+        let told: Vec<_> = alive.samples.iter().map(|s| (s.tag, s.quality)).collect();
+        assert_eq!(told, [(TagId(2), never), (TagId(3), never)]);
+        let born = rig.until(1, DeviceState::Alive).await;
+        assert_eq!(born.samples.iter().map(|s| s.tag).collect::<Vec<_>>(), [TagId(1), TagId(4)]);
+        rig.bench.unplug(true);
+        rig.until(2, DeviceState::Dead).await;
+        rig.bench.unplug(false);
+    }
 }
 
 #[tokio::test(start_paused = true)]

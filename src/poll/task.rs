@@ -12,6 +12,7 @@ use super::state::{Backoff, Health, Verdict};
 use super::turns::{Turn, Turns};
 use crate::command::{Refusal, Write, WriteOutcome};
 use crate::drivers::Link;
+use crate::drivers::driver::Tally;
 use crate::model::{Bad, Batch, Clock, DeviceState, Fault, Raw, Sample};
 use crate::normalize::Normalizer;
 use crate::normalize::encode::{EncodeError, encode};
@@ -282,6 +283,11 @@ impl Task {
             Err(Fault::Refused(_) | Fault::Busy | Fault::Altered) => self.stats.refused.bump(),
             Err(Fault::NotConnected | Fault::Unsupported) => {}
         }
+        let Tally { echoes, foreign, noise, late } = self.link.tally();
+        self.stats.echoes.add(echoes);
+        self.stats.foreign.add(foreign);
+        self.stats.noise.add(noise);
+        self.stats.late.add(late);
         let Some(stats) = self.devices.get(device) else { return };
         stats.requests.bump();
         match answer {
