@@ -54,8 +54,8 @@ macro_rules! registry {
             }
 
             /// See [`Driver::probe`].
-            pub async fn probe(&mut self, block: Block, into: &mut Raw) -> Result<(), Fault> {
-                match self { $( Link::$name(link) => link.probe(block, into).await, )* }
+            pub async fn probe(&mut self, block: Block, hasty: bool) -> Result<(), Fault> {
+                match self { $( Link::$name(link) => link.probe(block, hasty).await, )* }
             }
 
             /// See [`Driver::write`].
@@ -71,6 +71,11 @@ macro_rules! registry {
             /// See [`Driver::tally`].
             pub fn tally(&mut self) -> Tally {
                 match self { $( Link::$name(link) => link.tally(), )* }
+            }
+
+            /// See [`Driver::address`].
+            pub fn address(&self) -> &str {
+                match self { $( Link::$name(link) => link.address(), )* }
             }
 
             /// See [`Driver::trouble`].

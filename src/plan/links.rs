@@ -353,6 +353,7 @@ fn link_plan(
             label: block.label,
             cost: block.cost,
             miss: block.miss,
+            probe: block.probe,
         }
     });
     let blocks = blocks.collect();
