@@ -2,7 +2,7 @@
 
 import fixture
 import tool
-from check import equal, ok, section
+from check import equal, ok, section, until
 from plant import WRITABLE, device
 from writes import CASES, close
 
@@ -45,6 +45,8 @@ async def everything(title, folder, link, server, scan, who, asked):
         await refusals(title, folder, link)
         await writes(title, folder, link, server)
         await bits(title, folder, link, server)
+        if "port = \"" in link:
+            await broadcasts(title, folder, link, server)
         if scan:
             found = (await tool.scan(*scan, "--units", "1")).get(1, {})
             equal(f"{title}: scan finds the unit and who it is",
@@ -139,3 +141,17 @@ async def bits(title, folder, link, server):
         code, after, said = await writer.write("bits/low", 0xFE)
         equal(f"{title}: one byte is written ({how})", (code, after, await server.words("holding", 30, 2)),
               (0, 0xFE, [0xA5A8, 0x12FE])) or print(said)
+
+
+async def broadcasts(title, folder, link, server):
+    """Unit 0 of a serial line: done, and answered by nobody."""
+    lines = {"all": 'at = "holding:60", type = "u16", access = "write-only"'}
+    await server.load({"holding": [0] * 62})
+    writer = tool.Tool(folder, "broadcast", config(link, [device("everybody", "link", 0, tags(lines), "broadcast = true")]))
+    code, _, said = await writer.write("everybody/all", 4711)
+    equal(f"{title}: a broadcast is sent and done", (code, await until(lambda: there(server), 5)), (0, True)) or print(said)
+
+
+async def there(server):
+    """What was broadcast is in the memory, and nothing beside it."""
+    return await server.words("holding", 59, 3) == [0, 4711, 0]

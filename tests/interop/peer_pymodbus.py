@@ -82,9 +82,9 @@ def tcp_server(port, framer=FramerType.SOCKET):
 
 
 def serial_server(tty, framer=FramerType.RTU):
-    """RTU or ASCII on a serial port."""
+    """RTU or ASCII on a serial port; it obeys broadcasts."""
     return Server(lambda units, **more: ModbusSerialServer(units, framer=framer, port=tty, baudrate=115200, bytesize=8,
-                                                           parity="N", stopbits=2, **more))
+                                                           parity="N", stopbits=2, broadcast_enable=True, **more))
 
 
 def tls_server(port, context):
