@@ -184,3 +184,64 @@ fn the_program_asks_a_server_for_every_function_on_a_serial_line() {
     let asked = program(&link, &peer.plc);
     assert!(asked.is_superset(&BTreeSet::from([1, 2, 3, 4, 5, 6, 15, 16, 22, 23])), "{asked:?}");
 }
+
+/// Registers of a number: the most significant byte is A, and the order says where it lies.
+fn words(bytes: &[u8], order: &str) -> Vec<u16> {
+    let mut words: Vec<u16> = bytes.chunks(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect();
+    if matches!(order, "cdab" | "dcba") {
+        words.reverse();
+    }
+    if matches!(order, "badc" | "dcba") {
+        words.iter_mut().for_each(|word| *word = word.swap_bytes());
+    }
+    words
+}
+
+#[test]
+fn the_program_reads_every_type_in_every_order_from_a_server() {
+    let peer = OnSocket::new();
+    let (mut tags, mut wanted, mut at) = (String::from("[device.tag]\n"), Vec::new(), 100);
+    for order in ["abcd", "badc", "cdab", "dcba"] {
+        let numbers: [(&str, Vec<u8>, serde_json::Value); 9] = [
+            ("i16", (-12_345_i16).to_be_bytes().into(), (-12_345).into()),
+            ("u16", 0xFE01_u16.to_be_bytes().into(), 0xFE01.into()),
+            ("i32", (-123_456_789_i32).to_be_bytes().into(), (-123_456_789).into()),
+            ("u32", 0xFE01_0203_u32.to_be_bytes().into(), 0xFE01_0203_u32.into()),
+            ("i64", (-4_503_599_627_370_495_i64).to_be_bytes().into(), (-4_503_599_627_370_495_i64).into()),
+            ("u64", 4_503_599_627_370_497_u64.to_be_bytes().into(), 4_503_599_627_370_497_u64.into()),
+            ("f32", (-0.375_f32).to_be_bytes().into(), (-0.375).into()),
+            ("f64", 1.0e-300_f64.to_be_bytes().into(), 1.0e-300.into()),
+            ("string", b"Pump 7".to_vec(), "Pump 7".into()),
+        ];
+        for (kind, bytes, value) in numbers {
+            // A text keeps its words in their order.
+            let order_of = match (kind, order) {
+                ("string", "cdab") => "abcd",
+                ("string", "dcba") => "badc",
+                _ => order,
+            };
+            let registers = words(&bytes, order_of);
+            let length = if kind == "string" { ", length = 6" } else { "" };
+            tags += &format!(
+                "{kind}-{order} = {{ at = \"holding:{at}\", type = \"{kind}\", order = \"{order}\"{length} }}\n"
+            );
+            wanted.push((format!("d/{kind}-{order}"), value));
+            peer.plc.memory().holding[at..at + registers.len()].copy_from_slice(&registers);
+            at += registers.len();
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("types.toml");
+    let text = format!(
+        "node = {{ group = \"g\", name = \"n\" }}\nsystem.enabled = false\n[[link.modbus-tcp]]\nname = \"l\"\n\
+         host = \"127.0.0.1\"\nport = {}\ntimeout = \"5s\"\n[[device]]\nname = \"d\"\nlink = \"l\"\n{tags}",
+        peer.port
+    );
+    std::fs::write(&file, text).unwrap();
+    let read = run(&["read", file.to_str().unwrap(), "--json"]);
+    for (tag, value) in wanted {
+        let mut tags = read["tags"].as_array().unwrap().iter();
+        let got = tags.find(|t| t["tag"] == tag).unwrap_or_else(|| panic!("{tag}: {read}"));
+        assert_eq!((&got["value"], &got["quality"]), (&value, &"good".into()), "{tag}");
+    }
+}
