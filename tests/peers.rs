@@ -138,9 +138,11 @@ fn program(link: &str, plc: &Plc) -> BTreeSet<u8> {
     write("multiple", "pair", "16909060");
     assert!(!plc.memory().coils[7]);
     assert_eq!(plc.memory().holding[20..22], [0x0304, 0x0102]);
-    assert_eq!((plc.memory().holding[10], plc.memory().holding[12]), (4711, 0xA5AD));
+    assert_eq!(plc.memory().holding[10], 4711);
+    assert_eq!(plc.memory().holding[12], 0xA5AD);
     write("read-back", "pair", "4294967295");
-    let (discrete, input) = (plc.memory().discrete[8], plc.memory().input[9]);
+    let discrete = plc.memory().discrete[8];
+    let input = plc.memory().input[9];
     let read = run(&["read", &file("single"), "--json"]);
     let value = |tag: &str| {
         let mut tags = read["tags"].as_array().unwrap().iter();
