@@ -14,7 +14,7 @@ ASCII = ("modbus-ascii", "data-bits = 8\n")  # pseudo-terminals have no seven bi
 
 
 async def run(folder):
-    """Our master against its servers, its clients against our simulated devices."""
+    """Our master against its servers."""
     for name, framer in (("rtu", FramerType.RTU), ("ascii", FramerType.ASCII)):
         title, more = f"pymodbus {name.upper()} over TCP", f'framing = "{name}"\n'
         port = free_port()
@@ -31,7 +31,7 @@ async def run(folder):
 
 
 async def clients(folder):
-    """Part `framings-simulated`."""
+    """Part `framings-simulated`: its clients against our simulated devices."""
     for name, framer in (("rtu", FramerType.RTU), ("ascii", FramerType.ASCII)):
         title, more = f"pymodbus {name.upper()} over TCP", f'framing = "{name}"\n'
         await slave.everything(title, folder / f"{name}-client", tcp_link(free_port(), more),

@@ -14,7 +14,7 @@ WHO = ({}, peer.SERVER_ID.hex())
 
 
 async def run(folder):
-    """Our master against its servers, its clients against our simulated devices."""
+    """Our master against its servers."""
     port = free_port()
     await master.everything("libmodbus TCP", folder / "tcp", tcp_link(port), peer.Server("tcp", port), tcp_scan(port),
                             WHO, ASKED | {43})
@@ -26,6 +26,10 @@ async def run(folder):
                                 peer.Server("rtu", cable.field_end, 1), serial_scan(cable.gateway_end), WHO, ASKED)
     finally:
         await cable.unplug()
+
+
+async def clients(folder):
+    """Part `libmodbus-simulated`: its clients against our simulated devices."""
     # The link's own place is not used: the simulated devices are where there is room.
     await slave.everything("libmodbus TCP", folder / "tcp-client", tcp_link(free_port()), lambda d: peer.Client("tcp", d.port, 1), peer.FUNCTIONS)
     await slave.everything("libmodbus RTU", folder / "rtu-client", rtu_link("/dev/ttyS99"), lambda d: peer.Client("rtu", d.address, 1), peer.FUNCTIONS)

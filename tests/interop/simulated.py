@@ -23,7 +23,7 @@ class Simulated:
     async def __aenter__(self):
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                program(), "simulate", self.file, "--json", *self.flags, stdin=asyncio.subprocess.DEVNULL,
+                program(), "simulate", self.file, "--json", "--for", "10m", *self.flags, stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE, stderr=log)
         try:
             line = await asyncio.wait_for(self.process.stdout.readline(), SECONDS)

@@ -118,8 +118,12 @@ async def main():
     folder = ROOT / "target" / "interop"
     shutil.rmtree(folder, ignore_errors=True)
     # Short names: a pseudo-terminal's link and a Unix path have their limits.
-    parts = {"main": main_part, "outage": outage.run, "libmodbus": libmodbus.run, "pymodbus": pymodbus_part.run, "tls": tls_part.run,
-             "framings": framings.run, "framings-simulated": framings.clients}
+    parts = {
+        "main": main_part, "outage": outage.run,
+        "libmodbus": libmodbus.run, "libmodbus-simulated": libmodbus.clients,
+        "pymodbus": pymodbus_part.run, "pymodbus-simulated": pymodbus_part.clients,
+        "framings": framings.run, "framings-simulated": framings.clients, "tls": tls_part.run,
+    }
     began = time.monotonic()
     print(f"gateway: {program()}")
     for name in sys.argv[1:] or parts:
