@@ -16,7 +16,7 @@ mod scan;
 mod show;
 mod simulate;
 mod tags;
-mod target;
+pub mod target;
 mod test;
 mod watch;
 mod wire;
