@@ -39,8 +39,37 @@ pub trait Driver: Send {
     /// Writes a point and returns when the device answered.
     fn write(&mut self, point: Point, raw: &Raw) -> impl Future<Output = Result<(), Fault>> + Send;
 
+    /// The longest pause between two tries to open the link. Shorter where trying costs nobody anything and
+    /// what is away comes back at once, as an adapter that is plugged in again.
+    fn longest_pause(&self) -> Duration {
+        Duration::from_secs(10)
+    }
+
+    /// What else was on the wire since this was last asked.
+    fn tally(&mut self) -> Tally {
+        Tally::default()
+    }
+
+    /// Where the open link leads, for people: the port, or which of its addresses is in use.
+    fn address(&self) -> &str {
+        ""
+    }
+
     /// The last trouble in words, for the log: the operating system's error, the address tried.
     fn trouble(&self) -> &str;
+}
+
+/// Bytes on a wire that nobody waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Our own requests, from an adapter that hears what it sends.
+    pub echoes: u64,
+    /// Frames that are not ours: requests of another master, and the answers to them.
+    pub foreign: u64,
+    /// Bytes that are no frame.
+    pub noise: u64,
+    /// Answers to us that came too late and were dropped.
+    pub late: u64,
 }
 
 /// One tag as a driver's `compile` sees it.

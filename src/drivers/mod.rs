@@ -6,8 +6,9 @@ pub mod sim;
 pub mod system;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use self::driver::{Block, Driver, Point};
+use self::driver::{Block, Driver, Point, Tally};
 use crate::model::{Clock, Fault, Raw};
 use crate::telemetry::Telemetry;
 
@@ -62,6 +63,21 @@ macro_rules! registry {
                 match self { $( Link::$name(link) => link.write(point, raw).await, )* }
             }
 
+            /// See [`Driver::longest_pause`].
+            pub fn longest_pause(&self) -> Duration {
+                match self { $( Link::$name(link) => link.longest_pause(), )* }
+            }
+
+            /// See [`Driver::tally`].
+            pub fn tally(&mut self) -> Tally {
+                match self { $( Link::$name(link) => link.tally(), )* }
+            }
+
+            /// See [`Driver::address`].
+            pub fn address(&self) -> &str {
+                match self { $( Link::$name(link) => link.address(), )* }
+            }
+
             /// See [`Driver::trouble`].
             pub fn trouble(&self) -> &str {
                 match self { $( Link::$name(link) => link.trouble(), )* }
@@ -71,10 +87,10 @@ macro_rules! registry {
 }
 
 registry! {
-    /// Modbus TCP.
+    /// Modbus TCP, each answer with the number of its request.
     ModbusTcp(modbus::TcpSpec, modbus::ModbusTcp) = |_telemetry, _clock| modbus::ModbusTcp::default();
-    /// Modbus RTU on a serial line.
-    ModbusRtu(modbus::RtuSpec, modbus::ModbusRtu) = |_telemetry, _clock| modbus::ModbusRtu::default();
+    /// Modbus RTU or ASCII on a serial line or a socket, and Modbus TCP without those numbers.
+    ModbusLine(modbus::LineSpec, modbus::ModbusLine) = |_telemetry, _clock| modbus::ModbusLine::default();
     /// The example driver.
     Sim(sim::Spec, sim::Sim) = |_telemetry, _clock| sim::Sim::default();
     /// The gateway itself.

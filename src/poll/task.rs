@@ -12,6 +12,7 @@ use super::state::{Backoff, Health, Verdict};
 use super::turns::{Turn, Turns};
 use crate::command::{Refusal, Write, WriteOutcome};
 use crate::drivers::Link;
+use crate::drivers::driver::Tally;
 use crate::model::{Bad, Batch, Clock, DeviceState, Fault, Raw, Sample};
 use crate::normalize::Normalizer;
 use crate::normalize::encode::{EncodeError, encode};
@@ -60,9 +61,6 @@ struct Task {
 }
 
 impl Task {
-    /// The longest pause between two tries to open the link.
-    const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-
     fn new(plan: LinkPlan, cx: Context, inbox: OwnedMutexGuard<mpsc::Receiver<Write>>) -> Task {
         let now = Instant::now();
         let mut link = Link::new(&plan.spec, &cx.telemetry, &cx.clock);
@@ -71,10 +69,10 @@ impl Task {
         let seed = cx.clock.now().0 as u64
             ^ (plan.name.bytes().fold(7, |s: u64, b| s.wrapping_mul(31) + u64::from(b)));
         Task {
-            link,
             up: false,
             next_connect: now,
-            backoff: Backoff::new(Self::LONGEST_PAUSE, seed),
+            backoff: Backoff::new(link.longest_pause(), seed),
+            link,
             turns: Turns::new(&plan, seed, now),
             normalizer: Normalizer::new(plan.blocks.iter().map(|b| b.rules.as_slice())),
             raw: Raw::default(),
@@ -138,6 +136,11 @@ impl Task {
                 self.up = true;
                 self.backoff.reset();
                 self.stats.connects.bump();
+                self.stats
+                    .address
+                    .lock()
+                    .unwrap_or_else(|e| e.into_inner())
+                    .replace_range(.., self.link.address());
                 if self.stats.state.set(Connection::Up) {
                     tracing::info!(link = %self.plan.name, "link is up");
                 }
@@ -285,6 +288,11 @@ impl Task {
             Err(Fault::Refused(_) | Fault::Busy | Fault::Altered) => self.stats.refused.bump(),
             Err(Fault::NotConnected | Fault::Unsupported) => {}
         }
+        let Tally { echoes, foreign, noise, late } = self.link.tally();
+        self.stats.echoes.add(echoes);
+        self.stats.foreign.add(foreign);
+        self.stats.noise.add(noise);
+        self.stats.late.add(late);
         let Some(stats) = self.devices.get(device) else { return };
         stats.requests.bump();
         match answer {

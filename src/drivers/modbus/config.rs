@@ -1,21 +1,30 @@
 //! The Modbus tables of the configuration file.
 
+use std::path::PathBuf;
+
 use serde::Deserialize;
 use toml::Spanned;
 
 use crate::model::Period;
 
-/// `[[link.modbus-tcp]]`: one Modbus TCP socket and all units behind it.
+/// `[[link.modbus-tcp]]`: one socket and all units behind it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TcpLink {
     /// Unique name of the link.
     pub name: Spanned<String>,
-    /// Host name or IP address.
-    pub host: Spanned<String>,
-    /// TCP port, 1 to 65535.
-    #[serde(default = "port_502")]
-    pub port: Spanned<u16>,
+    /// Host name or IP address; not with `listen`.
+    pub host: Option<Spanned<String>>,
+    /// TCP port, 1 to 65535; by default 502, and 802 with `tls`.
+    pub port: Option<Spanned<u16>>,
+    /// Tried when `host` cannot be reached: an address, with or without a port.
+    pub backup: Option<Spanned<String>>,
+    /// Modbus/TCP Security.
+    pub tls: Option<Spanned<Tls>>,
+    /// In place of `host`: the gateway listens at this address and port, and the device dials in.
+    pub listen: Option<Spanned<String>>,
+    /// With `listen`: the first bytes by which the dialler is known; `"0x0102ab"` is hexadecimal.
+    pub identity: Option<Spanned<String>>,
     /// Time to wait for an answer.
     #[serde(default = "one_second")]
     pub timeout: Spanned<Period>,
@@ -28,12 +37,52 @@ pub struct TcpLink {
     /// Expected time from a request to its answer, for the plan of the link; it cuts nothing short.
     #[serde(default = "two_milliseconds")]
     pub turnaround: Spanned<Period>,
+    /// What is said over the socket: Modbus TCP, or the frames of a serial line.
+    #[serde(default)]
+    pub framing: Framing,
+    /// Whether answers carry the transaction identifier of their request, as they must; only of Modbus TCP.
+    #[serde(default)]
+    pub echo_transaction_id: Option<Spanned<bool>>,
 }
 
-/// `[[link.modbus-rtu]]`: one serial bus and all units on it.
+/// `tls` of a `[[link.modbus-tcp]]`: whom to trust, and who this gateway is.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Tls {
+    /// File with the certificates of the authority to trust, PEM; by default the system's.
+    pub ca: Option<PathBuf>,
+    /// File with this gateway's own certificate, and those between it and its authority, PEM.
+    pub certificate: Option<PathBuf>,
+    /// File with the private key of `certificate`, PEM.
+    pub key: Option<PathBuf>,
+    /// The name that the device's certificate is made out to, where it is not that of `host`.
+    pub server_name: Option<String>,
+}
+
+impl TcpLink {
+    /// Whether each answer says which request it answers.
+    pub fn is_numbered(&self) -> bool {
+        self.framing == Framing::Tcp && self.echo_transaction_id.as_ref().is_none_or(|echo| *echo.get_ref())
+    }
+}
+
+/// How a PDU is wrapped in a stream of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Framing {
+    /// The header of Modbus TCP.
+    #[default]
+    Tcp,
+    /// Bytes and CRC, as on a serial line.
+    Rtu,
+    /// Hexadecimal digits and LRC, as on a serial line.
+    Ascii,
+}
+
+/// `[[link.modbus-rtu]]`, `[[link.modbus-ascii]]`: one serial bus and all units on it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct RtuLink {
+pub struct SerialLink {
     /// Unique name of the link.
     pub name: Spanned<String>,
     /// The serial port, as `/dev/ttyAMA0` or `/dev/serial/by-id/…`.
@@ -47,6 +96,13 @@ pub struct RtuLink {
     /// Stop bits, 1 or 2; by default 1, and 2 without parity, as the specification asks.
     #[serde(default)]
     pub stop_bits: Option<Spanned<u8>>,
+    /// How the transceiver is switched to sending, where it does not do so by itself.
+    #[serde(default)]
+    pub rts: Rts,
+    /// From the switch to the first bit; 0 by default.
+    pub rts_delay_before: Option<Spanned<Period>>,
+    /// From the last bit to the switch back; 0 by default.
+    pub rts_delay_after: Option<Spanned<Period>>,
     /// Time to wait for the first byte of an answer.
     #[serde(default = "half_second")]
     pub timeout: Spanned<Period>,
@@ -57,6 +113,12 @@ pub struct RtuLink {
     /// nothing short.
     #[serde(default = "five_milliseconds")]
     pub turnaround: Spanned<Period>,
+    /// Only RTU: a pause of more than 1.5 characters within a frame spoils it, as the specification has it.
+    #[serde(default)]
+    pub strict_timing: Option<Spanned<bool>>,
+    /// Only ASCII: 7, the specification's default, or 8; RTU always has 8.
+    #[serde(default)]
+    pub data_bits: Option<Spanned<u8>>,
 }
 
 /// Parity of a serial port.
@@ -70,6 +132,23 @@ pub enum Parity {
     Even,
     /// Odd parity.
     Odd,
+}
+
+/// How the transceiver of an RS-485 bus is switched to sending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rts {
+    /// Not at all: the adapter does it by itself.
+    #[default]
+    None,
+    /// The kernel's driver does it: RTS is up while it sends.
+    Rs485,
+    /// The kernel's driver does it: RTS is down while it sends.
+    Rs485Inverted,
+    /// This program does it: RTS is up while it sends.
+    Up,
+    /// This program does it: RTS is down while it sends.
+    Down,
 }
 
 /// The Modbus keys of a `[[device]]`, handed to `compile`.
@@ -119,9 +198,6 @@ impl Default for ModbusDevice {
 
 fn implied<T>(value: T) -> Spanned<T> {
     Spanned::new(0..0, value)
-}
-fn port_502() -> Spanned<u16> {
-    implied(502)
 }
 fn baud_19200() -> Spanned<u32> {
     implied(19_200)

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::io::AsyncReadExt;
+use tokio::time::{Instant, timeout_at};
 
 use super::blocks::Reads;
 use super::config::{ModbusDevice, TcpLink};
 use super::pdu::{self, Request};
 use super::read::{self, Lessons, Wire};
-use super::socket::Socket;
+use super::socket::{Door, Socket};
 use super::stream::Stream;
 use super::{tcp, write};
 use crate::drivers::driver::{Block, Driver, Point};
@@ -42,6 +42,7 @@ impl TcpSpec {
 pub struct ModbusTcp {
     spec: Option<TcpSpec>,
     stream: Option<Stream>,
+    door: Door,
     transaction: u16,
     out: Vec<u8>,
     input: Vec<u8>,
@@ -74,9 +75,7 @@ impl ModbusTcp {
     }
 
     fn lost(&mut self, why: &dyn std::fmt::Display) -> Fault {
-        if let Some(spec) = &self.spec {
-            self.trouble = format!("the connection to {} broke: {why}", spec.socket);
-        }
+        self.trouble = format!("the connection to {} broke: {why}", self.door.peer());
         self.close();
         Fault::NotConnected
     }
@@ -195,10 +194,9 @@ impl Wire for ModbusTcp {
         tcp::encode(self.transaction, unit, &mut self.out, |out| request.encode(out));
         let Some(stream) = &mut self.stream else { return Err(Fault::NotConnected) };
         self.mid_write = true;
-        match timeout(patience, stream.write_all(&self.out)).await {
-            Ok(Ok(())) => self.mid_write = false,
-            Ok(Err(error)) => return Err(self.lost(&error)),
-            Err(_) => return Err(self.lost(&"it takes no more bytes")),
+        match stream.send(&self.out, patience).await {
+            Ok(()) => self.mid_write = false,
+            Err(error) => return Err(self.lost(&error)),
         }
         let sent = Instant::now();
         let answer = self.receive(sent + patience, unit, request, into).await;
@@ -229,6 +227,7 @@ impl Driver for ModbusTcp {
         let stays = self.spec.as_ref().is_some_and(|old| old.socket == spec.socket);
         if !stays {
             self.close();
+            self.door = Door::default();
         }
         self.slowest.clear();
         self.lessons.clear();
@@ -241,7 +240,7 @@ impl Driver for ModbusTcp {
             return Ok(());
         }
         let Some(spec) = &self.spec else { return Err(self.unset()) };
-        match spec.socket.open().await {
+        match spec.socket.open(&mut self.door).await {
             Ok(stream) => {
                 self.close();
                 self.stream = Some(stream);
@@ -264,6 +263,14 @@ impl Driver for ModbusTcp {
 
     async fn write(&mut self, point: Point, raw: &Raw) -> Result<(), Fault> {
         write::write(self, point, raw).await
+    }
+
+    fn longest_pause(&self) -> Duration {
+        self.spec.as_ref().map_or(Duration::from_secs(10), |spec| spec.socket.longest_pause())
+    }
+
+    fn address(&self) -> &str {
+        self.door.peer()
     }
 
     fn trouble(&self) -> &str {

@@ -52,6 +52,8 @@ struct Device {
 #[derive(Debug, Serialize)]
 struct Link {
     name: String,
+    /// The port, or which of its addresses is in use.
+    address: String,
     state: &'static str,
     trouble: Option<String>,
     /// Share of the time with a transaction under way, 0 to 1.
@@ -61,6 +63,14 @@ struct Link {
     timeouts: u64,
     garbled: u64,
     refused: u64,
+    /// Own requests heard again from the adapter.
+    echoes: u64,
+    /// Frames of another master, and of devices to it.
+    foreign: u64,
+    /// Bytes that are no frame.
+    noise: u64,
+    /// Answers that came too late.
+    late: u64,
     overruns: u64,
     connects: u64,
     samples: u64,
@@ -247,6 +257,7 @@ fn devices(cx: &Context) -> Vec<Device> {
 fn links(cx: &Context) -> Vec<Link> {
     let view = |link: &std::sync::Arc<crate::telemetry::LinkStats>| Link {
         name: link.name.clone(),
+        address: link.address.lock().unwrap_or_else(|e| e.into_inner()).clone(),
         state: link.state.get().name(),
         trouble: trouble(&link.state),
         load: link.load_permille.get() as f64 / 1000.0,
@@ -255,6 +266,10 @@ fn links(cx: &Context) -> Vec<Link> {
         timeouts: link.timeouts.get(),
         garbled: link.garbled.get(),
         refused: link.refused.get(),
+        echoes: link.echoes.get(),
+        foreign: link.foreign.get(),
+        noise: link.noise.get(),
+        late: link.late.get(),
         overruns: link.overruns.get(),
         connects: link.connects.get(),
         samples: link.samples.get(),
