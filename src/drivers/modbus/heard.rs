@@ -169,7 +169,10 @@ impl Heard {
     fn rival(&mut self, devices: &[ModbusDevice], unit: u8, request: Request, timeout: Duration) -> bool {
         let now = Instant::now();
         // The answer to writing one value looks like the request, so that is no proof of another master.
-        let proof = !matches!(request, Request::WriteCoil { .. } | Request::WriteRegister { .. });
+        let proof = !matches!(
+            request,
+            Request::WriteCoil { .. } | Request::WriteRegister { .. } | Request::MaskRegister { .. }
+        );
         // Nobody answers a broadcast (serial guide, section 2.1).
         if unit != 0 {
             let device = devices.iter().position(|device| device.unit == unit);
