@@ -24,16 +24,16 @@ pub(super) struct LinkTable<'a> {
 }
 
 enum Kind<'a> {
-    ModbusTcp(&'a TcpLink),
-    ModbusRtu(&'a SerialLink),
-    ModbusAscii(&'a SerialLink),
+    Tcp(&'a TcpLink),
+    Rtu(&'a SerialLink),
+    Ascii(&'a SerialLink),
 }
 
 /// All links in the order of the file, checked one by one.
 pub(super) fn table<'a>(config: &'a Config, mistakes: &mut Vec<Mistake>) -> Vec<LinkTable<'a>> {
-    let tcp = config.link.modbus_tcp.iter().map(|l| (&l.get_ref().name, Kind::ModbusTcp(l.get_ref())));
-    let rtu = config.link.modbus_rtu.iter().map(|l| (&l.get_ref().name, Kind::ModbusRtu(l.get_ref())));
-    let ascii = config.link.modbus_ascii.iter().map(|l| (&l.get_ref().name, Kind::ModbusAscii(l.get_ref())));
+    let tcp = config.link.modbus_tcp.iter().map(|l| (&l.get_ref().name, Kind::Tcp(l.get_ref())));
+    let rtu = config.link.modbus_rtu.iter().map(|l| (&l.get_ref().name, Kind::Rtu(l.get_ref())));
+    let ascii = config.link.modbus_ascii.iter().map(|l| (&l.get_ref().name, Kind::Ascii(l.get_ref())));
     let mut links: Vec<_> = tcp.chain(rtu).chain(ascii).collect();
     links.sort_by_key(|(name, _)| name.span().start);
     let mut seen = HashMap::new();
@@ -42,9 +42,9 @@ pub(super) fn table<'a>(config: &'a Config, mistakes: &mut Vec<Mistake>) -> Vec<
         reserved("link", name, mistakes);
         duplicate("link", "duplicate-link", name, &mut seen, mistakes);
         match &kind {
-            Kind::ModbusTcp(link) => tcp_link(link, mistakes),
-            Kind::ModbusRtu(link) => rtu_link(link, mistakes),
-            Kind::ModbusAscii(link) => ascii_link(link, mistakes),
+            Kind::Tcp(link) => tcp_link(link, mistakes),
+            Kind::Rtu(link) => rtu_link(link, mistakes),
+            Kind::Ascii(link) => ascii_link(link, mistakes),
         }
         LinkTable { name: name.get_ref(), span: name.span(), kind }
     };
@@ -140,7 +140,7 @@ pub(super) fn compile(
     for (at, link) in links.iter().enumerate() {
         let devices: Vec<_> = devices.iter().filter(|d| d.link == at).collect();
         // Frames of a serial line come from one, also over a socket.
-        let serial = !matches!(link.kind, Kind::ModbusTcp(table) if table.framing == Framing::Tcp);
+        let serial = !matches!(link.kind, Kind::Tcp(table) if table.framing == Framing::Tcp);
         let specs: Vec<_> = devices.iter().map(|d| modbus_device(d, serial, mistakes)).collect();
         twins(link, &devices, &specs, warnings);
         let mut requests = Vec::new();
@@ -160,16 +160,16 @@ pub(super) fn compile(
             }
         }
         let compiled = match &link.kind {
-            Kind::ModbusTcp(table) if table.is_numbered() => {
+            Kind::Tcp(table) if table.is_numbered() => {
                 modbus::compile_tcp(table, &specs, &requests).map(|c| layout(c, LinkSpec::ModbusTcp))
             }
-            Kind::ModbusTcp(table) => {
+            Kind::Tcp(table) => {
                 modbus::compile_socket(table, &specs, &requests).map(|c| layout(c, LinkSpec::ModbusLine))
             }
-            Kind::ModbusRtu(table) => {
+            Kind::Rtu(table) => {
                 modbus::compile_rtu(table, &specs, &requests).map(|c| layout(c, LinkSpec::ModbusLine))
             }
-            Kind::ModbusAscii(table) => {
+            Kind::Ascii(table) => {
                 modbus::compile_ascii(table, &specs, &requests).map(|c| layout(c, LinkSpec::ModbusLine))
             }
         };
