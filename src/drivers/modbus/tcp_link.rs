@@ -12,7 +12,7 @@ use super::read::{self, Lessons, Wire};
 use super::socket::Socket;
 use super::stream::Stream;
 use super::tcp;
-use crate::drivers::driver::{Block, Driver, Point};
+use crate::drivers::driver::{Block, Driver, Point, Tally};
 use crate::model::{Fault, Raw};
 
 /// What a Modbus TCP link needs to run.
@@ -52,6 +52,7 @@ pub struct ModbusTcp {
     slowest: Vec<Duration>,
     next_request: Option<Instant>,
     lessons: Lessons,
+    tally: Tally,
     trouble: String,
 }
 
@@ -122,7 +123,10 @@ impl ModbusTcp {
                     self.input.drain(..used);
                     match verdict {
                         Some(answer) => return answer,
-                        None => tracing::debug!("a late answer was dropped"),
+                        None => {
+                            self.tally.late += 1;
+                            tracing::debug!("a late answer was dropped");
+                        }
                     }
                 }
                 Err(tcp::NoFrame) => {
@@ -269,6 +273,10 @@ impl Driver for ModbusTcp {
         let multiple = spec.devices.get(device).is_some_and(|d| d.write_multiple);
         let request = point.request(raw, multiple).ok_or(Fault::Unsupported)?;
         self.transact(device, &request, &mut Raw::default(), false).await
+    }
+
+    fn tally(&mut self) -> Tally {
+        std::mem::take(&mut self.tally)
     }
 
     fn trouble(&self) -> &str {
