@@ -24,7 +24,7 @@ pub enum Refusal {
     /// There is no such tag.
     #[error("no such tag")]
     UnknownTag,
-    /// The tag has no `access = "read-write"`.
+    /// The tag has no `access = "read-write"` or `"write-only"`.
     #[error("the tag is read-only")]
     ReadOnly,
     /// The value is not of the tag's type.
@@ -137,7 +137,7 @@ impl Gate {
     }
 
     fn checked(&self, tag: TagId, value: &Value, rule: &WriteRule) -> Result<Value, Refusal> {
-        if rule.access != Access::ReadWrite {
+        if !rule.access.is_writable() {
             return Err(Refusal::ReadOnly);
         }
         let same_family = match rule.kind {
@@ -209,6 +209,15 @@ mod tests {
         let (gate, mut inbox) = gate(Access::Read);
         assert_eq!(gate.write(TagId(1), Value::U16(1), &origin()).await, Err(Refusal::ReadOnly));
         assert!(inbox.try_recv().is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tag_that_is_never_read_is_written_within_its_limits() {
+        let (gate, mut inbox) = gate(Access::WriteOnly);
+        assert_eq!(gate.write(TagId(1), Value::U16(51), &origin()).await, Err(Refusal::OutOfRange));
+        let device = tokio::spawn(async move { inbox.recv().await.unwrap().reply.send(Ok(())).unwrap() });
+        assert_eq!(gate.write(TagId(1), Value::U16(50), &origin()).await, Ok(()));
+        device.await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]

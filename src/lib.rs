@@ -22,3 +22,5 @@ pub mod simulate;
 pub mod store;
 pub mod supervisor;
 pub mod telemetry;
+#[cfg(feature = "tls")]
+pub mod tls;

@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("telemetry", &["model"]),
-    ("drivers", &["model", "telemetry"]),
+    ("tls", &[]),
+    ("drivers", &["model", "telemetry", "tls"]),
     ("normalize", &["model", "telemetry"]),
     ("store", &["model", "telemetry"]),
     ("command", &["model", "telemetry"]),
     ("poll", &["model", "telemetry", "drivers", "normalize", "store", "command"]),
-    ("publishers", &["model", "telemetry", "store", "command"]),
+    ("publishers", &["model", "telemetry", "tls", "store", "command"]),
     // The TOML as data: of drivers and publishers only their config types.
     (
         "config",
@@ -49,6 +50,8 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("prost", &["publishers/sparkplug/payload.rs"]),
     ("axum", &["publishers/http/server.rs"]),
     ("prometheus_client", &["publishers/http/metrics.rs"]),
+    ("serial2", &["drivers/modbus/rs485.rs"]),
+    ("tokio_rustls", &["drivers/modbus/tls.rs"]),
     ("annotate_snippets", &["plan/diagnostic.rs"]),
     ("clap", &["cli/"]),
 ];

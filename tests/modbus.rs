@@ -24,7 +24,8 @@ fn devices() -> Vec<ModbusDevice> {
         write_multiple,
         ..ModbusDevice::default()
     };
-    vec![device(1, false), device(2, true), device(3, false)]
+    let read_back = ModbusDevice { read_back: true, read_modify_write: true, ..device(2, false) };
+    vec![device(1, false), device(2, true), device(3, false), read_back]
 }
 
 /// Addresses of the largest reads and writes that there are, and of every function.
@@ -37,6 +38,12 @@ const ASKED: &[(usize, &str, DataType, u16, bool)] = &[
     (0, "coil:19", DataType::Bool, 0, true),
     (1, "holding:600", DataType::U16, 0, true),
     (1, "coil:40", DataType::Bool, 0, true),
+    (0, "holding:700.0", DataType::Bool, 0, true),
+    (0, "holding:701.15", DataType::Bool, 0, true),
+    (0, "holding:702.hi", DataType::U8, 0, true),
+    (3, "holding:703.7", DataType::Bool, 0, true),
+    (3, "holding:704.lo", DataType::I8, 0, true),
+    (3, "holding:710", DataType::Text, 242, true),
 ];
 
 fn requests(bits: &[String]) -> Vec<Request<'_>> {
@@ -68,7 +75,7 @@ fn bits() -> Vec<String> {
 fn expected(plc: &Plc, address: &str, place: Place) -> Vec<u16> {
     let memory = plc.memory();
     let (area, at) = address.split_once(':').unwrap();
-    let at: usize = at.parse().unwrap();
+    let at: usize = at.split('.').next().unwrap().parse().unwrap();
     let count = if let Place::Words { count, .. } = place { count } else { 1 };
     (at..at + count)
         .map(|at| match area {
@@ -84,7 +91,17 @@ fn at_place(raw: &Raw, place: Place) -> Vec<u16> {
     match place {
         Place::Bit { at } => vec![u16::from(raw.bits[at])],
         Place::Words { at, count } => raw.words[at..at + count].to_vec(),
-        other => panic!("{other:?}"),
+        // The whole register: `expected` knows no parts.
+        Place::WordBit { at, .. } | Place::HalfWord { at, .. } => vec![raw.words[at]],
+    }
+}
+
+/// The bits of a register that are the value.
+fn mask(place: Place) -> u16 {
+    match place {
+        Place::WordBit { bit, .. } => 1 << bit,
+        Place::HalfWord { high, .. } => 0xFF << (u16::from(high) * 8),
+        Place::Bit { .. } | Place::Words { .. } => u16::MAX,
     }
 }
 
@@ -120,18 +137,24 @@ async fn every_function<D: Driver>(mut driver: D, compiled: Compiled<D::Spec>, p
             match point.place {
                 Place::Bit { .. } => raw.bits.push(salt == 1),
                 Place::Words { count, .. } => raw.words.extend((0..count as u16).map(|i| i * 257 + salt)),
-                other => panic!("{other:?}"),
+                Place::WordBit { .. } | Place::HalfWord { .. } => {
+                    raw.words.push(0xA5A5 * salt & mask(point.place));
+                }
             }
+            let before = expected(&plc, address, point.place);
             driver.write(Point(at), &raw).await.unwrap_or_else(|e| panic!("{address}: {e}"));
-            assert_eq!(expected(&plc, address, point.place), at_place(&raw, point.place), "{address}");
+            let mask = mask(point.place);
+            let wanted =
+                before.iter().zip(at_place(&raw, point.place)).map(|(old, new)| old & !mask | new & mask);
+            assert_eq!(expected(&plc, address, point.place), wanted.collect::<Vec<_>>(), "{address}");
         }
     }
     read_all(&mut driver, &compiled, &requests, &plc).await;
     let log: BTreeSet<(u8, u8)> = plc.memory().log.iter().copied().collect();
     let of_unit = |unit| log.iter().filter(|(u, _)| *u == unit).map(|(_, f)| *f).collect::<Vec<_>>();
-    assert_eq!(of_unit(1), [1, 2, 3, 4, 5, 6, 16]);
-    // This device is written with several at once only.
-    assert_eq!(of_unit(2), [1, 3, 15, 16]);
+    assert_eq!(of_unit(1), [1, 2, 3, 4, 5, 6, 16, 22]);
+    // One device of this unit is written with several at once only, the other with function 23, and 3 and 6.
+    assert_eq!(of_unit(2), [1, 3, 6, 15, 16, 23]);
 }
 
 async fn every_exception<D: Driver>(mut driver: D, compiled: Compiled<D::Spec>, plc: Plc) {

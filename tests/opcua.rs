@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 const AT: Timestamp = Timestamp(1_760_000_000_123_457);
 /// Tag, its type, and whether it may be written.
-const TAGS: [(&str, DataType, bool); 14] = [
+const TAGS: [(&str, DataType, bool); 15] = [
     ("pump/bool", DataType::Bool, false),
     ("pump/i8", DataType::I8, false),
     ("pump/u8", DataType::U8, false),
@@ -41,9 +41,12 @@ const TAGS: [(&str, DataType, bool); 14] = [
     ("pump/string", DataType::Text, false),
     ("pump/motor/speed", DataType::U16, true),
     ("system/unread", DataType::F64, true),
+    ("pump/reset", DataType::Bool, true),
 ];
 const SPEED: u32 = 12;
 const UNREAD: u32 = 13;
+/// Only written.
+const RESET: u32 = 14;
 
 /// A running server and the hands on its other ends.
 struct Plant {
@@ -84,7 +87,11 @@ fn directory() -> Directory {
             name: name.into(),
             path: (*path).into(),
             kind: *kind,
-            access: if *writable { Access::ReadWrite } else { Access::Read },
+            access: match *writable {
+                _ if id as u32 == RESET => Access::WriteOnly,
+                true => Access::ReadWrite,
+                false => Access::Read,
+            },
             unit: (id as u32 == SPEED).then(|| "rpm".into()),
             low: (id as u32 == SPEED).then_some(0.0),
             high: (id as u32 == SPEED).then_some(100.0),
@@ -295,7 +302,7 @@ async fn a_client_browses_an_object_per_device_and_a_variable_per_tag() {
     assert!(client.children(client.id("/water/gw-1")).await.contains_key("system"));
 
     let built_in = ["Boolean", "SByte", "Byte", "Int16", "UInt16", "Int32", "UInt32", "Int64", "UInt64"];
-    let built_in = built_in.into_iter().chain(["Float", "Double", "String", "UInt16", "Double"]);
+    let built_in = built_in.into_iter().chain(["Float", "Double", "String", "UInt16", "Double", "Boolean"]);
     for ((path, ..), name) in TAGS.iter().zip(built_in) {
         let data_type = client.attribute(path, AttributeId::DataType).await.value.unwrap();
         let Variant::NodeId(id) = data_type else { panic!("{data_type:?}") };
@@ -462,6 +469,25 @@ async fn a_write_is_answered_when_the_device_has_answered() {
     // What was written is shown when the device says so, not before.
     assert_eq!(client.value("pump/motor/speed").await.status(), StatusCode::BadWaitingForInitialData);
     assert_eq!((plant.cx.stats.commands.get(), plant.cx.stats.refused.get()), (3, 2));
+    client.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tag_that_is_only_written_can_be_written_and_not_read() {
+    let mut plant = Plant::start().await;
+    let client = plant.user("operator").await;
+    let level = client.attribute("pump/reset", AttributeId::AccessLevel).await.value;
+    assert_eq!(level, Some(Variant::Byte(2)));
+    plant.accept(vec![Sample::bad(TagId(RESET), Bad::NeverRead, AT)]);
+    client.value_that("pump/reset", |value| value.status() == StatusCode::BadNotReadable).await;
+    let device = tokio::spawn(async move {
+        let write = plant.writes.recv().await.unwrap();
+        write.reply.send(Ok(())).unwrap();
+        (plant, (write.tag, write.value))
+    });
+    assert_eq!(client.write("pump/reset", plain(true)).await, StatusCode::Good);
+    let (_plant, seen) = device.await.unwrap();
+    assert_eq!(seen, (TagId(RESET), Value::Bool(true)));
     client.leave().await;
 }
 

@@ -8,10 +8,11 @@ use fieldgate::drivers::modbus::address::{Address, Area};
 use fieldgate::drivers::modbus::config::{Framing, ModbusDevice, TcpLink};
 use fieldgate::drivers::modbus::pdu::{self, Request};
 use fieldgate::drivers::modbus::{compile_tcp, rtu, tcp};
-use fieldgate::model::{DataType, Order, Place, Raw, TagId, Value};
+use fieldgate::model::{DataType, Fault, Order, Place, Raw, TagId, Value};
 use fieldgate::normalize::Rule;
 use fieldgate::normalize::decode::decode;
 use fieldgate::normalize::encode::encode;
+use fieldgate::simulate::modbus::bank::{Bank, Sizes};
 use proptest::prelude::*;
 
 fn area() -> impl Strategy<Value = Area> {
@@ -34,7 +35,18 @@ fn any_request() -> impl Strategy<Value = Request> {
             .prop_map(|(at, bits)| Request::WriteCoils { at, bits }),
         (any::<u16>(), prop::collection::vec(any::<u16>(), 1..=123))
             .prop_map(|(at, words)| Request::WriteRegisters { at, words }),
+        (any::<u16>(), any::<u16>(), any::<u16>()).prop_map(|(at, and, or)| Request::MaskRegister {
+            at,
+            and,
+            or
+        }),
+        write_then_read(),
     ]
+}
+
+fn write_then_read() -> impl Strategy<Value = Request> {
+    (any::<u16>(), 1..=125_u16, any::<u16>(), prop::collection::vec(any::<u16>(), 1..=121))
+        .prop_map(|(start, count, at, words)| Request::WriteThenRead { start, count, at, words })
 }
 
 fn order() -> impl Strategy<Value = Order> {
@@ -72,10 +84,10 @@ fn tag() -> impl Strategy<Value = (String, DataType, u16, bool)> {
             .prop_map(|(area, at, kind, length)| {
                 let small = matches!(kind, DataType::I8 | DataType::U8);
                 let length = if kind == DataType::Text { length } else { 0 };
-                (format!("{area}:{at}"), kind, length, area == "holding" && !small)
+                (format!("{area}:{at}"), kind, length, area == "holding" && !(small && at % 2 == 0))
             });
-    let bit_of_word = (0..600_u16, 0..16_u8)
-        .prop_map(|(at, bit)| (format!("holding:{at}.{bit}"), DataType::Bool, 0, false));
+    let bit_of_word = (0..600_u16, 0..16_u8, any::<bool>())
+        .prop_map(|(at, bit, writable)| (format!("holding:{at}.{bit}"), DataType::Bool, 0, writable));
     prop_oneof![bit, word, bit_of_word]
 }
 
@@ -127,6 +139,32 @@ proptest! {
         // Function and byte count have one right value each.
         bytes[spoiled] ^= by;
         prop_assert!(request.answer(&bytes, &mut Raw::default()).is_err());
+    }
+
+    #[test]
+    fn a_simulated_device_answers_every_request_as_its_master_expects(request in any_request()) {
+        let all = Sizes { coils: u16::MAX, discretes: u16::MAX, inputs: u16::MAX, holdings: u16::MAX };
+        let mut bank = Bank::new(all);
+        let (mut asked, mut answered, mut raw) = (Vec::new(), Vec::new(), Raw::default());
+        request.encode(&mut asked);
+        bank.answer(&asked, &mut answered);
+        prop_assert!(answered.len() <= pdu::MOST);
+        prop_assert_eq!(request.answer_length(&answered), Ok(Some(answered.len())));
+        match request.answer(&answered, &mut raw) {
+            Ok(()) => {}
+            // Past the last register there is none.
+            Err(fault) => prop_assert_eq!(fault, Fault::Refused(2)),
+        }
+        if let Request::MaskRegister { at, and, or } = request && at < u16::MAX {
+            prop_assert_eq!(bank.holding(at), or & !and);
+        }
+        if let Request::WriteThenRead { start, count, at, words } = &request && !raw.words.is_empty() {
+            prop_assert_eq!(raw.words.len(), usize::from(*count));
+            for (offset, word) in raw.words.iter().enumerate() {
+                let written = (usize::from(*start) + offset).checked_sub(usize::from(*at)).and_then(|i| words.get(i));
+                prop_assert_eq!(*word, written.copied().unwrap_or(0));
+            }
+        }
     }
 
     #[test]
@@ -183,17 +221,24 @@ proptest! {
 
     #[test]
     fn blocks_cover_all_tags_break_no_limit_and_split_no_value(
-        tags in prop::collection::vec((tag(), 0..3_usize, 0..2_usize), 1..80),
+        tags in prop::collection::vec((tag(), 0..3_usize, 0..2_usize, 0..5_u8), 1..80),
         most in 20..=125_u16,
+        most_bits in 1..=2000_u16,
+        single_register: bool,
         gap in 0..=120_u16,
     ) {
         let devices: Vec<_> = (1..=3)
-            .map(|unit| ModbusDevice { unit, max_registers: most, max_gap: gap, ..ModbusDevice::default() })
+            .map(|unit| ModbusDevice { unit, max_registers: most, max_bits: most_bits, max_gap: gap, single_register, ..ModbusDevice::default() })
             .collect();
         let asked: Vec<_> = tags
             .iter()
-            .map(|((address, kind, length, writable), device, class)| Asked {
-                device: *device, address, kind: *kind, length: *length, writable: *writable, period: Duration::from_secs([1, 7][*class]),
+            .map(|((address, kind, length, writable), device, class, never)| Asked {
+                device: *device, address, kind: *kind, length: *length, writable: *writable,
+                period: if *writable && *never == 0 { Asked::NEVER } else { Duration::from_secs([1, 7][*class]) },
+            })
+            .filter(|asked| {
+                let address = Address::parse(asked.address, asked.kind, asked.length).unwrap();
+                !single_register || !asked.is_read() || address.count() == 1
             })
             .collect();
         let compiled = compile_tcp(&link(), &devices, &asked).unwrap();
@@ -204,7 +249,8 @@ proptest! {
             let (first, last): (usize, usize) = (first.parse().unwrap(), last.parse().unwrap());
             let count = last - first + 1;
             let bits = matches!(area, "coil" | "discrete");
-            prop_assert!(count <= if bits { 2000 } else { usize::from(most) }, "{}", block.label);
+            let limit = if single_register { 1 } else if bits { most_bits } else { most };
+            prop_assert!(count <= usize::from(limit), "{}", block.label);
             for slot in &block.slots {
                 served[slot.request] += 1;
                 let one = &asked[slot.request];
@@ -221,7 +267,9 @@ proptest! {
                 prop_assert!(at + length <= count, "{} is outside of {}", one.address, block.label);
             }
         }
-        prop_assert!(served.iter().all(|times| *times == 1), "{:?}", served);
+        for (one, times) in asked.iter().zip(&served) {
+            prop_assert_eq!(*times, usize::from(one.is_read()), "{}", one.address);
+        }
         let writable = asked.iter().filter(|one| one.writable).count();
         prop_assert_eq!(compiled.points.len(), writable);
     }
@@ -236,6 +284,22 @@ proptest! {
         prop_assert_eq!(raw.words.len(), count);
         raw.words.splice(0..0, vec![0xDEAD; at]);
         prop_assert_eq!(decode(&rule, Place::Words { at, count }, &raw, None), Ok(value));
+    }
+
+    #[test]
+    fn a_part_of_a_register_comes_back_and_touches_no_other_bit(bit in 0..16_u8, on: bool, byte: u8, high: bool) {
+        let parts = [
+            (Place::WordBit { at: 0, bit }, 1 << bit, Value::Bool(on)),
+            (Place::HalfWord { at: 0, high }, 0xFF_u16 << (u16::from(high) * 8), Value::U8(byte)),
+            (Place::HalfWord { at: 0, high }, 0xFF_u16 << (u16::from(high) * 8), Value::I8(byte.cast_signed())),
+        ];
+        for (place, mask, value) in parts {
+            let rule = Rule::plain(TagId(0), value.data_type());
+            let mut raw = Raw::default();
+            encode(&rule, place, &value, &mut raw).unwrap();
+            prop_assert_eq!((raw.words.len(), raw.words[0] & !mask), (1, 0));
+            prop_assert_eq!(decode(&rule, place, &raw, None), Ok(value));
+        }
     }
 
     #[test]

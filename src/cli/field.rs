@@ -65,7 +65,7 @@ pub(super) fn compile_own(text: &str) -> Result<GatewayPlan, String> {
 
 /// Links that nothing is asked of are not opened.
 fn without_idle(mut plan: GatewayPlan) -> GatewayPlan {
-    plan.links.retain(|link| !link.blocks.is_empty());
+    plan.links.retain(|link| !link.blocks.is_empty() || !link.writes.is_empty());
     plan
 }
 
@@ -141,6 +141,12 @@ fn narrow(config: &mut Config, wanted: &HashSet<String>) {
         });
         if let Some(profile) = profile {
             device.order = device.order.or(profile.order);
+            device.max_registers = device.max_registers.take().or(profile.max_registers.clone());
+            device.max_bits = device.max_bits.take().or(profile.max_bits.clone());
+            device.single_register = device.single_register.or(profile.single_register);
+            device.max_gap = device.max_gap.take().or(profile.max_gap.clone());
+            device.write = device.write.or(profile.write);
+            device.bit_write = device.bit_write.or(profile.bit_write);
             for (name, tag) in &profile.tag {
                 // A device's own tag takes the place of its profile's.
                 if !device.tag.keys().any(|own| own.get_ref() == name.get_ref()) {

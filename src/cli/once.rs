@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use crate::drivers::Link;
-use crate::model::{Clock, Fault, Place, Quality, Raw, TagId, Timestamp, Value};
+use crate::model::{Bad, Clock, Fault, Place, Quality, Raw, TagId, Timestamp, Value};
 use crate::normalize::{PlacedRule, decode::decode, quality};
 use crate::plan::GatewayPlan;
 use crate::poll::LinkPlan;
@@ -83,6 +83,14 @@ async fn read_link(plan: LinkPlan, clock: Clock) -> (Vec<Reading>, Option<String
         let at = clock.now();
         readings.extend(block.rules.iter().map(|placed| reading(placed, answer.map(|()| &raw), at)));
     }
+    let unread = plan.writes.iter().filter(|(_, task)| task.read_back.is_none());
+    readings.extend(unread.map(|(tag, _)| Reading {
+        tag: *tag,
+        value: None,
+        quality: Quality::Bad(Bad::NeverRead),
+        at: clock.now(),
+        words: Vec::new(),
+    }));
     (readings, trouble)
 }
 

@@ -50,7 +50,9 @@ struct Report<'a> {
 
 impl<'a> Report<'a> {
     fn new(link: &'a LinkPlan) -> Report<'a> {
-        let devices = 0..link.devices.len().min(MOST_DEVICES);
+        // Who is only written to is not missed.
+        let is_read = |device: &usize| link.blocks.iter().any(|block| block.device == *device);
+        let devices = (0..link.devices.len()).filter(is_read).take(MOST_DEVICES);
         let mut dead: Vec<(Vec<usize>, Forecast)> = Vec::new();
         let worst = |choices: Vec<Vec<usize>>| {
             let run = choices.into_iter().map(|choice| (forecast(link, &choice), choice));

@@ -10,7 +10,7 @@ use super::show::say;
 use super::target::{Target, is_target};
 use super::{FAILED, GOOD, WRONG, field, show};
 use crate::drivers::modbus::address::Address;
-use crate::model::{Clock, DataType, Directory};
+use crate::model::{Bad, Clock, DataType, Directory, Quality};
 use crate::plan::GatewayPlan;
 
 /// The command line of `read`.
@@ -90,7 +90,10 @@ pub(super) fn main(arguments: &Arguments) -> u8 {
             }
         }
     }
-    if readings.iter().all(|r| r.value.is_some()) { GOOD } else { FAILED }
+    // That a tag cannot be read is no failure among others that can.
+    let never = |r: &&Reading| r.quality == Quality::Bad(Bad::NeverRead);
+    let failed = readings.iter().any(|r| r.value.is_none() && !never(&r));
+    if failed || readings.iter().all(|r| never(&r)) { FAILED } else { GOOD }
 }
 
 impl Arguments {

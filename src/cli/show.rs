@@ -66,6 +66,7 @@ pub(super) fn advice(quality: Quality) -> &'static str {
         Quality::Bad(Bad::NotANumber) => "these registers hold no such float: try another `order` or type",
         Quality::Bad(Bad::NotText) => "these registers hold no text: try another `order`, address or type",
         Quality::Bad(Bad::Busy) => "try again later",
+        Quality::Bad(Bad::NeverRead) => "its `access` is \"write-only\"",
         _ => "",
     }
 }

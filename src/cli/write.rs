@@ -10,7 +10,7 @@ use super::run::block_on;
 use super::show::{self, say};
 use super::{FAILED, GOOD, WRONG, field};
 use crate::command::{Gate, Origin, Refusal, WriteRule};
-use crate::model::{Bad, Clock, DataType, Quality, Raw, Sample, Tag, TagId, Value};
+use crate::model::{Bad, Clock, DataType, Fault, Place, Quality, Raw, Sample, Tag, TagId, Value};
 use crate::normalize::decode::decode;
 use crate::normalize::encode::encode;
 use crate::plan::GatewayPlan;
@@ -22,7 +22,7 @@ use crate::telemetry::{self, Connection};
 pub(super) struct Arguments {
     /// The configuration file (TOML)
     config: PathBuf,
-    /// The tag, as `device/tag`; it needs `access = "read-write"`
+    /// The tag, as `device/tag`; it needs `access = "read-write"` or `"write-only"`
     #[arg(value_name = "DEVICE/TAG")]
     tag: String,
     /// The value in engineering units; `true` or `false` for a bit
@@ -154,11 +154,13 @@ async fn write(plan: GatewayPlan, tag: &Tag, value: Value) -> Done {
     let who = std::env::var("USER").unwrap_or_default();
     let origin = Origin { publisher: "command-line".into(), who };
     if let Some(refusal) = refused_at_once(tag, &value, &origin).await {
-        return Done::failed(None, why(refusal, tag));
+        return Done::failed(None, why(refusal, tag, false));
     }
     let expected = taken(&plan, tag.id, &value);
+    let task = plan.links.iter().find_map(|link| link.writes.get(&tag.id));
+    let is_part = task.is_some_and(|t| matches!(t.place, Place::WordBit { .. } | Place::HalfWord { .. }));
     let gateway = Gateway::start(plan, Clock::system()).await;
-    let done = through(&gateway, tag, value, expected, &origin).await;
+    let done = through(&gateway, tag, value, expected, is_part, &origin).await;
     gateway.stop().await;
     done
 }
@@ -176,6 +178,7 @@ async fn through(
     tag: &Tag,
     value: Value,
     expected: Option<Value>,
+    is_part: bool,
     origin: &Origin,
 ) -> Done {
     let Some(before) = first(gateway, tag.id).await else {
@@ -194,8 +197,10 @@ async fn through(
         };
         return Done::failed(Some(before), format!("{}; nothing was written", show::clean(&trouble)));
     }
-    if let Err(refusal) = gateway.gate().write(tag.id, value, origin).await {
-        return Done::failed(Some(before), why(refusal, tag));
+    match gateway.gate().write(tag.id, value, origin).await {
+        // What it holds instead is seen below.
+        Ok(()) | Err(Refusal::Fault(Fault::Altered)) => {}
+        Err(refusal) => return Done::failed(Some(before), why(refusal, tag, is_part)),
     }
     let after = gateway.store().latest(tag.id);
     let read_back = after.as_ref().and_then(|sample| sample.value.as_ref());
@@ -223,18 +228,23 @@ async fn first(gateway: &Gateway, tag: TagId) -> Option<Sample> {
 }
 
 /// A refusal with what to do.
-fn why(refusal: Refusal, tag: &Tag) -> String {
+fn why(refusal: Refusal, tag: &Tag, is_part: bool) -> String {
     let help = match refusal {
         Refusal::ReadOnly => {
-            "where it is meant to be written, give it `access = \"read-write\"`; single bits and bytes of a \
-             register cannot be written"
-                .to_owned()
+            "where it is meant to be written, give it `access = \"read-write\"`".to_owned()
         }
         Refusal::OutOfRange => {
             let limit = |limit: Option<f64>| limit.map_or("none".into(), |limit| limit.to_string());
             format!("low is {}, high {}, the type {}", limit(tag.low), limit(tag.high), tag.kind.name())
         }
-        Refusal::Fault(crate::model::Fault::Refused(code)) => show::exception(code).to_owned(),
+        // Of the functions that write, those for a part of a register are the ones that a device may lack.
+        Refusal::Fault(Fault::Refused(1)) if is_part => {
+            "the device does not know function 22; `bit-write = \"read-modify-write\"` does without, where nothing \
+             else writes that register"
+                .to_owned()
+        }
+        Refusal::Fault(Fault::Refused(1)) => "the device does not know the function: try another `write`".to_owned(),
+        Refusal::Fault(Fault::Refused(code)) => show::exception(code).to_owned(),
         Refusal::Fault(_) => "whether it took effect is not known: read it".to_owned(),
         _ => String::new(),
     };

@@ -86,6 +86,8 @@ pub struct Device {
     pub link: Spanned<String>,
     /// Modbus unit: 1 to 247 on a serial line, 0 to 255 over TCP; 1 by default.
     pub unit: Option<Spanned<u16>>,
+    /// Unit 0 of a serial line: all devices on it obey, none answers.
+    pub broadcast: Option<Spanned<bool>>,
     /// Scan class of its tags; `default` where there is one, else the first.
     pub scan: Option<Spanned<String>>,
     /// Order of 32- and 64-bit values; `abcd` by default.
@@ -94,11 +96,16 @@ pub struct Device {
     pub profile: Option<Spanned<String>>,
     /// Most registers in one read, 1 to 125.
     pub max_registers: Option<Spanned<u16>>,
+    /// Most coils or discrete inputs in one read, 1 to 2000.
+    pub max_bits: Option<Spanned<u16>>,
+    /// One register or bit a read.
+    pub single_register: Option<bool>,
     /// Most unused registers read to merge two neighbours, 0 to 120; 120 by default.
     pub max_gap: Option<Spanned<u16>>,
-    /// Functions used to write one register or coil.
-    #[serde(default)]
-    pub write: WriteFunctions,
+    /// Functions used to write registers and coils.
+    pub write: Option<WriteFunctions>,
+    /// How a bit or a byte of a register is written.
+    pub bit_write: Option<BitWrite>,
     /// Time-out where it differs from the link's.
     pub timeout: Option<Spanned<Period>>,
     /// An unchanged value is reported again after this time.
@@ -115,15 +122,28 @@ pub struct Device {
     pub tag: BTreeMap<Spanned<String>, Spanned<Tag>>,
 }
 
-/// Functions used to write one register or coil.
+/// Functions used to write registers and coils.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum WriteFunctions {
     /// 6 for one register, 5 for one coil.
     #[default]
     Single,
     /// 16 and 15 always.
     Multiple,
+    /// 23 for registers, which are read again by it and compared; 5 for a coil.
+    ReadBack,
+}
+
+/// How a bit or a byte of a register is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BitWrite {
+    /// Function 22.
+    #[default]
+    Mask,
+    /// The register is read, changed and written.
+    ReadModifyWrite,
 }
 
 /// `[profile.NAME]`, or a file of `profiles`: tags for every device of a kind.
@@ -142,8 +162,16 @@ pub struct Profile {
     pub order: Option<Order>,
     /// Most registers in one read, where the device says none.
     pub max_registers: Option<Spanned<u16>>,
+    /// Most coils or discrete inputs in one read, where the device says none.
+    pub max_bits: Option<Spanned<u16>>,
+    /// One register or bit a read, where the device says nothing.
+    pub single_register: Option<bool>,
     /// Unused registers read to merge two neighbours, where the device says none.
     pub max_gap: Option<Spanned<u16>>,
+    /// Functions used to write registers and coils, where the device says none.
+    pub write: Option<WriteFunctions>,
+    /// How a bit or a byte of a register is written, where the device does not say.
+    pub bit_write: Option<BitWrite>,
     /// Registers in, tags out; run by `fieldgate test`, whether or not a device uses the profile.
     #[serde(default)]
     pub test: Vec<Spanned<ProfileTest>>,

@@ -315,7 +315,7 @@ fn keys(tag: &Tag, inherited: Option<Order>) -> Vec<(&'static str, Written)> {
         ("scan", tag.scan.as_ref().map(|scan| text(scan.get_ref()))),
         ("report", (tag.report == Report::Always).then(|| Written::Text("always".into()))),
         ("max-silence", tag.max_silence.as_ref().map(|period| Written::Text(period.get_ref().in_units()))),
-        ("access", (tag.access == Access::ReadWrite).then(|| Written::Text("read-write".into()))),
+        ("access", (tag.access != Access::Read).then(|| Written::Text(tag.access.name().into()))),
         ("description", tag.description.as_ref().map(text)),
     ];
     all.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()

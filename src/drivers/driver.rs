@@ -30,18 +30,31 @@ pub trait Driver: Send {
     /// Reads a block into `into`, which is cleared first. A fault leaves it empty.
     fn read(&mut self, block: Block, into: &mut Raw) -> impl Future<Output = Result<(), Fault>> + Send;
 
-    /// Like `read`, for a device that did not answer of late: gives up as soon as it would have answered were
-    /// it as quick as before, so that trying it costs its neighbours little.
-    fn probe(&mut self, block: Block, into: &mut Raw) -> impl Future<Output = Result<(), Fault>> + Send {
-        self.read(block, into)
+    /// Whether the device of this block is there, asked for as little as shows it: for one that did not answer
+    /// of late. `hasty`: gives up as soon as it would have answered were it as quick as before, so that
+    /// trying it costs its neighbours little; else after its whole time-out.
+    fn probe(&mut self, block: Block, hasty: bool) -> impl Future<Output = Result<(), Fault>> + Send {
+        let _ = hasty;
+        async move { self.read(block, &mut Raw::default()).await }
     }
 
     /// Writes a point and returns when the device answered.
     fn write(&mut self, point: Point, raw: &Raw) -> impl Future<Output = Result<(), Fault>> + Send;
 
+    /// The longest pause between two tries to open the link. Shorter where trying costs nobody anything and
+    /// what is away comes back at once, as an adapter that is plugged in again.
+    fn longest_pause(&self) -> Duration {
+        Duration::from_secs(10)
+    }
+
     /// What else was on the wire since this was last asked.
     fn tally(&mut self) -> Tally {
         Tally::default()
+    }
+
+    /// Where the open link leads, for people: the port, or which of its addresses is in use.
+    fn address(&self) -> &str {
+        ""
     }
 
     /// The last trouble in words, for the log: the operating system's error, the address tried.
@@ -75,7 +88,18 @@ pub struct Request<'a> {
     /// Whether it must be writable too.
     pub writable: bool,
     /// How often it is wanted; a driver may let it ride in a block that is read more often.
+    /// [`Request::NEVER`]: it is only written, and in no block.
     pub period: Duration,
+}
+
+impl Request<'_> {
+    /// The period of what is only written.
+    pub const NEVER: Duration = Duration::MAX;
+
+    /// Whether it is read at all.
+    pub fn is_read(&self) -> bool {
+        self.period != Self::NEVER
+    }
 }
 
 /// Requests compiled to blocks and points.
@@ -104,6 +128,8 @@ pub struct BlockPlan {
     pub cost: Duration,
     /// The same where the device does not answer.
     pub miss: Duration,
+    /// What a hasty probe takes of a device that does not answer.
+    pub probe: Duration,
 }
 
 /// A request within a block.

@@ -6,6 +6,7 @@ pub mod sim;
 pub mod system;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use self::driver::{Block, Driver, Point, Tally};
 use crate::model::{Clock, Fault, Raw};
@@ -53,8 +54,8 @@ macro_rules! registry {
             }
 
             /// See [`Driver::probe`].
-            pub async fn probe(&mut self, block: Block, into: &mut Raw) -> Result<(), Fault> {
-                match self { $( Link::$name(link) => link.probe(block, into).await, )* }
+            pub async fn probe(&mut self, block: Block, hasty: bool) -> Result<(), Fault> {
+                match self { $( Link::$name(link) => link.probe(block, hasty).await, )* }
             }
 
             /// See [`Driver::write`].
@@ -62,9 +63,19 @@ macro_rules! registry {
                 match self { $( Link::$name(link) => link.write(point, raw).await, )* }
             }
 
+            /// See [`Driver::longest_pause`].
+            pub fn longest_pause(&self) -> Duration {
+                match self { $( Link::$name(link) => link.longest_pause(), )* }
+            }
+
             /// See [`Driver::tally`].
             pub fn tally(&mut self) -> Tally {
                 match self { $( Link::$name(link) => link.tally(), )* }
+            }
+
+            /// See [`Driver::address`].
+            pub fn address(&self) -> &str {
+                match self { $( Link::$name(link) => link.address(), )* }
             }
 
             /// See [`Driver::trouble`].

@@ -18,6 +18,9 @@ pub enum Fault {
     /// The device asks to be left alone for a while.
     #[error("device busy")]
     Busy,
+    /// The device took what was written, and holds something else.
+    #[error("it holds another value than was written")]
+    Altered,
     /// The driver cannot do this.
     #[error("not supported")]
     Unsupported,

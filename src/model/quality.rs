@@ -41,6 +41,8 @@ pub enum Bad {
     NotText,
     /// The tag is no longer polled (its link was stopped or removed).
     Stopped,
+    /// The tag is only written.
+    NeverRead,
 }
 
 impl Quality {
@@ -69,6 +71,7 @@ impl Quality {
                 Bad::NotANumber => 0x8007,
                 Bad::NotText => 0x8008,
                 Bad::Stopped => 0x8009,
+                Bad::NeverRead => 0x800A,
                 Bad::Refused(code) => 0x8100 | u16::from(code),
             },
         }
@@ -88,6 +91,7 @@ impl Quality {
             0x8007 => Quality::Bad(Bad::NotANumber),
             0x8008 => Quality::Bad(Bad::NotText),
             0x8009 => Quality::Bad(Bad::Stopped),
+            0x800A => Quality::Bad(Bad::NeverRead),
             0x8100..=0x81FF => Quality::Bad(Bad::Refused((code & 0xFF) as u8)),
             _ => return None,
         })
@@ -110,6 +114,7 @@ impl std::fmt::Display for Quality {
                 Bad::NotANumber => write!(f, "bad: not a number"),
                 Bad::NotText => write!(f, "bad: not valid text"),
                 Bad::Stopped => write!(f, "bad: no longer polled"),
+                Bad::NeverRead => write!(f, "bad: never read"),
             },
         }
     }

@@ -24,6 +24,29 @@ pub enum Access {
     Read,
     /// Written through the gate.
     ReadWrite,
+    /// Written through the gate and never read: a command register, a broadcast.
+    WriteOnly,
+}
+
+impl Access {
+    /// The word in a configuration file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Access::Read => "read",
+            Access::ReadWrite => "read-write",
+            Access::WriteOnly => "write-only",
+        }
+    }
+
+    /// Whether it is polled.
+    pub fn is_readable(self) -> bool {
+        self != Access::WriteOnly
+    }
+
+    /// Whether the gate lets writes through.
+    pub fn is_writable(self) -> bool {
+        self != Access::Read
+    }
 }
 
 /// What the north needs to know of a tag.

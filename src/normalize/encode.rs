@@ -10,12 +10,11 @@ pub enum EncodeError {
     WrongType,
     /// More than the registers hold.
     OutOfRange,
-    /// This place is written only together with its neighbours (a bit or a byte of a register).
-    NotAlone,
 }
 
 /// Puts `value` (engineering units) where the rule wants it. `raw` is cleared and then holds
-/// exactly the bit or the words at `place`; a whole number is rounded to the nearest step of its scale.
+/// exactly the bit or the words at `place`; a whole number is rounded to the nearest step of its scale. Of a
+/// register of which the value is a part, all other bits are 0.
 pub fn encode(rule: &Rule, place: Place, value: &Value, raw: &mut Raw) -> Result<(), EncodeError> {
     raw.clear();
     match place {
@@ -26,7 +25,18 @@ pub fn encode(rule: &Rule, place: Place, value: &Value, raw: &mut Raw) -> Result
             }
             _ => Err(EncodeError::WrongType),
         },
-        Place::WordBit { .. } | Place::HalfWord { .. } => Err(EncodeError::NotAlone),
+        Place::WordBit { bit, .. } => match value {
+            Value::Bool(on) => {
+                raw.words.push(u16::from(*on) << (bit & 15));
+                Ok(())
+            }
+            _ => Err(EncodeError::WrongType),
+        },
+        Place::HalfWord { high, .. } => {
+            let byte = number(rule, value)? as u16 & 0xFF;
+            raw.words.push(if high { byte << 8 } else { byte });
+            Ok(())
+        }
         Place::Words { count, .. } => {
             if rule.kind == DataType::Text {
                 return text(rule.order, count, value, &mut raw.words);

@@ -9,7 +9,8 @@ pub fn of_fault(fault: Fault) -> Bad {
     match fault {
         Fault::NotConnected => Bad::NotConnected,
         Fault::Timeout => Bad::NoAnswer,
-        Fault::Garbled => Bad::Garbled,
+        // Of a write only; no read is altered.
+        Fault::Garbled | Fault::Altered => Bad::Garbled,
         Fault::Refused(code) => Bad::Refused(code),
         Fault::Busy => Bad::Busy,
         Fault::Unsupported => Bad::Unsupported,

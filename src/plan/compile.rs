@@ -9,7 +9,7 @@ use toml::Spanned;
 use super::draft::{Class, DeviceDraft, SYSTEM, TagDraft, duplicate, path, reserved};
 use super::links::LinkTable;
 use super::tags::{Inherited, asked, rule};
-use super::{GatewayPlan, links, load, names, north, ranges, tests};
+use super::{GatewayPlan, doors, links, load, names, north, ranges, tests};
 use crate::config::{self, Config, closest};
 use crate::model::{Device, DeviceId, Directory, Mistake, Tag, TagId};
 
@@ -86,6 +86,7 @@ impl<'a> Compiler<'a> {
         names::check("node", &node.name, &mut self.mistakes);
         let classes = self.classes();
         let links = links::table(self.config, &mut self.mistakes);
+        doors::between(self.config, &mut self.mistakes, &mut self.warnings);
         let devices = self.devices(&links, &classes);
         self.look_for_idle(&links, &devices);
         let mut plans = links::compile(&links, &devices, &classes, &mut self.mistakes, &mut self.warnings);

@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::draft::{Class, DeviceDraft, SYSTEM, TagDraft, duplicate, reserved};
-use super::{names, ranges};
-use crate::config::{Config, WriteFunctions};
+use super::{doors, names, ranges};
+use crate::config::{self, BitWrite, Config, WriteFunctions};
 use crate::drivers::driver::{AddressError, Block, Compiled, Point, Request};
 use crate::drivers::modbus::address::Address;
 use crate::drivers::modbus::config::{Framing, ModbusDevice, SerialLink, TcpLink};
@@ -52,15 +52,7 @@ pub(super) fn table<'a>(config: &'a Config, mistakes: &mut Vec<Mistake>) -> Vec<
 }
 
 fn tcp_link(link: &TcpLink, mistakes: &mut Vec<Mistake>) {
-    if link.host.get_ref().trim().is_empty() {
-        mistakes.push(Mistake::new(
-            "no-host",
-            link.host.span(),
-            "the host is empty",
-            "write a host name or an IP address",
-        ));
-    }
-    ranges::number("port", &link.port, 1..=u16::MAX, mistakes);
+    doors::tcp(link, mistakes);
     ranges::period("timeout", &link.timeout, mistakes);
     turnaround(&link.turnaround, mistakes);
     ranges::period("connect-timeout", &link.connect_timeout, mistakes);
@@ -113,6 +105,7 @@ fn serial_link(link: &SerialLink, mistakes: &mut Vec<Mistake>) {
             "write its path, as `/dev/ttyAMA0`",
         ));
     }
+    doors::serial(link, mistakes);
     ranges::number("baud", &link.baud, 300..=4_000_000, mistakes);
     if let Some(stop_bits) = &link.stop_bits {
         ranges::number("stop-bits", stop_bits, 1..=2, mistakes);
@@ -148,13 +141,14 @@ pub(super) fn compile(
         for (device, draft) in devices.iter().enumerate() {
             for tag in &draft.tags {
                 let asked = &tag.asked;
+                let period = classes.get(tag.class).map_or(Duration::from_secs(1), |(_, period)| *period);
                 requests.push(Request {
                     device,
                     address: asked.at.get_ref(),
                     kind: asked.kind,
                     length: asked.length,
-                    writable: asked.writable,
-                    period: classes.get(tag.class).map_or(Duration::from_secs(1), |(_, period)| *period),
+                    writable: asked.access.is_writable(),
+                    period: if asked.access.is_readable() { period } else { Request::NEVER },
                 });
                 rules.push((tag.rule.clone(), asked.at.span()));
             }
@@ -182,7 +176,8 @@ pub(super) fn compile(
                 });
                 let rules: Vec<Rule> = rules.into_iter().map(|(rule, _)| rule).collect();
                 let periods: Vec<Duration> = requests.iter().map(|r| r.period).collect();
-                plans.push(link_plan(link.name, devices.collect(), compiled, &rules, &periods));
+                let device_of: Vec<usize> = requests.iter().map(|r| r.device).collect();
+                plans.push(link_plan(link.name, devices.collect(), compiled, &rules, &periods, &device_of));
             }
             Err(errors) => mistakes.extend(errors.into_iter().filter_map(|(index, error)| {
                 let AddressError { code, message, help } = error;
@@ -196,24 +191,95 @@ pub(super) fn compile(
 /// The Modbus keys of a device.
 fn modbus_device(draft: &DeviceDraft<'_>, serial: bool, mistakes: &mut Vec<Mistake>) -> ModbusDevice {
     let (table, profile) = (draft.table, draft.profile);
-    let unit = match &table.unit {
-        None => 1,
-        // Serial line guide V1.02 section 2.2: 0 is the broadcast, 248 to 255 are reserved.
-        Some(unit) if serial => ranges::number("unit", unit, 1..=247, mistakes),
-        Some(unit) => ranges::number("unit", unit, 0..=255, mistakes),
-    };
+    let unit = unit(table, serial, mistakes);
+    let write = table.write.or(profile.and_then(|p| p.write)).unwrap_or_default();
+    let bit_write = table.bit_write.or(profile.and_then(|p| p.bit_write)).unwrap_or_default();
+    let broadcast = table.broadcast.as_ref().filter(|key| *key.get_ref());
+    if let Some(key) = broadcast {
+        broadcast_reads_nothing(key, write, bit_write, mistakes);
+    }
+    let timeout = table.timeout.as_ref().map(|t| ranges::period("timeout", t, mistakes));
     let defaults = ModbusDevice::default();
     ModbusDevice {
         name: table.name.get_ref().clone(),
         unit: u8::try_from(unit).unwrap_or(1),
+        broadcast: broadcast.is_some(),
         max_registers: (table.max_registers.as_ref())
             .or(profile.and_then(|p| p.max_registers.as_ref()))
             .map_or(defaults.max_registers, |n| ranges::number("max-registers", n, 1..=125, mistakes)),
+        max_bits: (table.max_bits.as_ref())
+            .or(profile.and_then(|p| p.max_bits.as_ref()))
+            .map_or(defaults.max_bits, |n| ranges::number("max-bits", n, 1..=2000, mistakes)),
+        single_register: table.single_register.or(profile.and_then(|p| p.single_register)).unwrap_or(false),
         max_gap: (table.max_gap.as_ref())
             .or(profile.and_then(|p| p.max_gap.as_ref()))
             .map_or(defaults.max_gap, |n| ranges::number("max-gap", n, 0..=120, mistakes)),
-        write_multiple: table.write == WriteFunctions::Multiple,
-        timeout: table.timeout.as_ref().map(|t| ranges::period("timeout", t, mistakes)),
+        write_multiple: write == WriteFunctions::Multiple,
+        read_back: write == WriteFunctions::ReadBack,
+        read_modify_write: bit_write == BitWrite::ReadModifyWrite,
+        timeout: timeout.or(broadcast.map(|_| BROADCAST_DELAY)),
+    }
+}
+
+/// What devices on a serial line get to obey a broadcast; the serial line guide V1.02, section 2.4.1, has
+/// 100 to 200 ms.
+const BROADCAST_DELAY: Duration = Duration::from_millis(100);
+
+/// Serial line guide V1.02 section 2.2: 0 is the broadcast, 248 to 255 are reserved. On TCP unit 0 is the
+/// device itself (Messaging on TCP/IP V1.0b, on the unit identifier).
+fn unit(table: &config::Device, serial: bool, mistakes: &mut Vec<Mistake>) -> u16 {
+    let broadcast = table.broadcast.as_ref().filter(|key| *key.get_ref());
+    match (broadcast, &table.unit) {
+        (Some(key), _) if !serial => {
+            mistakes.push(Mistake::new(
+                "broadcast-over-tcp",
+                key.span(),
+                "Modbus TCP has no broadcast: unit 0 is the device at that address itself",
+                "remove `broadcast`; unit 0 is read and written like any other",
+            ));
+            0
+        }
+        (Some(_), Some(unit)) if *unit.get_ref() != 0 => {
+            mistakes.push(Mistake::new(
+                "broadcast-unit",
+                unit.span(),
+                format!("a broadcast goes to unit 0, not to unit {}", unit.get_ref()),
+                "write `unit = 0`, or remove `broadcast`",
+            ));
+            0
+        }
+        (Some(_), _) => 0,
+        (None, Some(unit)) if serial && *unit.get_ref() == 0 => {
+            mistakes.push(Mistake::new(
+                "broadcast-unit",
+                unit.span(),
+                "unit 0 of a serial line is the broadcast: all devices obey it and none answers",
+                "write the device's own unit, 1 to 247; to write to all at once, add `broadcast = true`",
+            ));
+            0
+        }
+        (None, Some(unit)) if serial => ranges::number("unit", unit, 1..=247, mistakes),
+        (None, Some(unit)) => ranges::number("unit", unit, 0..=255, mistakes),
+        (None, None) => 1,
+    }
+}
+
+/// Ways to write that need an answer.
+fn broadcast_reads_nothing(
+    key: &toml::Spanned<bool>,
+    write: WriteFunctions,
+    bit_write: BitWrite,
+    mistakes: &mut Vec<Mistake>,
+) {
+    let read_back = (write == WriteFunctions::ReadBack).then_some("write = \"read-back\"");
+    let modify = (bit_write == BitWrite::ReadModifyWrite).then_some("bit-write = \"read-modify-write\"");
+    for way in [read_back, modify].into_iter().flatten() {
+        mistakes.push(Mistake::new(
+            "broadcast-read",
+            key.span(),
+            format!("`{way}` reads, and nobody answers a broadcast"),
+            format!("remove `{way}`"),
+        ));
     }
 }
 
@@ -244,7 +310,7 @@ pub(super) fn addresses(tags: &[TagDraft<'_>], mistakes: &mut Vec<Mistake>) {
     for asked in tags.iter().map(|tag| &tag.asked) {
         let at = asked.at.get_ref();
         let checked = Address::parse(at, asked.kind, asked.length)
-            .and_then(|address| if asked.writable { address.check_writable(at) } else { Ok(()) });
+            .and_then(|address| if asked.access.is_writable() { address.check_writable(at) } else { Ok(()) });
         if let Err(AddressError { code, message, help }) = checked {
             mistakes.push(Mistake::new(code, asked.at.span(), message, help));
         }
@@ -268,11 +334,12 @@ fn link_plan(
     layout: Layout,
     rules: &[Rule],
     periods: &[Duration],
+    device_of: &[usize],
 ) -> LinkPlan {
     let mut read_in = HashMap::new();
     let blocks = layout.blocks.into_iter().enumerate().map(|(at, block)| {
         let placed = block.slots.iter().filter_map(|slot| {
-            read_in.insert(slot.request, (at, block.device));
+            read_in.insert(slot.request, at);
             let wanted = periods.get(slot.request).copied().unwrap_or(block.period);
             let every = wanted.as_nanos() / block.period.as_nanos().max(1);
             let every = u32::try_from(every).unwrap_or(u32::MAX).max(1);
@@ -286,12 +353,14 @@ fn link_plan(
             label: block.label,
             cost: block.cost,
             miss: block.miss,
+            probe: block.probe,
         }
     });
     let blocks = blocks.collect();
     let writes = layout.points.into_iter().enumerate().filter_map(|(at, point)| {
         let rule = rules.get(point.request)?.clone();
-        let (read_back, device) = *read_in.get(&point.request)?;
+        let read_back = read_in.get(&point.request).copied();
+        let device = *device_of.get(point.request)?;
         Some((rule.tag, WriteTask { point: Point(at), device, read_back, place: point.place, rule }))
     });
     LinkPlan { name: name.to_owned(), spec: layout.spec, devices, writes: writes.collect(), blocks }
@@ -323,6 +392,7 @@ pub(super) fn system(
         layout(compiled, LinkSpec::System),
         &rules,
         &vec![period; requests.len()],
+        &vec![0; requests.len()],
     );
     let described = tags.iter().map(|(tag_id, tag)| Tag {
         id: *tag_id,

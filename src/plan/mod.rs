@@ -2,6 +2,7 @@
 
 mod compile;
 pub mod diagnostic;
+mod doors;
 mod draft;
 mod links;
 mod load;

@@ -118,6 +118,9 @@ pub(super) fn resources(
         let port = &link.get_ref().port;
         wanted.push((Resource::SerialPort(port.get_ref().clone()), port.span(), "serial port"));
     }
+    for (address, span) in super::doors::listeners(config) {
+        wanted.push((Resource::ListenPort(address), span, "listening port"));
+    }
     let listen = &config.publish;
     for publisher in publishers {
         let (address, place) = match &publisher.spec {

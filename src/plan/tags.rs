@@ -151,7 +151,7 @@ pub(super) struct Asked<'a> {
     pub(super) at: &'a Spanned<String>,
     pub(super) kind: DataType,
     pub(super) length: u16,
-    pub(super) writable: bool,
+    pub(super) access: Access,
 }
 
 pub(super) fn asked(tag: &config::Tag) -> Asked<'_> {
@@ -160,6 +160,6 @@ pub(super) fn asked(tag: &config::Tag) -> Asked<'_> {
         kind: *tag.kind.get_ref(),
         // A wrong length is one mistake, not another one of the address.
         length: tag.length.as_ref().map_or(0, |l| (*l.get_ref()).clamp(1, 250)),
-        writable: tag.access == Access::ReadWrite,
+        access: tag.access,
     }
 }

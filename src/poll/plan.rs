@@ -26,7 +26,9 @@ pub struct LinkPlan {
 impl LinkPlan {
     /// How much of the link's time the reads ask for; above 1.0 not all can be held.
     pub fn wanted_load(&self) -> f64 {
-        self.blocks.iter().map(|b| b.cost.as_secs_f64() / b.period.as_secs_f64().max(1e-6)).sum()
+        // `sum` of nothing is -0.
+        let of = |b: &BlockTask| b.cost.as_secs_f64() / b.period.as_secs_f64().max(1e-6);
+        self.blocks.iter().map(of).fold(0.0, |sum, load| sum + load)
     }
 }
 
@@ -58,6 +60,8 @@ pub struct BlockTask {
     pub cost: Duration,
     /// The same where the device does not answer.
     pub miss: Duration,
+    /// What a hasty probe takes of a device that does not answer.
+    pub probe: Duration,
 }
 
 /// One writable tag.
@@ -67,8 +71,8 @@ pub struct WriteTask {
     pub point: Point,
     /// Index into `devices`.
     pub device: usize,
-    /// Index into `blocks`: read back after the write.
-    pub read_back: usize,
+    /// Index into `blocks`: read back after the write; `None` where the tag is never read.
+    pub read_back: Option<usize>,
     /// Where `encode` puts the value.
     pub place: Place,
     /// How it is encoded.

@@ -13,7 +13,7 @@ use super::turns::{Turn, Turns};
 use crate::command::{Refusal, Write, WriteOutcome};
 use crate::drivers::Link;
 use crate::drivers::driver::Tally;
-use crate::model::{Batch, Clock, DeviceState, Fault, Raw, Sample};
+use crate::model::{Bad, Batch, Clock, DeviceState, Fault, Raw, Sample};
 use crate::normalize::Normalizer;
 use crate::normalize::encode::{EncodeError, encode};
 use crate::store::Store;
@@ -61,9 +61,6 @@ struct Task {
 }
 
 impl Task {
-    /// The longest pause between two tries to open the link.
-    const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-
     fn new(plan: LinkPlan, cx: Context, inbox: OwnedMutexGuard<mpsc::Receiver<Write>>) -> Task {
         let now = Instant::now();
         let mut link = Link::new(&plan.spec, &cx.telemetry, &cx.clock);
@@ -72,10 +69,10 @@ impl Task {
         let seed = cx.clock.now().0 as u64
             ^ (plan.name.bytes().fold(7, |s: u64, b| s.wrapping_mul(31) + u64::from(b)));
         Task {
-            link,
             up: false,
             next_connect: now,
-            backoff: Backoff::new(Self::LONGEST_PAUSE, seed),
+            backoff: Backoff::new(link.longest_pause(), seed),
+            link,
             turns: Turns::new(&plan, seed, now),
             normalizer: Normalizer::new(plan.blocks.iter().map(|b| b.rules.as_slice())),
             raw: Raw::default(),
@@ -139,13 +136,43 @@ impl Task {
                 self.up = true;
                 self.backoff.reset();
                 self.stats.connects.bump();
+                self.stats
+                    .address
+                    .lock()
+                    .unwrap_or_else(|e| e.into_inner())
+                    .replace_range(.., self.link.address());
                 if self.stats.state.set(Connection::Up) {
                     tracing::info!(link = %self.plan.name, "link is up");
                 }
                 self.turns.try_all(Instant::now());
+                self.bear_unread();
             }
             Err(fault) => self.link_lost(fault),
         }
+    }
+
+    /// A device of which nothing is ever read is there while its link is: what it does not take, each write
+    /// tells.
+    fn bear_unread(&mut self) {
+        for device in 0..self.plan.devices.len() {
+            let samples = self.never_read(device);
+            if samples.is_empty() || !self.turns.blocks_of(device).is_empty() {
+                continue;
+            }
+            if let Some(health) = self.turns.health_mut(device) {
+                health.answered();
+            }
+            self.hand_on(device, samples, true);
+        }
+    }
+
+    /// What is to be said of the tags of a device that are only written, when it is born.
+    fn never_read(&self, device: usize) -> Vec<Sample> {
+        let now = self.cx.clock.now();
+        let unread = self.plan.writes.iter().filter(|(_, w)| w.device == device && w.read_back.is_none());
+        let mut samples: Vec<_> = unread.map(|(tag, _)| Sample::bad(*tag, Bad::NeverRead, now)).collect();
+        samples.sort_by_key(|sample| sample.tag);
+        samples
     }
 
     /// The port or socket is gone: all its devices are dead, said once; tried again after a pause.
@@ -179,7 +206,7 @@ impl Task {
     async fn read_now(&mut self, block: usize) {
         let Some(device) = self.plan.blocks.get(block).map(|b| b.device) else { return };
         loop {
-            let (answer, took) = self.transact(block, false).await;
+            let (answer, took) = self.transact(block, Ask::Read).await;
             let Some(verdict) = self.judge(device, answer, took) else {
                 return self.link_lost(Fault::NotConnected);
             };
@@ -195,18 +222,33 @@ impl Task {
         }
     }
 
-    /// Tries a device that is not alive. If its first block answers, all others are read too before
-    /// it is announced, so that it is born complete.
+    /// Tries a device that is not alive. If it answers, all its blocks are read before it is announced, so
+    /// that it is born complete.
     async fn revive(&mut self, device: usize) {
         let blocks = self.turns.blocks_of(device).to_vec();
-        let hasty = self.turns.health(device).is_some_and(Health::is_hasty);
+        let Some(health) = self.turns.health_mut(device) else { return };
+        let hasty = health.starts_try(Instant::now());
+        // One that is known to be dead is asked for as little as shows that it is back.
+        if health.is_left_alone()
+            && let Some(first) = blocks.first()
+        {
+            let (answer, took) = self.transact(*first, Ask::Probe { hasty }).await;
+            match answer {
+                Ok(()) | Err(Fault::Refused(_) | Fault::Busy | Fault::Unsupported) => {}
+                Err(Fault::NotConnected) => return self.link_lost(Fault::NotConnected),
+                Err(_) => {
+                    self.judge(device, answer, took);
+                    return self.turns.tried_in_vain(took, Instant::now());
+                }
+            }
+        }
         let mut samples = Vec::new();
         let mut born = false;
         for block in blocks {
-            let (mut answer, mut took) = self.transact(block, hasty && !born).await;
+            let (mut answer, mut took) = self.transact(block, Ask::Read).await;
             let mut verdict = self.judge(device, answer, took);
             if verdict == Some(Verdict::Retry) {
-                (answer, took) = self.transact(block, false).await;
+                (answer, took) = self.transact(block, Ask::Read).await;
                 verdict = self.judge(device, answer, took);
             }
             match verdict {
@@ -228,21 +270,21 @@ impl Task {
         }
         if born {
             tracing::info!(link = %self.plan.name, device = self.device_name(device), "device answers");
+            samples.extend(self.never_read(device));
             self.hand_on(device, samples, true);
         }
     }
 
     /// One read on the wire, counted, and how long it took.
-    async fn transact(&mut self, block: usize, hasty: bool) -> (Result<(), Fault>, Duration) {
+    async fn transact(&mut self, block: usize, ask: Ask) -> (Result<(), Fault>, Duration) {
         let Some(task) = self.plan.blocks.get(block) else {
             return (Err(Fault::Unsupported), Duration::ZERO);
         };
         let (handle, device) = (task.block, task.device);
         let started = Instant::now();
-        let answer = if hasty {
-            self.link.probe(handle, &mut self.raw).await
-        } else {
-            self.link.read(handle, &mut self.raw).await
+        let answer = match ask {
+            Ask::Read => self.link.read(handle, &mut self.raw).await,
+            Ask::Probe { hasty } => self.link.probe(handle, hasty).await,
         };
         let took = started.elapsed();
         self.count(device, answer, took);
@@ -257,7 +299,7 @@ impl Task {
             Ok(()) => self.stats.answers.bump(),
             Err(Fault::Timeout) => self.stats.timeouts.bump(),
             Err(Fault::Garbled) => self.stats.garbled.bump(),
-            Err(Fault::Refused(_) | Fault::Busy) => self.stats.refused.bump(),
+            Err(Fault::Refused(_) | Fault::Busy | Fault::Altered) => self.stats.refused.bump(),
             Err(Fault::NotConnected | Fault::Unsupported) => {}
         }
         let Tally { echoes, foreign, noise, late } = self.link.tally();
@@ -351,22 +393,23 @@ impl Task {
         encode(&task.rule, task.place, &write.value, &mut self.raw).map_err(|error| match error {
             EncodeError::WrongType => Refusal::WrongType,
             EncodeError::OutOfRange => Refusal::OutOfRange,
-            EncodeError::NotAlone => Refusal::ReadOnly,
         })?;
         let started = Instant::now();
         let answer = self.link.write(point, &self.raw).await;
         self.count(device, answer, started.elapsed());
         match answer {
-            Ok(()) => {
+            Ok(()) | Err(Fault::Altered) => {
                 self.stats.writes.bump();
                 self.normalizer.forget(write.tag);
-                if self.turns.health(device).is_some_and(Health::is_alive) {
-                    self.turns.schedule.restart(read_back, Instant::now());
-                    self.read_now(read_back).await;
-                } else if let Some(health) = self.turns.health_mut(device) {
-                    health.try_now(Instant::now());
+                if let Some(block) = read_back {
+                    if self.turns.health(device).is_some_and(Health::is_alive) {
+                        self.turns.schedule.restart(block, Instant::now());
+                        self.read_now(block).await;
+                    } else if let Some(health) = self.turns.health_mut(device) {
+                        health.try_now(Instant::now());
+                    }
                 }
-                Ok(())
+                answer.map_err(Refusal::Fault)
             }
             Err(fault) => {
                 if fault == Fault::NotConnected {
@@ -380,6 +423,15 @@ impl Task {
     fn device_name(&self, device: usize) -> &str {
         self.plan.devices.get(device).map_or("", |d| d.name.as_str())
     }
+}
+
+/// What is asked of a device.
+#[derive(Debug, Clone, Copy)]
+enum Ask {
+    /// The block.
+    Read,
+    /// Whether it is there.
+    Probe { hasty: bool },
 }
 
 /// The share of the last few seconds with a transaction under way.

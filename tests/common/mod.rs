@@ -38,12 +38,13 @@ pub(crate) fn bench_plan(name: &str, bench: &Bench, first: u32) -> LinkPlan {
             label: block.label.clone(),
             cost: block.cost,
             miss: block.miss,
+            probe: block.probe,
         })
         .collect();
     let write = WriteTask {
         point: Point(0),
         device: 0,
-        read_back: 0,
+        read_back: Some(0),
         place: compiled.points[0].place,
         rule: rules[0].clone(),
     };

@@ -29,6 +29,8 @@ pub(crate) struct Memory {
     pub(crate) log: Vec<(u8, u8)>,
     pub(crate) silent: bool,
     pub(crate) refuse: Option<ExceptionCode>,
+    /// Registers take no more than this, without a word.
+    pub(crate) most: u16,
 }
 
 /// The device; handles share it. It listens to the units 1 and 2.
@@ -47,6 +49,7 @@ impl Plc {
             log: Vec::new(),
             silent: false,
             refuse: None,
+            most: u16::MAX,
         })))
     }
 
@@ -101,6 +104,15 @@ impl Service for Plc {
                 .map(|()| Response::WriteMultipleCoils(at, bits.len() as u16)),
             Request::WriteMultipleRegisters(at, words) => put(&mut memory.holding, at, &words)
                 .map(|()| Response::WriteMultipleRegisters(at, words.len() as u16)),
+            Request::MaskWriteRegister(at, and, or) => cut(&memory.holding, at, 1)
+                .and_then(|now| put(&mut memory.holding, at, &[now[0] & and | or & !and]))
+                .map(|()| Response::MaskWriteRegister(at, and, or)),
+            Request::ReadWriteMultipleRegisters(start, n, at, words) => {
+                let taken: Vec<_> = words.iter().map(|word| (*word).min(memory.most)).collect();
+                put(&mut memory.holding, at, &taken)
+                    .and_then(|()| cut(&memory.holding, start, n))
+                    .map(Response::ReadWriteMultipleRegisters)
+            }
             _ => Err(ExceptionCode::IllegalFunction),
         };
         ready(answer.map(Some))
@@ -129,12 +141,24 @@ impl Plc {
             }
             .map(|()| pdu::encode_read_answer(area, &raw, pdu[0], &mut out))
             .map_err(u8::from),
+            Ok(Query::WriteThenRead { start, count, at, words }) => {
+                let taken: Vec<_> = words.iter().map(|word| (*word).min(memory.most)).collect();
+                put(&mut memory.holding, at, &taken)
+                    .and_then(|()| cut(&memory.holding, start, count))
+                    .map(|words| raw.words = words)
+                    .map(|()| pdu::encode_read_answer(Area::Holding, &raw, pdu[0], &mut out))
+                    .map_err(u8::from)
+            }
+            Ok(Query::MaskRegister { at, and, or }) => cut(&memory.holding, at, 1)
+                .and_then(|now| put(&mut memory.holding, at, &[now[0] & and | or & !and]))
+                .map(|()| out.extend_from_slice(pdu))
+                .map_err(u8::from),
             Ok(write) => match write {
                 Query::WriteCoil { at, on } => put(&mut memory.coils, at, &[on]),
                 Query::WriteRegister { at, word } => put(&mut memory.holding, at, &[word]),
                 Query::WriteCoils { at, bits } => put(&mut memory.coils, at, &bits),
                 Query::WriteRegisters { at, words } => put(&mut memory.holding, at, &words),
-                Query::Read { .. } => unreachable!(),
+                _ => unreachable!(),
             }
             .map(|()| out.extend_from_slice(&pdu[..5]))
             .map_err(u8::from),

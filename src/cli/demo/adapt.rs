@@ -23,8 +23,8 @@ pub(super) fn adapt(config: &mut Config, machine: &Machine<'_>) {
     for link in &mut config.link.modbus_tcp {
         let link = link.get_mut();
         if let Some(Endpoint::Tcp(address)) = machine.plant.endpoint(link.name.get_ref()) {
-            *link.host.get_mut() = address.ip().to_string();
-            *link.port.get_mut() = address.port();
+            link.host = Some(implied(address.ip().to_string()));
+            link.port = Some(implied(address.port()));
         }
     }
     for link in &mut config.link.modbus_rtu {

@@ -132,21 +132,25 @@ impl Address {
 
     /// Why it cannot be written, if so.
     pub fn check_writable(&self, text: &str) -> Result<(), AddressError> {
-        match (self.area, self.part) {
-            (Area::Input | Area::Discrete, _) => Err(error(
+        match self.area {
+            Area::Input | Area::Discrete => Err(error(
                 "not-writable",
                 format!(
                     "`{text}`: {} is read-only by its nature",
                     if self.area == Area::Input { "an input register" } else { "a discrete input" }
                 ),
-                "remove `access = \"read-write\"`, or use a holding register or a coil",
-            )),
-            (_, Part::RegisterBit(_) | Part::Byte { .. }) => Err(error(
-                "not-writable",
-                format!("`{text}`: a part of a register cannot be written by itself"),
-                "remove `access = \"read-write\"`, or write the whole register as `u16`",
+                "remove `access`, or use a holding register or a coil",
             )),
             _ => Ok(()),
+        }
+    }
+
+    /// The bits of its register that are the value, where it is only a part of one.
+    pub fn mask(&self) -> Option<u16> {
+        match self.part {
+            Part::RegisterBit(bit) => Some(1 << (bit & 15)),
+            Part::Byte { high } => Some(if high { 0xFF00 } else { 0x00FF }),
+            Part::Bit | Part::Registers(_) => None,
         }
     }
 

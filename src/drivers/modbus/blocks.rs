@@ -35,6 +35,28 @@ pub(super) struct PointSpec {
     pub area: Area,
     /// First address.
     pub start: u16,
+    /// With which functions.
+    pub how: How,
+}
+
+/// How a place is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum How {
+    /// Functions 6 and 5 for one register or coil, 16 and 15 for more.
+    Single,
+    /// Functions 16 and 15 always.
+    Multiple,
+    /// Function 23: the registers are read again in the same transaction.
+    ReadBack,
+    /// Function 22: these bits of a register.
+    Mask(u16),
+    /// The register is read, these bits of it are changed, and it is written.
+    Modify {
+        /// The bits.
+        mask: u16,
+        /// Written with function 16.
+        multiple: bool,
+    },
 }
 
 /// What both kinds of links load.
@@ -46,39 +68,44 @@ pub(super) struct Reads {
     pub points: Vec<PointSpec>,
 }
 
+/// What a device costs that does not answer.
+pub(super) struct Miss {
+    /// A read.
+    pub(super) read: Duration,
+    /// A hasty probe.
+    pub(super) probe: Duration,
+}
+
 /// Blocks and points of all requests; all errors at once, each with the index of its request.
 pub(super) fn compile(
     devices: &[ModbusDevice],
     requests: &[Request<'_>],
     cost: impl Fn(&BlockSpec) -> Duration,
-    miss: impl Fn(&BlockSpec) -> Duration,
+    miss: impl Fn(&BlockSpec) -> Miss,
 ) -> Result<Compiled<Reads>, Vec<(usize, AddressError)>> {
     let mut errors = Vec::new();
     let mut wanted = Vec::new();
     let mut points = Vec::new();
     let mut reads = Reads::default();
+    let nobody = ModbusDevice::default();
     for (index, request) in requests.iter().enumerate() {
-        let parsed = Address::parse(request.address, request.kind, request.length).and_then(|address| {
-            if request.writable {
-                address.check_writable(request.address)?;
-            }
-            let limit = limit(devices.get(request.device), address.area);
-            if address.count() > limit {
-                return Err(too_long(request, address, limit));
-            }
-            if request.writable && address.count() > pdu::MOST_WRITTEN_REGISTERS {
-                return Err(too_long_to_write(request, address));
-            }
-            Ok(address)
-        });
+        let keys = devices.get(request.device).unwrap_or(&nobody);
+        let parsed = Address::parse(request.address, request.kind, request.length)
+            .and_then(|address| check(keys, request, address).map(|()| address));
         match parsed {
             Ok(address) => {
                 if request.writable {
-                    let (device, area, start) = (request.device, address.area, address.start);
-                    reads.points.push(PointSpec { device, area, start });
+                    reads.points.push(PointSpec {
+                        device: request.device,
+                        area: address.area,
+                        start: address.start,
+                        how: how(keys, address, request.is_read()),
+                    });
                     points.push(PointPlan { request: index, place: address.place(0) });
                 }
-                wanted.push((request.device, request.period, address, index));
+                if request.is_read() {
+                    wanted.push((request.device, request.period, address, index));
+                }
             }
             Err(error) => errors.push((index, error)),
         }
@@ -98,9 +125,10 @@ pub(super) fn compile(
             index: at,
         };
         let items: Vec<Item> = table.iter().enumerate().map(item).collect();
-        let gap = devices.get(device).map_or(0, |d| u32::from(d.max_gap));
+        let keys = devices.get(device).unwrap_or(&nobody);
+        let gap = u32::from(keys.max_gap);
         let limits = Limits {
-            most: u32::from(limit(devices.get(device), area)),
+            most: u32::from(limit(keys, area)),
             // A gap of registers costs two bytes each, one of bits an eighth.
             gap: if area.is_bits() { gap * 16 } else { gap },
         };
@@ -133,6 +161,7 @@ pub(super) fn compile(
                 label: String::new(),
                 cost: Duration::ZERO,
                 miss: Duration::ZERO,
+                probe: Duration::ZERO,
             });
         }
     }
@@ -140,49 +169,109 @@ pub(super) fn compile(
         let last = u32::from(spec.start) + u32::from(spec.count) - 1;
         plan.label = format!("{} {}..{last}", spec.area.name(), spec.start);
         plan.cost = cost(spec);
-        plan.miss = miss(spec);
+        let miss = miss(spec);
+        (plan.miss, plan.probe) = (miss.read, miss.probe);
     }
     Ok(Compiled { spec: reads, blocks, points })
 }
 
-fn limit(device: Option<&ModbusDevice>, area: Area) -> u16 {
-    if area.is_bits() {
-        return pdu::MOST_BITS;
+/// Most registers or bits in one read.
+fn limit(device: &ModbusDevice, area: Area) -> u16 {
+    match (device.single_register, area.is_bits()) {
+        (true, _) => 1,
+        (false, true) => device.max_bits.clamp(1, pdu::MOST_BITS),
+        (false, false) => device.max_registers.clamp(1, pdu::MOST_REGISTERS),
     }
-    device.map_or(pdu::MOST_REGISTERS, |d| d.max_registers.clamp(1, pdu::MOST_REGISTERS))
 }
 
-fn too_long(request: &Request<'_>, address: Address, limit: u16) -> AddressError {
+/// Whether what is asked for can be read, and written, in one request each.
+fn check(device: &ModbusDevice, request: &Request<'_>, address: Address) -> Result<(), AddressError> {
+    if request.is_read() {
+        if device.broadcast {
+            return Err(unanswered(request));
+        }
+        let limit = limit(device, address.area);
+        if address.count() > limit {
+            return Err(too_long(request, address, limit, device.single_register));
+        }
+    }
+    if request.writable {
+        address.check_writable(request.address)?;
+        let read_back = device.read_back && request.is_read();
+        let most = if read_back { pdu::MOST_WRITTEN_AND_READ } else { pdu::MOST_WRITTEN_REGISTERS };
+        if address.count() > most {
+            return Err(too_long_to_write(request, address, most));
+        }
+    }
+    Ok(())
+}
+
+/// With which functions a place is written. What is never read is not read back either: the device may not
+/// be able to.
+fn how(device: &ModbusDevice, address: Address, is_read: bool) -> How {
+    let multiple = device.write_multiple;
+    match address.mask() {
+        Some(mask) if device.read_modify_write => How::Modify { mask, multiple },
+        Some(mask) => How::Mask(mask),
+        None if device.read_back && is_read && !address.area.is_bits() => How::ReadBack,
+        None if multiple => How::Multiple,
+        None => How::Single,
+    }
+}
+
+fn unanswered(request: &Request<'_>) -> AddressError {
+    AddressError {
+        code: "broadcast-read",
+        message: format!("`{}`: nobody answers a broadcast, so it cannot be read", request.address),
+        help: "write `access = \"write-only\"`".into(),
+    }
+}
+
+fn too_long(request: &Request<'_>, address: Address, limit: u16, single: bool) -> AddressError {
     let what = if request.kind == DataType::Text { "string" } else { request.kind.name() };
+    let (gives, change) = if single {
+        ("with `single-register` a read of the device has 1".to_owned(), "remove `single-register`")
+    } else {
+        (format!("one read of the device has at most {limit}"), "raise `max-registers`")
+    };
     AddressError {
         code: "too-long",
-        message: format!("`{}`: this {what} takes {} registers, one read of the device has at most {limit}", request.address, address.count()),
-        help: "a value is never split over two reads, whose halves would be of different moments; raise `max-registers` or shorten the value".into(),
+        message: format!("`{}`: this {what} takes {} registers, {gives}", request.address, address.count()),
+        help: format!(
+            "a value is never split over two reads, whose halves would be of different moments; {change} or shorten the value"
+        ),
     }
 }
 
-fn too_long_to_write(request: &Request<'_>, address: Address) -> AddressError {
-    let (count, most) = (address.count(), pdu::MOST_WRITTEN_REGISTERS);
+fn too_long_to_write(request: &Request<'_>, address: Address, most: u16) -> AddressError {
     AddressError {
         code: "too-long",
         message: format!(
-            "`{}`: {count} registers can be read at once, but only {most} written",
-            request.address
+            "`{}`: of {} registers only {most} can be written at once",
+            request.address,
+            address.count()
         ),
-        help: format!("remove `access = \"read-write\"`, or shorten the string to {} bytes", 2 * most),
+        help: format!("remove `access`, or shorten the string to {} bytes", 2 * most),
     }
 }
 
 impl BlockSpec {
     /// Bytes of the PDUs of request and answer.
     pub(super) fn bytes(&self) -> (usize, usize) {
-        let count = usize::from(self.count);
-        (5, 2 + if self.area.is_bits() { count.div_ceil(8) } else { count * 2 })
+        (5, self.request().answer_bytes())
     }
 
     /// The request of the whole block.
     pub(super) fn request(&self) -> pdu::Request {
         self.request_of(Part { at: 0, count: self.count })
+    }
+
+    /// The request that shows with the shortest answer that the device is there: a refusal is a sign of life
+    /// too. Where there is time for it (`whole`), a value that it gives, should it be silent on all else.
+    pub(super) fn probe(&self, whole: bool) -> pdu::Request {
+        let shortest = self.parts.iter().min_by_key(|part| part.count).copied();
+        let Part { at, count } = shortest.unwrap_or(Part { at: 0, count: self.count });
+        self.request_of(Part { at, count: if whole { count } else { 1 } })
     }
 
     /// The request of a part of it.
@@ -193,8 +282,10 @@ impl BlockSpec {
 
 impl PointSpec {
     /// The request that writes these bits or words; `None` where there are none or more than one write takes.
-    pub(super) fn request(&self, raw: &crate::model::Raw, multiple: bool) -> Option<pdu::Request> {
-        let at = self.start;
+    /// For [`How::Modify`] it is the whole register, as changed.
+    pub(super) fn request(&self, raw: &crate::model::Raw) -> Option<pdu::Request> {
+        let (at, how) = (self.start, self.how);
+        let multiple = matches!(how, How::Multiple | How::Modify { multiple: true, .. });
         if self.area.is_bits() {
             return match raw.bits.as_slice() {
                 [on] if !multiple => Some(pdu::Request::WriteCoil { at, on: *on }),
@@ -204,9 +295,17 @@ impl PointSpec {
                 _ => None,
             };
         }
-        match raw.words.as_slice() {
-            [word] if !multiple => Some(pdu::Request::WriteRegister { at, word: *word }),
-            words if (1..=usize::from(pdu::MOST_WRITTEN_REGISTERS)).contains(&words.len()) => {
+        let fits = |most: u16| (1..=usize::from(most)).contains(&raw.words.len());
+        match (how, raw.words.as_slice()) {
+            (How::Mask(mask), [word]) => Some(pdu::Request::MaskRegister { at, and: !mask, or: word & mask }),
+            (How::Mask(_), _) => None,
+            (How::ReadBack, words) if fits(pdu::MOST_WRITTEN_AND_READ) => {
+                let count = u16::try_from(words.len()).ok()?;
+                Some(pdu::Request::WriteThenRead { start: at, count, at, words: words.to_vec() })
+            }
+            (How::ReadBack, _) => None,
+            (_, [word]) if !multiple => Some(pdu::Request::WriteRegister { at, word: *word }),
+            (_, words) if fits(pdu::MOST_WRITTEN_REGISTERS) => {
                 Some(pdu::Request::WriteRegisters { at, words: words.to_vec() })
             }
             _ => None,

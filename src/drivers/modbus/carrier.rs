@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use super::blocks::Reads;
 use super::config::{Framing, ModbusDevice, SerialLink, TcpLink};
+use super::pdu::Request;
 use super::rtu::Pace;
 use super::serial::SerialPort;
-use super::socket::Socket;
+use super::socket::{Door, Socket};
 use super::stream::Stream;
+use super::tcp_link;
 
 /// A serial port, or a socket.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,18 +23,42 @@ pub(super) enum Carrier {
 
 impl Carrier {
     /// Opens it; an error says what to do.
-    pub(super) async fn open(&self) -> Result<Stream, String> {
+    pub(super) async fn open(&self, door: &mut Door) -> Result<Stream, String> {
         match self {
             Carrier::Serial(port) => port.open(),
-            Carrier::Socket(socket) => socket.open().await,
+            Carrier::Socket(socket) => socket.open(door).await,
         }
     }
 
-    /// How long things take on it with such frames.
-    pub(super) fn pace(&self, framing: Framing) -> Pace {
+    /// How long things take on it.
+    pub(super) fn pace(&self) -> Pace {
         match self {
-            Carrier::Serial(port) => port.pace(framing),
+            Carrier::Serial(port) => port.pace(),
             Carrier::Socket(_) => Pace::network(),
+        }
+    }
+
+    /// What it adds to each request.
+    fn switching(&self) -> Duration {
+        match self {
+            Carrier::Serial(port) => port.switching(),
+            Carrier::Socket(_) => Duration::ZERO,
+        }
+    }
+
+    /// Where it leads, for people.
+    pub(super) fn address<'a>(&'a self, door: &'a Door) -> &'a str {
+        match self {
+            Carrier::Serial(port) => port.path(),
+            Carrier::Socket(_) => door.peer(),
+        }
+    }
+
+    /// The longest pause between two tries to open it: to look whether a port is back costs nobody anything.
+    pub(super) fn longest_pause(&self) -> Duration {
+        match self {
+            Carrier::Serial(_) => Duration::from_secs(1),
+            Carrier::Socket(socket) => socket.longest_pause(),
         }
     }
 
@@ -113,12 +139,32 @@ impl LineSpec {
     }
 
     pub(super) fn pace(&self) -> Pace {
-        self.carrier.pace(self.framing)
+        self.carrier.pace()
     }
 
     /// The pause before each request.
     pub(super) fn silence(&self) -> Duration {
         self.pace().silence().max(self.pause)
+    }
+
+    /// That pause, and what the port adds to each request.
+    pub(super) fn overhead(&self) -> Duration {
+        self.silence() + self.carrier.switching()
+    }
+
+    /// How long a device is waited for in haste whose answers began so late at most: until all of its answer
+    /// would be there, which adapters hand on in one piece, and a moment. Then no late one is due any more.
+    /// A network is never as quick twice.
+    pub(super) fn patience(&self, start: Duration, request: &Request) -> Duration {
+        if self.carrier.is_socket() {
+            return tcp_link::patience(start);
+        }
+        start + self.takes(request) + Duration::from_millis(1)
+    }
+
+    /// Time of the answer to this request on the line.
+    pub(super) fn takes(&self, request: &Request) -> Duration {
+        self.pace().bytes(self.framing.length(request.answer_bytes()))
     }
 
     /// How long the bytes of one frame may be apart: USB adapters deliver in chunks, a network in packets, and

@@ -1,5 +1,7 @@
 //! The Modbus tables of the configuration file.
 
+use std::path::PathBuf;
+
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -11,11 +13,18 @@ use crate::model::Period;
 pub struct TcpLink {
     /// Unique name of the link.
     pub name: Spanned<String>,
-    /// Host name or IP address.
-    pub host: Spanned<String>,
-    /// TCP port, 1 to 65535.
-    #[serde(default = "port_502")]
-    pub port: Spanned<u16>,
+    /// Host name or IP address; not with `listen`.
+    pub host: Option<Spanned<String>>,
+    /// TCP port, 1 to 65535; by default 502, and 802 with `tls`.
+    pub port: Option<Spanned<u16>>,
+    /// Tried when `host` cannot be reached: an address, with or without a port.
+    pub backup: Option<Spanned<String>>,
+    /// Modbus/TCP Security.
+    pub tls: Option<Spanned<Tls>>,
+    /// In place of `host`: the gateway listens at this address and port, and the device dials in.
+    pub listen: Option<Spanned<String>>,
+    /// With `listen`: the first bytes by which the dialler is known; `"0x0102ab"` is hexadecimal.
+    pub identity: Option<Spanned<String>>,
     /// Time to wait for an answer.
     #[serde(default = "one_second")]
     pub timeout: Spanned<Period>,
@@ -34,6 +43,20 @@ pub struct TcpLink {
     /// Whether answers carry the transaction identifier of their request, as they must; only of Modbus TCP.
     #[serde(default)]
     pub echo_transaction_id: Option<Spanned<bool>>,
+}
+
+/// `tls` of a `[[link.modbus-tcp]]`: whom to trust, and who this gateway is.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Tls {
+    /// File with the certificates of the authority to trust, PEM; by default the system's.
+    pub ca: Option<PathBuf>,
+    /// File with this gateway's own certificate, and those between it and its authority, PEM.
+    pub certificate: Option<PathBuf>,
+    /// File with the private key of `certificate`, PEM.
+    pub key: Option<PathBuf>,
+    /// The name that the device's certificate is made out to, where it is not that of `host`.
+    pub server_name: Option<String>,
 }
 
 impl TcpLink {
@@ -73,6 +96,13 @@ pub struct SerialLink {
     /// Stop bits, 1 or 2; by default 1, and 2 without parity, as the specification asks.
     #[serde(default)]
     pub stop_bits: Option<Spanned<u8>>,
+    /// How the transceiver is switched to sending, where it does not do so by itself.
+    #[serde(default)]
+    pub rts: Rts,
+    /// From the switch to the first bit; 0 by default.
+    pub rts_delay_before: Option<Spanned<Period>>,
+    /// From the last bit to the switch back; 0 by default.
+    pub rts_delay_after: Option<Spanned<Period>>,
     /// Time to wait for the first byte of an answer.
     #[serde(default = "half_second")]
     pub timeout: Spanned<Period>,
@@ -104,6 +134,23 @@ pub enum Parity {
     Odd,
 }
 
+/// How the transceiver of an RS-485 bus is switched to sending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rts {
+    /// Not at all: the adapter does it by itself.
+    #[default]
+    None,
+    /// The kernel's driver does it: RTS is up while it sends.
+    Rs485,
+    /// The kernel's driver does it: RTS is down while it sends.
+    Rs485Inverted,
+    /// This program does it: RTS is up while it sends.
+    Up,
+    /// This program does it: RTS is down while it sends.
+    Down,
+}
+
 /// The Modbus keys of a `[[device]]`, handed to `compile`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModbusDevice {
@@ -111,13 +158,23 @@ pub struct ModbusDevice {
     pub name: String,
     /// Unit identifier, 1 to 247 (TCP: 0 to 255).
     pub unit: u8,
+    /// All who hear it do what it says, and nobody answers (serial line guide V1.02, section 2.1).
+    pub broadcast: bool,
     /// Most registers in one read, 1 to 125.
     pub max_registers: u16,
+    /// Most bits in one read, 1 to 2000.
+    pub max_bits: u16,
+    /// One register or bit a read, whatever the other limits are.
+    pub single_register: bool,
     /// Most unused registers read to merge two neighbours, where that is cheaper than two requests.
     pub max_gap: u16,
     /// Write one register with function 16 and one coil with function 15.
     pub write_multiple: bool,
-    /// Time-out of this device where it differs from the link's.
+    /// Write registers with function 23, which reads them again.
+    pub read_back: bool,
+    /// Write a part of a register by reading it, changing it and writing it, and not with function 22.
+    pub read_modify_write: bool,
+    /// Time-out of this device where it differs from the link's; of a broadcast the turnaround delay.
     pub timeout: Option<std::time::Duration>,
 }
 
@@ -126,9 +183,14 @@ impl Default for ModbusDevice {
         ModbusDevice {
             name: String::new(),
             unit: 1,
+            broadcast: false,
             max_registers: 125,
+            max_bits: 2000,
+            single_register: false,
             max_gap: 120,
             write_multiple: false,
+            read_back: false,
+            read_modify_write: false,
             timeout: None,
         }
     }
@@ -136,9 +198,6 @@ impl Default for ModbusDevice {
 
 fn implied<T>(value: T) -> Spanned<T> {
     Spanned::new(0..0, value)
-}
-fn port_502() -> Spanned<u16> {
-    implied(502)
 }
 fn baud_19200() -> Spanned<u32> {
     implied(19_200)

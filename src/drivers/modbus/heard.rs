@@ -169,7 +169,10 @@ impl Heard {
     fn rival(&mut self, devices: &[ModbusDevice], unit: u8, request: Request, timeout: Duration) -> bool {
         let now = Instant::now();
         // The answer to writing one value looks like the request, so that is no proof of another master.
-        let proof = !matches!(request, Request::WriteCoil { .. } | Request::WriteRegister { .. });
+        let proof = !matches!(
+            request,
+            Request::WriteCoil { .. } | Request::WriteRegister { .. } | Request::MaskRegister { .. }
+        );
         // Nobody answers a broadcast (serial guide, section 2.1).
         if unit != 0 {
             let device = devices.iter().position(|device| device.unit == unit);
@@ -229,7 +232,8 @@ mod tests {
     #[test]
     fn another_master_is_told_once_and_its_frames_are_all_counted() {
         for framing in [Framing::Rtu, Framing::Ascii] {
-            let mut heard = heard(framing, &[&[3, 0, 1, 0, 1], &[3, 2, 0, 7], &[3, 0, 1, 0, 1]]);
+            let exchange: [&[u8]; 2] = [&[23, 0, 1, 0, 1, 0, 1, 0, 1, 2, 0, 7], &[23, 2, 0, 7]];
+            let mut heard = heard(framing, &[exchange[0], exchange[1], &[3, 0, 1, 0, 1]]);
             assert!(book(&mut heard, framing));
             assert_eq!(heard.tally, Tally { foreign: 3, ..Tally::default() });
             assert!(heard.suspects.due(9).is_some(), "its second answer is still to come");
@@ -241,9 +245,11 @@ mod tests {
 
     #[test]
     fn the_answer_to_a_write_of_unknown_origin_is_no_proof_of_another_master() {
-        let mut heard = heard(Framing::Rtu, &[&[6, 0, 1, 0, 1]]);
-        assert!(!book(&mut heard, Framing::Rtu));
-        assert_eq!(heard.tally.foreign, 1);
+        for pdu in [&[6, 0, 1, 0, 1][..], &[5, 0, 1, 0xFF, 0], &[22, 0, 4, 0, 0xF2, 0, 0x25]] {
+            let mut heard = heard(Framing::Rtu, &[pdu]);
+            assert!(!book(&mut heard, Framing::Rtu));
+            assert_eq!(heard.tally.foreign, 1, "{pdu:?}");
+        }
     }
 
     #[test]

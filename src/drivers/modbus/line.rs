@@ -5,10 +5,9 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::io::AsyncReadExt;
+use tokio::time::{Instant, timeout_at};
 
-use super::address::Area;
 use super::blocks::Reads;
 use super::carrier::LineSpec;
 use super::config::Framing;
@@ -16,8 +15,10 @@ use super::heard::Heard;
 use super::pause::Pause;
 use super::pdu::{self, Request};
 use super::read::{self, Lessons, Wire};
+use super::socket::Door;
 use super::stream::Stream;
 use super::suspects::{Asked, LONGEST_SILENCE, Slowest};
+use super::write;
 use crate::drivers::driver::{Block, Driver, Point, Tally};
 use crate::model::{Fault, Raw};
 
@@ -26,15 +27,18 @@ use crate::model::{Fault, Raw};
 pub struct ModbusLine {
     pub(super) spec: Option<LineSpec>,
     pub(super) stream: Option<Stream>,
+    door: Door,
     number: u16,
     out: Vec<u8>,
     /// What came, late answers, and other masters.
     pub(super) heard: Heard,
     /// Before this nothing may be sent.
     pub(super) quiet_until: Option<Instant>,
+    /// When the last byte came since the last request.
+    came: Option<Instant>,
     pub(super) clock: Pause,
     /// A request is written in part.
-    mid_write: bool,
+    pub(super) mid_write: bool,
     timeouts_in_a_row: u32,
     /// This very driver had the socket before, so that nobody else asked anything through it.
     had_it: bool,
@@ -43,8 +47,6 @@ pub struct ModbusLine {
 }
 
 impl ModbusLine {
-    /// What a device may take longer than before when it is tried in haste.
-    const HASTE: Duration = Duration::from_millis(10);
     /// Time-outs in a row after which a connection is made anew: the peer may be gone without a word.
     const MOST_TIMEOUTS: u32 = 3;
 
@@ -78,31 +80,13 @@ impl ModbusLine {
         Fault::NotConnected
     }
 
-    /// A connection that its peer closed while nothing was asked, who may have wanted its place back, is made
-    /// anew: no fault yet.
-    async fn reopen(&mut self) -> Result<(), Fault> {
-        if !self.spec.as_ref().is_some_and(|spec| spec.carrier.is_socket()) {
-            return Ok(());
-        }
-        if self.mid_write {
-            self.close();
-        }
-        if let Some(stream) = &mut self.stream
-            && matches!(stream.take_now(&mut self.heard.input), Ok(Some(0)) | Err(_))
-        {
-            tracing::debug!("the device closed the idle connection");
-            self.close();
-        }
-        self.connect().await
-    }
-
     /// Waits for the answer; its length, of which the input holds nothing more.
     async fn receive(&mut self, sent: Instant, patience: Duration, asked: &Asked) -> Result<usize, Fault> {
         let Some(spec) = &self.spec else { return Err(self.closed()) };
         let (framing, strict, gap, pace) = (spec.framing, spec.strict, spec.gap_within(), spec.pace());
         let last = sent + patience + pace.bytes(framing.most()) + LONGEST_SILENCE;
         let mut deadline = sent + patience;
-        let mut came: Option<Instant> = None;
+        self.came = None;
         loop {
             match self.heard.look(framing, asked)? {
                 ControlFlow::Break(length) => return Ok(length),
@@ -123,10 +107,10 @@ impl ModbusLine {
                     let now = Instant::now();
                     // The bytes took their own time, too.
                     let spoilt = |last: Instant| now - last > pace.bytes(bytes) + pace.within();
-                    if strict && before > 0 && came.is_some_and(spoilt) {
+                    if strict && before > 0 && self.came.is_some_and(spoilt) {
                         return Err(Fault::Garbled);
                     }
-                    came = Some(now);
+                    self.came = Some(now);
                 }
             }
         }
@@ -145,26 +129,6 @@ impl ModbusLine {
                 }
             }
             _ => {}
-        }
-    }
-
-    /// Whether the adapter hears what it sends must be known before the first write: its copy of a request to
-    /// write one value looks like the answer. A read tells.
-    async fn know_echo(&mut self, device: usize) -> Result<(), Fault> {
-        if self.heard.echo_is_known() {
-            return Ok(());
-        }
-        let blocks = self.spec.as_ref().map_or(&[][..], |spec| &spec.reads.blocks);
-        let of_device = blocks.iter().find(|block| block.device == device);
-        // Whoever has not this register refuses it, and that is an answer, too.
-        let request = of_device.map_or(
-            Request::Read { area: Area::Holding, start: 0, count: 1 },
-            super::blocks::BlockSpec::request,
-        );
-        match self.transact(device, &request, &mut Raw::default(), false).await {
-            _ if self.heard.echo_is_known() => Ok(()),
-            Ok(()) => Err(Fault::Garbled),
-            fault => fault,
         }
     }
 }
@@ -195,11 +159,14 @@ impl Wire for ModbusLine {
     ) -> Result<(), Fault> {
         let Some(spec) = &self.spec else { return Err(self.closed()) };
         let unit = spec.devices.get(device).ok_or(Fault::Unsupported)?;
+        let broadcast = unit.broadcast;
         let (unit, timeout_of_device) = (unit.unit, unit.timeout.unwrap_or(spec.timeout));
         let (framing, pace, silence) = (spec.framing, spec.pace(), spec.silence());
         let slowest = self.heard.suspects.slowest(Some(device));
+        // The slowest answer to this very request: that of a short one is over sooner.
+        let longest = slowest.end.min(slowest.start + spec.takes(request));
         let patience = match slowest.start {
-            start if hasty && !start.is_zero() => (start * 2 + Self::HASTE).min(timeout_of_device),
+            start if hasty && !start.is_zero() => spec.patience(start, request).min(timeout_of_device),
             _ => timeout_of_device,
         };
         self.reopen().await?;
@@ -211,21 +178,34 @@ impl Wire for ModbusLine {
         // Until a whole, right answer is there, one may still come; also where this future is dropped.
         let mut sent = Instant::now() + on_the_wire;
         let asked = Asked { device: Some(device), unit, request: request.clone() };
-        self.heard.suspects.add(asked.clone(), sent, sent + patience, timeout_of_device);
+        // Nobody answers a broadcast; all get the turnaround delay to obey it (serial line guide V1.02,
+        // sections 2.1 and 2.4.1).
+        let delay = timeout_of_device.max(silence);
+        if broadcast {
+            self.quiet_until = Some(sent + delay);
+        } else {
+            self.heard.suspects.add(asked.clone(), sent, sent + patience, timeout_of_device);
+        }
         self.heard.sending(&self.out);
         let Some(stream) = &mut self.stream else { return Err(self.closed()) };
         self.mid_write = true;
-        match timeout(patience + on_the_wire, stream.write_all(&self.out)).await {
-            Ok(Ok(())) => self.mid_write = false,
-            Ok(Err(error)) => return Err(self.lost(&error)),
-            Err(_) => return Err(self.lost(&"it takes no more bytes")),
+        match stream.send(&self.out, patience + on_the_wire).await {
+            Ok(()) => self.mid_write = false,
+            Err(error) => return Err(self.lost(&error)),
         }
-        // The system has the bytes; the line still sends them.
-        sent = Instant::now() + on_the_wire;
+        // The system has the bytes; the line still sends them, but where that was waited for.
+        sent = Instant::now() + if stream.waits_for_the_line() { Duration::ZERO } else { on_the_wire };
+        if broadcast {
+            self.quiet_until = Some(sent + delay);
+            tokio::time::sleep_until(sent + delay).await;
+            return Ok(());
+        }
         let received = self.receive(sent, patience, &asked).await;
         let answer = received.and_then(|length| self.heard.answer(framing, length, &asked, into));
         let now = Instant::now();
-        self.quiet_until = (!silence.is_zero()).then(|| now + silence);
+        // Where nobody spoke, the line has been silent since the request.
+        let silent_since = if answer == Err(Fault::Timeout) { self.came.unwrap_or(sent) } else { now };
+        self.quiet_until = (!silence.is_zero()).then(|| silent_since + silence);
         match (received, answer) {
             (Ok(length), Ok(()) | Err(Fault::Refused(_) | Fault::Busy)) => {
                 self.timeouts_in_a_row = 0;
@@ -234,10 +214,10 @@ impl Wire for ModbusLine {
                 self.heard.suspects.seen(device, took);
             }
             _ => {
-                // After a try in haste as long as the slowest answer would have taken; else that long from now.
-                let from = if hasty && patience < timeout_of_device { sent + slowest.start } else { now };
+                // After a try in haste it would be there by now; else the line is quiet for as long from now on.
+                let from = if hasty && patience < timeout_of_device { sent } else { now };
                 self.heard.suspects.add(asked, sent, now, timeout_of_device);
-                self.heard.suspects.quiet_until(from + slowest.end);
+                self.heard.suspects.quiet_until(from + longest);
                 self.doubt(answer);
             }
         }
@@ -253,6 +233,7 @@ impl Driver for ModbusLine {
         let stays = self.spec.as_ref().is_some_and(same);
         if !stays {
             self.close();
+            self.door = Door::default();
             self.had_it = false;
         }
         self.lessons.clear();
@@ -266,7 +247,7 @@ impl Driver for ModbusLine {
             return Ok(());
         }
         let Some(spec) = &self.spec else { return Err(self.closed()) };
-        match spec.carrier.open().await {
+        match spec.carrier.open(&mut self.door).await {
             Ok(stream) => {
                 self.stream = Some(stream);
                 self.clock = Pause::new();
@@ -287,21 +268,29 @@ impl Driver for ModbusLine {
     }
 
     async fn read(&mut self, block: Block, into: &mut Raw) -> Result<(), Fault> {
-        read::read(self, block, into, false).await
+        read::read(self, block, into).await
     }
 
-    async fn probe(&mut self, block: Block, into: &mut Raw) -> Result<(), Fault> {
-        read::read(self, block, into, true).await
+    async fn probe(&mut self, block: Block, hasty: bool) -> Result<(), Fault> {
+        read::probe(self, block, hasty).await
     }
 
     async fn write(&mut self, point: Point, raw: &Raw) -> Result<(), Fault> {
         let Some(spec) = &self.spec else { return Err(self.closed()) };
-        let point = spec.reads.points.get(point.0).ok_or(Fault::Unsupported)?;
-        let device = point.device;
-        let multiple = spec.devices.get(device).is_some_and(|d| d.write_multiple);
-        let request = point.request(raw, multiple).ok_or(Fault::Unsupported)?;
-        self.know_echo(device).await?;
-        self.transact(device, &request, &mut Raw::default(), false).await
+        let device = spec.reads.points.get(point.0).ok_or(Fault::Unsupported)?.device;
+        // Nobody answers a broadcast, so nothing can be taken for its answer.
+        if !spec.devices.get(device).is_some_and(|d| d.broadcast) {
+            self.know_echo(device).await?;
+        }
+        write::write(self, point, raw).await
+    }
+
+    fn longest_pause(&self) -> Duration {
+        self.spec.as_ref().map_or(Duration::from_secs(10), |spec| spec.carrier.longest_pause())
+    }
+
+    fn address(&self) -> &str {
+        self.spec.as_ref().map_or("", |spec| spec.carrier.address(&self.door))
     }
 
     fn tally(&mut self) -> Tally {

@@ -7,21 +7,29 @@ mod carrier;
 pub mod config;
 pub mod framing;
 mod heard;
+mod holder;
 pub mod identify;
+pub mod identity;
 mod learn;
 mod line;
+mod listen;
 mod pause;
 pub mod pdu;
 pub mod planner;
 mod read;
+mod rs485;
 pub mod rtu;
 mod serial;
 mod settle;
 mod socket;
 mod stream;
 mod suspects;
+pub mod target;
 pub mod tcp;
 mod tcp_link;
+#[cfg(feature = "tls")]
+mod tls;
+mod write;
 
 pub use carrier::LineSpec;
 pub use line::ModbusLine;
@@ -43,8 +51,10 @@ pub fn compile_tcp(
     // What a register costs on Ethernet is nothing beside a round trip; it only breaks ties.
     let cost = |block: &blocks::BlockSpec| round_trip + Duration::from_nanos(160) * block.bytes().1 as u32;
     let timeout = link.timeout.get_ref().0;
-    let miss =
-        |block: &blocks::BlockSpec| devices.get(block.device).and_then(|d| d.timeout).unwrap_or(timeout);
+    let miss = |block: &blocks::BlockSpec| blocks::Miss {
+        read: devices.get(block.device).and_then(|d| d.timeout).unwrap_or(timeout),
+        probe: tcp_link::patience(link.turnaround.get_ref().0).min(timeout),
+    };
     let Compiled { spec, blocks, points } = blocks::compile(devices, requests, cost, miss)?;
     Ok(Compiled { spec: TcpSpec::new(link, devices, spec), blocks, points })
 }
@@ -82,7 +92,7 @@ fn compile_line(
     turnaround: Duration,
     requests: &[Request<'_>],
 ) -> Result<Compiled<LineSpec>, Vec<(usize, AddressError)>> {
-    let (framing, pace, silence, devices) = (line.framing, line.pace(), line.silence(), &line.devices);
+    let (framing, pace, silence, devices) = (line.framing, line.pace(), line.overhead(), &line.devices);
     // What a byte costs on Ethernet is nothing beside a round trip; it only breaks ties.
     let bytes = |count| pace.bytes(count).max(Duration::from_nanos(80) * count as u32);
     // Silence, the request, the device's own time, the answer.
@@ -93,7 +103,9 @@ fn compile_line(
     // After a time-out the line is kept quiet for as long again.
     let miss = |block: &blocks::BlockSpec| {
         let timeout = devices.get(block.device).and_then(|d| d.timeout).unwrap_or(line.timeout);
-        silence + bytes(framing.length(block.bytes().0)) + 2 * timeout
+        let asked = silence + bytes(framing.length(block.bytes().0));
+        let probe = line.patience(turnaround, &block.probe(false));
+        blocks::Miss { read: asked + 2 * timeout, probe: asked + probe.min(timeout) }
     };
     let Compiled { spec, blocks, points } = blocks::compile(devices, requests, cost, miss)?;
     Ok(Compiled { spec: line.with(spec), blocks, points })

@@ -13,6 +13,8 @@ pub const MOST_BITS: u16 = 2000;
 pub const MOST_WRITTEN_REGISTERS: u16 = 123;
 /// Most coils in one write (section 6.11).
 pub const MOST_WRITTEN_BITS: u16 = 1968;
+/// Most registers written by a request that reads too (section 6.17).
+pub const MOST_WRITTEN_AND_READ: u16 = 121;
 
 /// Exception codes that are used here by name (section 7).
 pub mod exception {
@@ -72,6 +74,26 @@ pub enum Request {
         /// Values.
         words: Vec<u16>,
     },
+    /// Function 22: a register becomes `(it & and) | (or & !and)` (section 6.16).
+    MaskRegister {
+        /// Address.
+        at: u16,
+        /// Bits that stay.
+        and: u16,
+        /// What the others become.
+        or: u16,
+    },
+    /// Function 23: registers are written, and then others, or the same, are read (section 6.17).
+    WriteThenRead {
+        /// First address to read.
+        start: u16,
+        /// How many registers to read.
+        count: u16,
+        /// First address to write.
+        at: u16,
+        /// Values to write.
+        words: Vec<u16>,
+    },
 }
 
 impl Request {
@@ -86,6 +108,8 @@ impl Request {
             Request::WriteRegister { .. } => 6,
             Request::WriteCoils { .. } => 15,
             Request::WriteRegisters { .. } => 16,
+            Request::MaskRegister { .. } => 22,
+            Request::WriteThenRead { .. } => 23,
         }
     }
 
@@ -107,8 +131,16 @@ impl Request {
             }
             Request::WriteRegisters { at, words } => {
                 pair(*at, words.len() as u16);
-                out.push((words.len() * 2) as u8);
-                words.iter().for_each(|word| out.extend_from_slice(&word.to_be_bytes()));
+                from_words(words, out);
+            }
+            Request::MaskRegister { at, and, or } => {
+                pair(*at, *and);
+                out.extend_from_slice(&or.to_be_bytes());
+            }
+            Request::WriteThenRead { start, count, at, words } => {
+                pair(*start, *count);
+                pair(*at, words.len() as u16);
+                from_words(words, out);
             }
         }
     }
@@ -156,6 +188,24 @@ impl Request {
                 to_words(bytes, &mut words);
                 Ok(Request::WriteRegisters { at, words })
             }
+            22 => match rest {
+                [e, f] => Ok(Request::MaskRegister { at, and: second, or: u16::from_be_bytes([*e, *f]) }),
+                _ => Err(exception::ILLEGAL_VALUE),
+            },
+            23 => {
+                let [e, f, g, h, rest @ ..] = rest else { return Err(exception::ILLEGAL_VALUE) };
+                let (start, count) = (at, second);
+                let (at, written) = (u16::from_be_bytes([*e, *f]), u16::from_be_bytes([*g, *h]));
+                let bytes = counted(rest, usize::from(written) * 2)?;
+                let fits =
+                    (1..=MOST_REGISTERS).contains(&count) && (1..=MOST_WRITTEN_AND_READ).contains(&written);
+                if !fits {
+                    return Err(exception::ILLEGAL_VALUE);
+                }
+                let mut words = Vec::new();
+                to_words(bytes, &mut words);
+                Ok(Request::WriteThenRead { start, count, at, words })
+            }
             5 | 6 => Err(exception::ILLEGAL_VALUE),
             _ => Err(exception::ILLEGAL_FUNCTION),
         }
@@ -186,12 +236,31 @@ impl Request {
                 }
                 Ok(())
             }
-            // A write is answered by its address and its value or count (sections 6.5, 6.6, 6.11, 6.12).
+            Request::WriteThenRead { count, .. } => {
+                let bytes = counted(data, usize::from(*count) * 2).map_err(|_| Fault::Garbled)?;
+                to_words(bytes, &mut into.words);
+                Ok(())
+            }
             _ => {
                 let mut echo = Vec::with_capacity(MOST);
                 self.encode(&mut echo);
-                if echo.get(1..5) == Some(data) { Ok(()) } else { Err(Fault::Garbled) }
+                if echo.get(1..self.echoed()) == Some(data) { Ok(()) } else { Err(Fault::Garbled) }
             }
+        }
+    }
+
+    /// How many of its first bytes come back as the answer to a write that reads nothing: function, address
+    /// and value or count (sections 6.5, 6.6, 6.11, 6.12), of function 22 both masks (section 6.16).
+    pub fn echoed(&self) -> usize {
+        if matches!(self, Request::MaskRegister { .. }) { 7 } else { 5 }
+    }
+
+    /// Bytes of the PDU of its answer where that is no exception.
+    pub fn answer_bytes(&self) -> usize {
+        match self {
+            Request::Read { area, count, .. } if area.is_bits() => 2 + usize::from(count.div_ceil(8)),
+            Request::Read { count, .. } | Request::WriteThenRead { count, .. } => 2 + usize::from(*count) * 2,
+            _ => self.echoed(),
         }
     }
 
@@ -202,9 +271,11 @@ impl Request {
             ([], _) => Ok(None),
             ([function, ..], _) if *function == self.function() | 0x80 => Ok(Some(2)),
             ([function, ..], _) if *function != self.function() => Err(Fault::Garbled),
-            ([_], Request::Read { .. }) => Ok(None),
-            ([_, length, ..], Request::Read { .. }) => Ok(Some(2 + usize::from(*length))),
-            _ => Ok(Some(5)),
+            ([_], Request::Read { .. } | Request::WriteThenRead { .. }) => Ok(None),
+            ([_, length, ..], Request::Read { .. } | Request::WriteThenRead { .. }) => {
+                Ok(Some(2 + usize::from(*length)))
+            }
+            _ => Ok(Some(self.echoed())),
         }
     }
 }
@@ -225,7 +296,9 @@ pub fn request_length(pdu: &[u8]) -> Result<Option<usize>, Fault> {
         [] => Ok(None),
         [1..=6, ..] => Ok(Some(5)),
         [15 | 16, _, _, _, _, length, ..] => Ok(Some(6 + usize::from(*length))),
-        [15 | 16, ..] => Ok(None),
+        [22, ..] => Ok(Some(7)),
+        [23, _, _, _, _, _, _, _, _, length, ..] => Ok(Some(10 + usize::from(*length))),
+        [15 | 16 | 23, ..] => Ok(None),
         _ => Err(Fault::Garbled),
     }
 }
@@ -236,8 +309,7 @@ pub fn encode_read_answer(area: Area, raw: &Raw, function: u8, out: &mut Vec<u8>
     if area.is_bits() {
         pack(&raw.bits, out);
     } else {
-        out.push((raw.words.len() * 2) as u8);
-        raw.words.iter().for_each(|word| out.extend_from_slice(&word.to_be_bytes()));
+        from_words(&raw.words, out);
     }
 }
 
@@ -267,6 +339,71 @@ fn unpack(bytes: &[u8], count: usize, bits: &mut Vec<bool>) {
     bits.extend(all.take(count));
 }
 
+/// Byte count and registers.
+fn from_words(words: &[u16], out: &mut Vec<u8>) {
+    out.push((words.len() * 2) as u8);
+    words.iter().for_each(|word| out.extend_from_slice(&word.to_be_bytes()));
+}
+
 fn to_words(bytes: &[u8], words: &mut Vec<u16>) {
     words.extend(bytes.chunks_exact(2).filter_map(|pair| Some(u16::from_be_bytes(pair.try_into().ok()?))));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The request as the bytes of it, and what its answer gives.
+    fn both_ways(request: &Request, asked: &[u8], answered: &[u8]) -> Raw {
+        let mut bytes = Vec::new();
+        request.encode(&mut bytes);
+        assert_eq!(bytes, asked);
+        assert_eq!(Request::decode(asked).as_ref(), Ok(request));
+        for end in 0..asked.len() {
+            assert!(Request::decode(&asked[..end]).is_err(), "{end} bytes");
+            assert!(request_length(&asked[..end]).is_ok(), "{end} bytes");
+        }
+        assert_eq!(request_length(asked), Ok(Some(asked.len())));
+        assert_eq!(request.answer_length(answered), Ok(Some(answered.len())));
+        let mut raw = Raw::default();
+        assert_eq!(request.answer(answered, &mut raw), Ok(()));
+        raw
+    }
+
+    #[test]
+    fn the_specifications_example_of_function_22_is_said_and_understood() {
+        // Section 6.16: And_Mask F2, Or_Mask 25 at register 5, which is address 4.
+        let bytes = [0x16, 0x00, 0x04, 0x00, 0xF2, 0x00, 0x25];
+        let request = Request::MaskRegister { at: 4, and: 0x00F2, or: 0x0025 };
+        assert_eq!(both_ways(&request, &bytes, &bytes), Raw::default());
+        let mut other = bytes;
+        other[6] = 0x24;
+        assert_eq!(request.answer(&other, &mut Raw::default()), Err(Fault::Garbled));
+        assert_eq!(request.answer(&bytes[..5], &mut Raw::default()), Err(Fault::Garbled));
+        assert_eq!(request.answer(&[0x96, 1], &mut Raw::default()), Err(Fault::Refused(1)));
+    }
+
+    #[test]
+    fn the_specifications_example_of_function_23_is_said_and_understood() {
+        // Section 6.17: three registers are written from 15 on, six are read from 4 on.
+        let asked = [0x17, 0, 3, 0, 6, 0, 14, 0, 3, 6, 0, 0xFF, 0, 0xFF, 0, 0xFF];
+        let answered = [0x17, 12, 0x00, 0xFE, 0x0A, 0xCD, 0, 1, 0, 3, 0, 0x0D, 0, 0xFF];
+        let request = Request::WriteThenRead { start: 3, count: 6, at: 14, words: vec![0xFF; 3] };
+        let raw = both_ways(&request, &asked, &answered);
+        assert_eq!(raw.words, [0x00FE, 0x0ACD, 1, 3, 0x0D, 0xFF]);
+        assert_eq!(request.answer(&answered[..12], &mut Raw::default()), Err(Fault::Garbled));
+    }
+
+    #[test]
+    fn function_23_takes_no_more_than_the_specification_allows() {
+        let request = |count, written: usize| {
+            let mut bytes = Vec::new();
+            Request::WriteThenRead { start: 0, count, at: 0, words: vec![7; written] }.encode(&mut bytes);
+            (bytes.len(), Request::decode(&bytes).map(|_| ()))
+        };
+        assert_eq!(request(125, 121), (252, Ok(())));
+        for (count, written) in [(0, 1), (126, 1), (1, 0), (1, 122)] {
+            assert_eq!(request(count, written).1, Err(exception::ILLEGAL_VALUE), "{count} {written}");
+        }
+    }
 }

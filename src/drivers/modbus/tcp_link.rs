@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::io::AsyncReadExt;
+use tokio::time::{Instant, timeout_at};
 
 use super::blocks::Reads;
 use super::config::{ModbusDevice, TcpLink};
 use super::pdu::{self, Request};
 use super::read::{self, Lessons, Wire};
-use super::socket::Socket;
+use super::socket::{Door, Socket};
 use super::stream::Stream;
-use super::tcp;
+use super::{tcp, write};
 use crate::drivers::driver::{Block, Driver, Point, Tally};
 use crate::model::{Fault, Raw};
 
@@ -42,6 +42,7 @@ impl TcpSpec {
 pub struct ModbusTcp {
     spec: Option<TcpSpec>,
     stream: Option<Stream>,
+    door: Door,
     transaction: u16,
     out: Vec<u8>,
     input: Vec<u8>,
@@ -56,11 +57,14 @@ pub struct ModbusTcp {
     trouble: String,
 }
 
+/// How long a device is waited for in haste that took so long at most.
+pub(super) fn patience(slowest: Duration) -> Duration {
+    slowest * 2 + Duration::from_millis(20)
+}
+
 impl ModbusTcp {
     /// Time-outs in a row after which the connection is made anew: the peer may be gone without a word.
     const MOST_TIMEOUTS: u32 = 3;
-    /// What a device may take longer than before when it is tried in haste.
-    const HASTE: Duration = Duration::from_millis(20);
 
     fn close(&mut self) {
         self.stream = None;
@@ -75,9 +79,7 @@ impl ModbusTcp {
     }
 
     fn lost(&mut self, why: &dyn std::fmt::Display) -> Fault {
-        if let Some(spec) = &self.spec {
-            self.trouble = format!("the connection to {} broke: {why}", spec.socket);
-        }
+        self.trouble = format!("the connection to {} broke: {why}", self.door.peer());
         self.close();
         Fault::NotConnected
     }
@@ -178,9 +180,7 @@ impl Wire for ModbusTcp {
         let unit = spec.devices.get(device).ok_or(Fault::Unsupported)?;
         let (unit, timeout_of_device, pause) = (unit.unit, unit.timeout.unwrap_or(spec.timeout), spec.pause);
         let patience = match self.slowest.get(device) {
-            Some(slowest) if hasty && !slowest.is_zero() => {
-                (*slowest * 2 + Self::HASTE).min(timeout_of_device)
-            }
+            Some(slowest) if hasty && !slowest.is_zero() => patience(*slowest).min(timeout_of_device),
             _ => timeout_of_device,
         };
         if self.mid_write {
@@ -199,10 +199,9 @@ impl Wire for ModbusTcp {
         tcp::encode(self.transaction, unit, &mut self.out, |out| request.encode(out));
         let Some(stream) = &mut self.stream else { return Err(Fault::NotConnected) };
         self.mid_write = true;
-        match timeout(patience, stream.write_all(&self.out)).await {
-            Ok(Ok(())) => self.mid_write = false,
-            Ok(Err(error)) => return Err(self.lost(&error)),
-            Err(_) => return Err(self.lost(&"it takes no more bytes")),
+        match stream.send(&self.out, patience).await {
+            Ok(()) => self.mid_write = false,
+            Err(error) => return Err(self.lost(&error)),
         }
         let sent = Instant::now();
         let answer = self.receive(sent + patience, unit, request, into).await;
@@ -233,6 +232,7 @@ impl Driver for ModbusTcp {
         let stays = self.spec.as_ref().is_some_and(|old| old.socket == spec.socket);
         if !stays {
             self.close();
+            self.door = Door::default();
         }
         self.slowest.clear();
         self.lessons.clear();
@@ -245,7 +245,7 @@ impl Driver for ModbusTcp {
             return Ok(());
         }
         let Some(spec) = &self.spec else { return Err(self.unset()) };
-        match spec.socket.open().await {
+        match spec.socket.open(&mut self.door).await {
             Ok(stream) => {
                 self.close();
                 self.stream = Some(stream);
@@ -259,20 +259,23 @@ impl Driver for ModbusTcp {
     }
 
     async fn read(&mut self, block: Block, into: &mut Raw) -> Result<(), Fault> {
-        read::read(self, block, into, false).await
+        read::read(self, block, into).await
     }
 
-    async fn probe(&mut self, block: Block, into: &mut Raw) -> Result<(), Fault> {
-        read::read(self, block, into, true).await
+    async fn probe(&mut self, block: Block, hasty: bool) -> Result<(), Fault> {
+        read::probe(self, block, hasty).await
     }
 
     async fn write(&mut self, point: Point, raw: &Raw) -> Result<(), Fault> {
-        let Some(spec) = &self.spec else { return Err(self.unset()) };
-        let point = spec.reads.points.get(point.0).ok_or(Fault::Unsupported)?;
-        let device = point.device;
-        let multiple = spec.devices.get(device).is_some_and(|d| d.write_multiple);
-        let request = point.request(raw, multiple).ok_or(Fault::Unsupported)?;
-        self.transact(device, &request, &mut Raw::default(), false).await
+        write::write(self, point, raw).await
+    }
+
+    fn longest_pause(&self) -> Duration {
+        self.spec.as_ref().map_or(Duration::from_secs(10), |spec| spec.socket.longest_pause())
+    }
+
+    fn address(&self) -> &str {
+        self.door.peer()
     }
 
     fn tally(&mut self) -> Tally {

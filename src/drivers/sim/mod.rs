@@ -139,6 +139,9 @@ pub fn compile(
             compiled.points.push(PointPlan { request: index, place: place(0) });
             compiled.spec.points.push(area.clone());
         }
+        if !request.is_read() {
+            continue;
+        }
         compiled.blocks.push(BlockPlan {
             device: request.device,
             period: request.period,
@@ -146,6 +149,7 @@ pub fn compile(
             label: request.address.to_owned(),
             cost: Duration::ZERO,
             miss: Duration::ZERO,
+            probe: Duration::ZERO,
         });
         compiled.spec.areas.push(area);
     }

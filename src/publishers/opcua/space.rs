@@ -55,8 +55,8 @@ pub(super) struct Variable {
     pub(super) description: Option<String>,
     /// Type of the value.
     pub(super) kind: DataType,
-    /// Whether users may write it.
-    pub(super) writable: bool,
+    /// Whether users may read and write it.
+    pub(super) access: Access,
     /// Engineering unit of a number.
     pub(super) unit: Option<Unit>,
     /// Limits of a number, both known.
@@ -146,7 +146,7 @@ fn variable(tag: &Tag, parent: String, name: &str) -> Variable {
         name: name.to_owned(),
         description: tag.description.as_deref().map(str::to_owned),
         kind: tag.kind,
-        writable: tag.access == Access::ReadWrite,
+        access: tag.access,
         unit: tag.unit.as_deref().filter(|_| number).map(units::unit),
         range: if number { tag.low.zip(tag.high) } else { None },
     }

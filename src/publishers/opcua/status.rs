@@ -19,6 +19,7 @@ impl Status {
     pub(super) const BAD_NO_COMMUNICATION: Status = Status(0x8031_0000);
     pub(super) const BAD_WAITING_FOR_INITIAL_DATA: Status = Status(0x8032_0000);
     pub(super) const BAD_NODE_ID_UNKNOWN: Status = Status(0x8034_0000);
+    pub(super) const BAD_NOT_READABLE: Status = Status(0x803A_0000);
     pub(super) const BAD_NOT_WRITABLE: Status = Status(0x803B_0000);
     pub(super) const BAD_OUT_OF_RANGE: Status = Status(0x803C_0000);
     pub(super) const BAD_NOT_SUPPORTED: Status = Status(0x803D_0000);
@@ -46,6 +47,7 @@ pub(super) fn of_quality(quality: Quality) -> Status {
             Bad::NotANumber => Status::BAD_SENSOR_FAILURE,
             Bad::NotText => Status::BAD_DECODING_ERROR,
             Bad::Stopped => Status::BAD_OUT_OF_SERVICE,
+            Bad::NeverRead => Status::BAD_NOT_READABLE,
         },
     }
 }
@@ -66,6 +68,8 @@ pub(super) fn of_refusal(refusal: Refusal) -> Status {
             Fault::Garbled => Status::BAD_COMMUNICATION_ERROR,
             Fault::Refused(_) => Status::BAD_DEVICE_FAILURE,
             Fault::Busy => Status::BAD_RESOURCE_UNAVAILABLE,
+            // Most often a device that limits the value by itself.
+            Fault::Altered => Status::BAD_OUT_OF_RANGE,
             Fault::Unsupported => Status::BAD_NOT_SUPPORTED,
         },
     }

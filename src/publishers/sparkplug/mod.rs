@@ -9,8 +9,6 @@ mod delivery;
 pub mod payload;
 mod publisher;
 pub mod session;
-#[cfg(feature = "tls")]
-mod tls;
 pub mod topic;
 
 pub use publisher::Sparkplug;

@@ -169,7 +169,7 @@ async fn credentials(spec: &Spec, cx: &Context) -> Result<Credentials, String> {
     let read = move || -> Result<Credentials, String> {
         let password = spec.password.as_ref().map(crate::model::Secret::reveal).transpose();
         #[cfg(feature = "tls")]
-        let tls = if spec.tls { Some(super::tls::client_config(spec.ca.as_deref())?) } else { None };
+        let tls = if spec.tls { Some(crate::tls::client_config(spec.ca.as_deref(), None)?) } else { None };
         Ok(Credentials {
             client_id,
             password: password.map_err(|error| error.to_string())?,

@@ -64,12 +64,23 @@ impl Bank {
             Request::WriteRegister { at, word } => fill(&mut self.holdings, *at, &[*word])?,
             Request::WriteCoils { at, bits } => fill(&mut self.coils, *at, bits)?,
             Request::WriteRegisters { at, words } => fill(&mut self.holdings, *at, words)?,
+            Request::MaskRegister { at, and, or } => {
+                let [now] = *part(&self.holdings, *at, 1)? else { return Err(exception::ILLEGAL_ADDRESS) };
+                fill(&mut self.holdings, *at, &[now & and | or & !and])?;
+            }
+            Request::WriteThenRead { start, count, at, words } => {
+                // What cannot be read is refused before anything is written.
+                part(&self.holdings, *start, *count)?;
+                fill(&mut self.holdings, *at, words)?;
+                let words = part(&self.holdings, *start, *count)?.to_vec();
+                let raw = Raw { words, ..Raw::default() };
+                pdu::encode_read_answer(Area::Holding, &raw, request.function(), out);
+                return Ok(());
+            }
         }
-        // A write is answered by function, address and value or count (sections 6.5, 6.6, 6.11, 6.12),
-        // which are the first five bytes of the request.
         let start = out.len();
         request.encode(out);
-        out.truncate(start + 5);
+        out.truncate(start + request.echoed());
         Ok(())
     }
 
@@ -178,6 +189,28 @@ mod tests {
         assert_eq!(ask(&mut bank, &[15, 0, 8, 0, 2, 1, 0b10]), [15, 0, 8, 0, 2]);
         assert_eq!(ask(&mut bank, &[1, 0, 0, 0, 10]), [1, 2, 0b1000, 0b10]);
         assert!(bank.coil(9) && !bank.coil(8));
+    }
+
+    #[test]
+    fn a_mask_changes_its_bits_alone() {
+        let mut bank = bank();
+        bank.put(Area::Holding, 4, &[0x12]);
+        // The example of section 6.16: 0x12 becomes 0x17.
+        let request = [22, 0, 4, 0, 0xF2, 0, 0x25];
+        assert_eq!(ask(&mut bank, &request), request);
+        assert_eq!(bank.holding(4), 0x17);
+    }
+
+    #[test]
+    fn what_is_written_and_read_at_once_is_written_first() {
+        let mut bank = bank();
+        let request = [23, 0, 0, 0, 3, 0, 1, 0, 1, 2, 0xAB, 0xCD];
+        assert_eq!(ask(&mut bank, &request), [23, 6, 0, 0, 0xAB, 0xCD, 0, 0]);
+        let before = bank.clone();
+        assert_eq!(ask(&mut bank, &[23, 0, 9, 0, 2, 0, 1, 0, 1, 2, 1, 1]), [0x97, 2]);
+        assert_eq!(ask(&mut bank, &[23, 0, 0, 0, 2, 0, 10, 0, 1, 2, 1, 1]), [0x97, 2]);
+        assert_eq!(ask(&mut bank, &[22, 0, 10, 0, 0, 0, 1]), [0x96, 2]);
+        assert_eq!(bank, before);
     }
 
     #[test]

@@ -101,7 +101,7 @@ impl Tags {
             tracing::warn!(target: "audit", tag = %tag.path, publisher = self.writing.publisher, who, why, "write refused");
             Err(status)
         };
-        if wanted.attribute_id != AttributeId::Value || tag.access != Access::ReadWrite {
+        if wanted.attribute_id != AttributeId::Value || !tag.access.is_writable() {
             return refused(Status::BAD_NOT_WRITABLE, "the tag is read-only");
         }
         if !self.writing.users.may_write(&context.token) {
@@ -233,15 +233,18 @@ fn add_object(object: &Object, index: u16, address_space: &mut AddressSpace) {
 fn add_variable(variable: &Variable, index: u16, address_space: &mut AddressSpace) -> NodeId {
     let id = NodeId::new(index, variable.id.as_str());
     let name = variable.name.as_str();
-    let access = if variable.writable {
-        AccessLevel::CURRENT_READ | AccessLevel::CURRENT_WRITE
-    } else {
-        AccessLevel::CURRENT_READ
+    let access = match variable.access {
+        Access::Read => AccessLevel::CURRENT_READ,
+        Access::ReadWrite => AccessLevel::CURRENT_READ | AccessLevel::CURRENT_WRITE,
+        Access::WriteOnly => AccessLevel::CURRENT_WRITE,
     };
+    // Without CurrentRead for the user the library refuses every attribute, the data type too. A client has
+    // what both levels allow (Part 3 §8.57), and the value of such a tag is BadNotReadable.
+    let user_access = access | AccessLevel::CURRENT_READ;
     let builder = VariableBuilder::new(&id, QualifiedName::new(index, name), name)
         .data_type(value::data_type(variable.kind))
         .access_level(access)
-        .user_access_level(access)
+        .user_access_level(user_access)
         // Part 3 §5.6.2: 0 says that the server tells every change.
         .minimum_sampling_interval(0.0)
         .component_of(NodeId::new(index, variable.parent.as_str()))
