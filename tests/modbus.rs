@@ -138,7 +138,7 @@ async fn every_function<D: Driver>(mut driver: D, compiled: Compiled<D::Spec>, p
                 Place::Bit { .. } => raw.bits.push(salt == 1),
                 Place::Words { count, .. } => raw.words.extend((0..count as u16).map(|i| i * 257 + salt)),
                 Place::WordBit { .. } | Place::HalfWord { .. } => {
-                    raw.words.push(0xA5A5 * salt & mask(point.place));
+                    raw.words.push((0xA5A5 * salt) & mask(point.place));
                 }
             }
             let before = expected(&plc, address, point.place);
