@@ -5,6 +5,7 @@ mod demo;
 mod explain;
 mod field;
 mod file;
+mod learned;
 mod once;
 mod plan;
 mod probe;
@@ -13,8 +14,9 @@ mod read;
 mod run;
 mod scan;
 mod show;
+mod simulate;
 mod tags;
-mod target;
+pub mod target;
 mod test;
 mod watch;
 mod wire;
@@ -49,7 +51,7 @@ enum Command {
     /// Report every mistake of a configuration file
     Check(FileArguments),
     /// Show what each link will do: its blocks, how long they take, what it can hold
-    Plan(FileArguments),
+    Plan(plan::Arguments),
     /// Run the [[test]] tables of a configuration file
     Test(FileArguments),
     /// Read tags once, by a configuration file or by the address of a register
@@ -62,6 +64,8 @@ enum Command {
     Watch(watch::Arguments),
     /// Write a tag that the file allows to be written
     Write(write::Arguments),
+    /// Serve the devices of a configuration file on this machine, with faults where wished
+    Simulate(simulate::Arguments),
     /// Tag lists as CSV: export those of a configuration file, import one as TOML
     Tags(tags::Arguments),
 }
@@ -90,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Probe(arguments) => probe::main(&arguments),
         Command::Watch(arguments) => watch::main(&arguments),
         Command::Write(arguments) => write::main(&arguments),
+        Command::Simulate(arguments) => simulate::main(&arguments),
         Command::Tags(arguments) => tags::main(&arguments),
     };
     ExitCode::from(code)

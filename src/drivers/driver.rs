@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use crate::model::{DataType, Fault, Place, Raw};
+use crate::model::{DataType, Fault, Identity, Place, Raw};
 
 /// A block of the loaded spec: one read request that serves several tags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,6 +41,13 @@ pub trait Driver: Send {
     /// Writes a point and returns when the device answered.
     fn write(&mut self, point: Point, raw: &Raw) -> impl Future<Output = Result<(), Fault>> + Send;
 
+    /// Asks a device who it is; unknown where it has no way to say so, or is not to be asked. Time-out: it was
+    /// silent, which says nothing of its health.
+    fn identify(&mut self, device: usize) -> impl Future<Output = Result<Identity, Fault>> + Send {
+        let _ = device;
+        std::future::ready(Ok(Identity::default()))
+    }
+
     /// The longest pause between two tries to open the link. Shorter where trying costs nobody anything and
     /// what is away comes back at once, as an adapter that is plugged in again.
     fn longest_pause(&self) -> Duration {
@@ -59,6 +66,17 @@ pub trait Driver: Send {
 
     /// The last trouble in words, for the log: the operating system's error, the address tried.
     fn trouble(&self) -> &str;
+
+    /// A device of which more or other things are known than was told before, and all that is known of it: text
+    /// in the driver's own form, to be kept over restarts. Called until it gives none.
+    fn learned(&mut self) -> Option<(usize, String)> {
+        None
+    }
+
+    /// What an earlier run learned of a device, after `load`. What cannot be read is forgotten.
+    fn recall(&mut self, device: usize, text: &str) {
+        let _ = (device, text);
+    }
 }
 
 /// Bytes on a wire that nobody waited for.

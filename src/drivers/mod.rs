@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::driver::{Block, Driver, Point, Tally};
-use crate::model::{Clock, Fault, Raw};
+use crate::model::{Clock, Fault, Identity, Raw};
 use crate::telemetry::Telemetry;
 
 /// One match for all drivers, so that the data path has no dynamic dispatch.
@@ -63,6 +63,11 @@ macro_rules! registry {
                 match self { $( Link::$name(link) => link.write(point, raw).await, )* }
             }
 
+            /// See [`Driver::identify`].
+            pub async fn identify(&mut self, device: usize) -> Result<Identity, Fault> {
+                match self { $( Link::$name(link) => link.identify(device).await, )* }
+            }
+
             /// See [`Driver::longest_pause`].
             pub fn longest_pause(&self) -> Duration {
                 match self { $( Link::$name(link) => link.longest_pause(), )* }
@@ -81,6 +86,16 @@ macro_rules! registry {
             /// See [`Driver::trouble`].
             pub fn trouble(&self) -> &str {
                 match self { $( Link::$name(link) => link.trouble(), )* }
+            }
+
+            /// See [`Driver::learned`].
+            pub fn learned(&mut self) -> Option<(usize, String)> {
+                match self { $( Link::$name(link) => link.learned(), )* }
+            }
+
+            /// See [`Driver::recall`].
+            pub fn recall(&mut self, device: usize, text: &str) {
+                match self { $( Link::$name(link) => link.recall(device, text), )* }
             }
         }
     };

@@ -7,13 +7,14 @@ use tokio::sync::{Mutex, OwnedMutexGuard, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::inventory::Inventory;
 use super::plan::LinkPlan;
 use super::state::{Backoff, Health, Verdict};
 use super::turns::{Turn, Turns};
 use crate::command::{Refusal, Write, WriteOutcome};
 use crate::drivers::Link;
 use crate::drivers::driver::Tally;
-use crate::model::{Bad, Batch, Clock, DeviceState, Fault, Raw, Sample};
+use crate::model::{Bad, Batch, Clock, DeviceState, Fault, Identified, Raw, Sample};
 use crate::normalize::Normalizer;
 use crate::normalize::encode::{EncodeError, encode};
 use crate::store::Store;
@@ -53,6 +54,7 @@ struct Task {
     next_connect: Instant,
     backoff: Backoff,
     turns: Turns,
+    inventory: Inventory,
     normalizer: Normalizer,
     raw: Raw,
     stats: Arc<LinkStats>,
@@ -65,6 +67,11 @@ impl Task {
         let now = Instant::now();
         let mut link = Link::new(&plan.spec, &cx.telemetry, &cx.clock);
         link.load(&plan.spec);
+        for device in 0..plan.devices.len() {
+            if let Some(text) = plan.learned_as(device).and_then(|name| cx.store.recall(&name)) {
+                link.recall(device, &text);
+            }
+        }
         // Different for each link and each start.
         let seed = cx.clock.now().0 as u64
             ^ (plan.name.bytes().fold(7, |s: u64, b| s.wrapping_mul(31) + u64::from(b)));
@@ -74,6 +81,7 @@ impl Task {
             backoff: Backoff::new(link.longest_pause(), seed),
             link,
             turns: Turns::new(&plan, seed, now),
+            inventory: Inventory::default(),
             normalizer: Normalizer::new(plan.blocks.iter().map(|b| b.rules.as_slice())),
             raw: Raw::default(),
             stats: cx.telemetry.link(&plan.name),
@@ -109,9 +117,20 @@ impl Task {
                 self.connect().await;
                 continue;
             }
+            if self.up
+                && let Some(device) = self.inventory.next(now, false)
+            {
+                self.identify(device).await;
+                continue;
+            }
             match if self.up { self.turns.next(now) } else { Turn::Wait(Some(self.next_connect)) } {
                 Turn::Read(block) => self.read(block).await,
                 Turn::Revive(device) => self.revive(device).await,
+                Turn::Wait(_) if self.up && self.inventory.has_any() => {
+                    if let Some(device) = self.inventory.next(now, true) {
+                        self.identify(device).await;
+                    }
+                }
                 Turn::Wait(until) => {
                     // Wakes at least once a second, so that the load shown is fresh.
                     let second = Instant::now() + Duration::from_secs(1);
@@ -272,6 +291,33 @@ impl Task {
             tracing::info!(link = %self.plan.name, device = self.device_name(device), "device answers");
             samples.extend(self.never_read(device));
             self.hand_on(device, samples, true);
+            self.inventory.born(device, Instant::now());
+        }
+    }
+
+    /// Asks a device who it is, after its values are out. Whatever comes of it, its health is that of its reads.
+    async fn identify(&mut self, device: usize) {
+        let started = Instant::now();
+        let said = self.link.identify(device).await;
+        let took = started.elapsed();
+        self.load.busy(took);
+        self.stats.busy_us.add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        match said {
+            Ok(identity) if identity.is_unknown() => {}
+            Ok(identity) => {
+                let Some(plan) = self.plan.devices.get(device) else { return };
+                let known = Identified { identity: Arc::new(identity), at: self.cx.clock.now() };
+                self.cx.store.identify(plan.id, known);
+                self.hand_on(device, Vec::new(), true);
+            }
+            Err(Fault::NotConnected) => self.link_lost(Fault::NotConnected),
+            Err(fault) => {
+                tracing::info!(
+                    link = %self.plan.name, device = self.device_name(device), %fault,
+                    "the device does not say who it is, and is not asked again"
+                );
+                self.inventory.was_silent(device);
+            }
         }
     }
 
@@ -288,7 +334,17 @@ impl Task {
         };
         let took = started.elapsed();
         self.count(device, answer, took);
+        self.keep_learned();
         (answer, took)
+    }
+
+    /// What the last read taught of its device, for later runs.
+    fn keep_learned(&mut self) {
+        while let Some((device, text)) = self.link.learned() {
+            if let Some(name) = self.plan.learned_as(device) {
+                self.cx.store.remember(&name, text);
+            }
+        }
     }
 
     fn count(&mut self, device: usize, answer: Result<(), Fault>, took: Duration) {
@@ -341,6 +397,7 @@ impl Task {
                 self.apply(block, Err(fault), &mut samples);
             }
         }
+        self.inventory.died(device);
         if let Some(stats) = self.devices.get(device) {
             stats.deaths.bump();
         }

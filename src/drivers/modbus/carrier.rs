@@ -3,14 +3,17 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::blocks::Reads;
+use super::blocks::{Extent, Reads};
 use super::config::{Framing, ModbusDevice, SerialLink, TcpLink};
+use super::facts::Facts;
+use super::lessons;
 use super::pdu::Request;
 use super::rtu::Pace;
 use super::serial::SerialPort;
 use super::socket::{Door, Socket};
 use super::stream::Stream;
 use super::tcp_link;
+use crate::drivers::driver::Block;
 
 /// A serial port, or a socket.
 #[derive(Debug, Clone, PartialEq)]
@@ -138,8 +141,34 @@ impl LineSpec {
         LineSpec { reads, ..self }
     }
 
-    pub(super) fn pace(&self) -> Pace {
+    /// The devices, in the order of the plan's.
+    pub fn devices(&self) -> &[ModbusDevice] {
+        &self.devices
+    }
+
+    /// In how many reads a block is made where its device is known like this.
+    pub fn reads_of(&self, block: Block, facts: &Facts) -> usize {
+        self.reads.blocks.get(block.0).map_or(1, |spec| lessons::reads(spec, facts))
+    }
+
+    /// How fast the line is.
+    pub fn pace(&self) -> Pace {
         self.carrier.pace()
+    }
+
+    /// Whether it is a socket.
+    pub fn is_socket(&self) -> bool {
+        self.carrier.is_socket()
+    }
+
+    /// How its frames lie in the bytes.
+    pub fn framing(&self) -> Framing {
+        self.framing
+    }
+
+    /// What each block asks of whom, and each point, in their order.
+    pub fn extents(&self) -> (Vec<Extent>, Vec<Extent>) {
+        self.reads.extents(&self.devices)
     }
 
     /// The pause before each request.

@@ -12,15 +12,16 @@ use super::blocks::Reads;
 use super::carrier::LineSpec;
 use super::config::Framing;
 use super::heard::Heard;
+use super::lessons::Lessons;
 use super::pause::Pause;
 use super::pdu::{self, Request};
-use super::read::{self, Lessons, Wire};
+use super::read::{self, Wire};
 use super::socket::Door;
 use super::stream::Stream;
 use super::suspects::{Asked, LONGEST_SILENCE, Slowest};
-use super::write;
+use super::{who, write};
 use crate::drivers::driver::{Block, Driver, Point, Tally};
-use crate::model::{Fault, Raw};
+use crate::model::{Fault, Identity, Raw};
 
 /// The driver.
 #[derive(Debug, Default)]
@@ -236,7 +237,7 @@ impl Driver for ModbusLine {
             self.door = Door::default();
             self.had_it = false;
         }
-        self.lessons.clear();
+        self.lessons.load(&spec.devices);
         self.heard.suspects.renumber();
         self.spec = Some(spec.clone());
         stays
@@ -299,5 +300,19 @@ impl Driver for ModbusLine {
 
     fn trouble(&self) -> &str {
         &self.trouble
+    }
+
+    async fn identify(&mut self, device: usize) -> Result<Identity, Fault> {
+        let spec = self.spec.as_ref().and_then(|s| s.devices.get(device));
+        let wanted = spec.is_some_and(|d| d.identify && !d.broadcast);
+        if wanted { who::identify(self, device).await } else { Ok(Identity::default()) }
+    }
+
+    fn learned(&mut self) -> Option<(usize, String)> {
+        self.lessons.learned()
+    }
+
+    fn recall(&mut self, device: usize, text: &str) {
+        self.lessons.recall(device, text);
     }
 }

@@ -5,12 +5,15 @@ pub mod ascii;
 mod blocks;
 mod carrier;
 pub mod config;
+pub mod facts;
 pub mod framing;
 mod heard;
 mod holder;
+pub mod holes;
 pub mod identify;
 pub mod identity;
 mod learn;
+mod lessons;
 mod line;
 mod listen;
 mod pause;
@@ -29,8 +32,10 @@ pub mod tcp;
 mod tcp_link;
 #[cfg(feature = "tls")]
 mod tls;
+mod who;
 mod write;
 
+pub use blocks::Extent;
 pub use carrier::LineSpec;
 pub use line::ModbusLine;
 pub use tcp_link::{ModbusTcp, TcpSpec};

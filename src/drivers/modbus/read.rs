@@ -1,17 +1,13 @@
 //! A read of a block, whole or, where the device refuses that, in the parts that it does not refuse.
 
-use std::collections::HashMap;
-
 use tokio::time::Instant;
 
 use super::blocks::{BlockSpec, Reads};
 use super::learn::{Lesson, Part, is_lesson};
+use super::lessons::Lessons;
 use super::pdu::Request;
 use crate::drivers::driver::Block;
 use crate::model::{Fault, Raw};
-
-/// What is known of blocks that their devices refused, by the block's number.
-pub(super) type Lessons = HashMap<usize, Lesson>;
 
 /// A line or socket that does one transaction at a time.
 pub(super) trait Wire {
@@ -46,7 +42,7 @@ pub(super) async fn probe(wire: &mut impl Wire, block: Block, hasty: bool) -> Re
 pub(super) async fn read(wire: &mut impl Wire, block: Block, into: &mut Raw) -> Result<(), Fault> {
     into.clear();
     let spec = wire.reads()?.blocks.get(block.0).ok_or(Fault::Unsupported)?.clone();
-    let known = wire.lessons().remove(&block.0);
+    let known = wire.lessons().take(block.0, &spec);
     let mut lesson = match known {
         Some(lesson) if !lesson.tries(&spec.parts, Instant::now()).is_empty() => lesson,
         // Nothing is known, or that all of it is refused: the device must be heard all the same.
@@ -57,9 +53,18 @@ pub(super) async fn read(wire: &mut impl Wire, block: Block, into: &mut Raw) -> 
                 Lesson::new(&spec.parts, code, Instant::now())
             }
             answer => {
+                match answer {
+                    Ok(()) => wire.lessons().accepted(&spec, Part { at: 0, count: spec.count }),
+                    Err(Fault::Refused(code)) if is_lesson(Fault::Refused(code)) && spec.parts.len() == 1 => {
+                        wire.lessons().refused(&spec, code);
+                    }
+                    Err(_) => {}
+                }
                 if answer.is_err() {
                     into.clear();
-                    wire.lessons().extend(known.map(|lesson| (block.0, lesson)));
+                    if let Some(lesson) = known {
+                        wire.lessons().keep(block.0, lesson);
+                    }
                 }
                 return answer;
             }
@@ -70,7 +75,10 @@ pub(super) async fn read(wire: &mut impl Wire, block: Block, into: &mut Raw) -> 
     if !before && lesson.is_learned() {
         tell(wire.name(spec.device), &spec, &lesson);
     }
-    wire.lessons().insert(block.0, lesson);
+    if lesson.has_news() {
+        wire.lessons().found_out(&spec, &lesson);
+    }
+    wire.lessons().keep(block.0, lesson);
     if answer.is_err() {
         into.clear();
     }
@@ -98,6 +106,7 @@ async fn in_parts(
                 lay(&mut into.words, asked.part, &raw.words);
                 lay(&mut into.bits, asked.part, &raw.bits);
                 lesson.accepted(asked);
+                wire.lessons().accepted(spec, asked.part);
                 answer = Ok(());
             }
             Err(Fault::Refused(code)) if is_lesson(Fault::Refused(code)) => {

@@ -5,15 +5,17 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, timeout_at};
 
-use super::blocks::Reads;
+use super::blocks::{Extent, Reads};
 use super::config::{ModbusDevice, TcpLink};
+use super::facts::Facts;
+use super::lessons::{self, Lessons};
 use super::pdu::{self, Request};
-use super::read::{self, Lessons, Wire};
+use super::read::{self, Wire};
 use super::socket::{Door, Socket};
 use super::stream::Stream;
-use super::{tcp, write};
+use super::{tcp, who, write};
 use crate::drivers::driver::{Block, Driver, Point, Tally};
-use crate::model::{Fault, Raw};
+use crate::model::{Fault, Identity, Raw};
 
 /// What a Modbus TCP link needs to run.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +36,21 @@ impl TcpSpec {
             devices: devices.to_vec(),
             reads,
         }
+    }
+
+    /// What each block asks of whom, and each point, in their order.
+    pub fn extents(&self) -> (Vec<Extent>, Vec<Extent>) {
+        self.reads.extents(&self.devices)
+    }
+
+    /// The devices, in the order of the plan's.
+    pub fn devices(&self) -> &[ModbusDevice] {
+        &self.devices
+    }
+
+    /// In how many reads a block is made where its device is known like this.
+    pub fn reads_of(&self, block: Block, facts: &Facts) -> usize {
+        self.reads.blocks.get(block.0).map_or(1, |spec| lessons::reads(spec, facts))
     }
 }
 
@@ -235,7 +252,7 @@ impl Driver for ModbusTcp {
             self.door = Door::default();
         }
         self.slowest.clear();
-        self.lessons.clear();
+        self.lessons.load(&spec.devices);
         self.spec = Some(spec.clone());
         stays
     }
@@ -284,5 +301,18 @@ impl Driver for ModbusTcp {
 
     fn trouble(&self) -> &str {
         &self.trouble
+    }
+
+    async fn identify(&mut self, device: usize) -> Result<Identity, Fault> {
+        let wanted = self.spec.as_ref().and_then(|s| s.devices.get(device)).is_some_and(|d| d.identify);
+        if wanted { who::identify(self, device).await } else { Ok(Identity::default()) }
+    }
+
+    fn learned(&mut self) -> Option<(usize, String)> {
+        self.lessons.learned()
+    }
+
+    fn recall(&mut self, device: usize, text: &str) {
+        self.lessons.recall(device, text);
     }
 }
