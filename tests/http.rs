@@ -49,6 +49,7 @@ fn context() -> Context {
     let clock = Clock::starting_at(Timestamp(1_760_000_000_000_000));
     let telemetry = Telemetry::new(clock.now());
     telemetry.link("bus-a").timeouts.add(3);
+    telemetry.link("bus-a").foreign.add(5);
     telemetry.link("bus-a").state.set(Connection::Up);
     telemetry.device("pump", "bus-a").state.set(1);
     telemetry.device("valve", "bus-a").state.set(2);
@@ -208,6 +209,7 @@ async fn the_status_names_what_does_not_work() {
     assert_eq!(status["devices"][0]["state"], "alive");
     assert_eq!(status["devices"][1]["state"], "dead");
     assert_eq!(status["links"][0]["timeouts"], 3);
+    assert_eq!(status["links"][0]["foreign"], 5);
     assert_eq!(status["publishers"][0]["state"], "up");
     let health = page.json("/healthz").await;
     assert_eq!(health["status"], "degraded");
@@ -231,6 +233,7 @@ async fn the_metrics_are_in_the_text_format() {
     }
     assert!(named.contains("fieldgate_device_state{device=\"valve\",link=\"bus-a\"}"), "{named:?}");
     assert!(metrics.body.contains("\nfieldgate_link_timeouts_total{link=\"bus-a\"} 3\n"));
+    assert!(metrics.body.contains("\nfieldgate_link_foreign_total{link=\"bus-a\"} 5\n"));
     assert!(metrics.body.ends_with("# EOF\n"));
 }
 

@@ -190,6 +190,39 @@ async fn ascii_is_read_as_devices_really_send_it() {
     drop(far.await.unwrap());
 }
 
+#[tokio::test]
+async fn what_the_driver_counts_is_in_the_counters_of_its_link() {
+    let peer = OnCable::echoing(Framing::Rtu);
+    let text = format!(
+        "[node]\ngroup = \"g\"\nname = \"n\"\n[scan]\nfast = \"20ms\"\n\
+         [[link.modbus-rtu]]\nname = \"bus\"\nport = \"{}\"\nbaud = 115200\ntimeout = \"50ms\"\n\
+         [[device]]\nname = \"d\"\nlink = \"bus\"\n[device.tag]\nlevel = {{ at = \"holding:10\", type = \"u16\" }}\n",
+        peer.port.display()
+    );
+    let config = fieldgate::config::load(&text).config.unwrap();
+    let plan = fieldgate::plan::compile(&config, false, None).unwrap();
+    let link = plan.links.into_iter().find(|link| link.name == "bus").unwrap();
+    let clock = fieldgate::model::Clock::system();
+    let telemetry = fieldgate::telemetry::Telemetry::new(clock.now());
+    let (_mailbox, inbox) = tokio::sync::mpsc::channel(1);
+    let stop = tokio_util::sync::CancellationToken::new();
+    let cx = fieldgate::poll::Context {
+        store: fieldgate::store::Store::in_memory(),
+        telemetry: telemetry.clone(),
+        clock,
+        inbox: std::sync::Arc::new(tokio::sync::Mutex::new(inbox)),
+        stop: stop.clone(),
+    };
+    let task = tokio::spawn(fieldgate::poll::run(link, cx));
+    let stats = telemetry.link("bus");
+    while stats.answers.get() < 3 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    stop.cancel();
+    task.await.unwrap();
+    assert_eq!(stats.echoes.get(), stats.requests.get());
+}
+
 #[test]
 fn the_plan_knows_what_each_framing_costs() {
     let serial = |keys: &str| -> SerialLink {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fieldgate::drivers::driver::Request as Asked;
 use fieldgate::drivers::modbus::address::{Address, Area};
-use fieldgate::drivers::modbus::config::{ModbusDevice, TcpLink};
+use fieldgate::drivers::modbus::config::{Framing, ModbusDevice, TcpLink};
 use fieldgate::drivers::modbus::pdu::{self, Request};
 use fieldgate::drivers::modbus::{compile_tcp, rtu, tcp};
 use fieldgate::model::{DataType, Fault, Order, Place, Raw, TagId, Value};
@@ -175,6 +175,37 @@ proptest! {
         let _ = request.answer(&bytes, &mut Raw::default());
         let _ = rtu::decode(&bytes);
         let _ = tcp::decode(&bytes);
+        let mut scratch = Vec::new();
+        for framing in [Framing::Rtu, Framing::Ascii, Framing::Tcp] {
+            let _ = framing.decode(&bytes, &mut scratch);
+            let _ = framing.start(&bytes, |_, pdu| request.answer_length(pdu));
+            if let Some(at) = framing.find(&bytes, &mut scratch) {
+                prop_assert!(framing.decode(&bytes[at], &mut scratch).is_some());
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_is_found_behind_noise_in_every_framing(
+        request in any_request(), unit: u8, noise in prop::collection::vec(0x80_u8..0xFF, 0..20),
+    ) {
+        let mut pdu = Vec::new();
+        request.encode(&mut pdu);
+        // An ASCII frame in which every digit is a small letter is the same frame.
+        for (framing, lower) in [(Framing::Rtu, false), (Framing::Ascii, false), (Framing::Ascii, true)] {
+            let mut frame = Vec::new();
+            framing.encode(0, unit, &mut frame, |out| out.extend_from_slice(&pdu));
+            prop_assert_eq!(frame.len(), framing.length(pdu.len()));
+            if lower {
+                frame.make_ascii_lowercase();
+            }
+            let mut scratch = Vec::new();
+            prop_assert_eq!(framing.decode(&frame, &mut scratch), Some((unit, &pdu[..])));
+            let bytes = [&noise[..], &frame].concat();
+            // Noise may be a frame by chance, in RTU only.
+            let found = framing.find(&bytes, &mut scratch);
+            prop_assert!(found == Some(noise.len()..bytes.len()) || (framing == Framing::Rtu && found.is_some()));
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use fieldgate::drivers::modbus::framing::Framing;
 use fieldgate::drivers::modbus::{rtu, tcp};
 use plc::device;
 
@@ -167,6 +168,51 @@ fn scan_tcp_finds_who_answers_also_with_an_exception_and_never_writes() {
     let output = fieldgate(&["scan", "tcp", &host, "--units", "1", "--timeout", "100ms"]);
     assert!(!out(&output).contains('\u{1b}'), "what a device says does not reach the terminal as it is");
     assert!(out(&output).contains("Acme"), "{}", out(&output));
+}
+
+#[test]
+fn serial_frames_over_a_socket_are_scanned_and_read_without_a_file() {
+    for (framing, scheme) in [(Framing::Rtu, "modbus-rtu-tcp"), (Framing::Ascii, "modbus-ascii-tcp")] {
+        let listener = StdListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let (mut input, mut scratch) = (Vec::new(), Vec::new());
+                let mut buffer = [0; 512];
+                while let Ok(read @ 1..) = stream.read(&mut buffer) {
+                    input.extend_from_slice(&buffer[..read]);
+                    let Some((unit, pdu)) = framing.decode(&input, &mut scratch) else { continue };
+                    let answer = if pdu[0] == 3 { vec![3, 2, 0, 42] } else { vec![pdu[0] | 0x80, 1] };
+                    let mut out = Vec::new();
+                    framing.encode(0, unit, &mut out, |out| out.extend(answer));
+                    if unit == 2 {
+                        stream.write_all(&out).unwrap();
+                    }
+                    input.clear();
+                }
+            }
+        });
+        let host = format!("127.0.0.1:{port}");
+        let word = if framing == Framing::Rtu { "rtu" } else { "ascii" };
+        let output = fieldgate(&[
+            "scan",
+            "tcp",
+            &host,
+            "--framing",
+            word,
+            "--units",
+            "1-3",
+            "--timeout",
+            "100ms",
+            "--json",
+        ]);
+        assert_eq!(code(&output), 0, "{}", err(&output));
+        let units = json(&output)["units"].clone();
+        assert_eq!((units.as_array().unwrap().len(), &units[0]["unit"]), (1, &2.into()), "{units:#}");
+        let output = fieldgate(&["read", &format!("{scheme}://{host}/2/holding:4?timeout=300ms")]);
+        assert_eq!(code(&output), 0, "{}", err(&output));
+        assert!(out(&output).contains("42"), "{}", out(&output));
+    }
 }
 
 #[test]

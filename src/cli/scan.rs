@@ -11,7 +11,7 @@ use super::target::host_and_port;
 use super::wire::{Answer, Ask, Wire};
 use super::{FAILED, GOOD, WRONG, show};
 use crate::drivers::modbus::address::Area;
-use crate::drivers::modbus::config::Parity;
+use crate::drivers::modbus::config::{Framing, Parity};
 use crate::drivers::modbus::identify::{self, Category, Identity, Question};
 use crate::model::Period;
 
@@ -31,6 +31,9 @@ enum What {
         /// Units to ask, as `1-10,247`
         #[arg(long, default_value = "1-247")]
         units: Units,
+        /// What is said: tcp, or the frames of a serial line that the host passes through: rtu, ascii
+        #[arg(long, default_value = "tcp", value_parser = framing)]
+        framing: Framing,
         #[command(flatten)]
         common: Common,
     },
@@ -47,6 +50,9 @@ enum What {
         /// Parities to try
         #[arg(long, value_delimiter = ',', default_value = "none,even,odd", value_parser = parity)]
         parities: Vec<Parity>,
+        /// Speak ASCII, with 7 data bits, instead of RTU
+        #[arg(long)]
+        ascii: bool,
         /// Go on with the other settings where units were found
         #[arg(long)]
         all_settings: bool,
@@ -88,6 +94,15 @@ impl FromStr for Units {
             units.extend(first..=last);
         }
         Ok(Units(units))
+    }
+}
+
+fn framing(text: &str) -> Result<Framing, String> {
+    match text {
+        "tcp" => Ok(Framing::Tcp),
+        "rtu" => Ok(Framing::Rtu),
+        "ascii" => Ok(Framing::Ascii),
+        _ => Err("write tcp, rtu or ascii".into()),
     }
 }
 
@@ -144,7 +159,9 @@ pub(super) fn main(arguments: &Arguments) -> u8 {
         What::Tcp { units, common, .. } => (units, common, false),
         What::Serial { units, common, .. } => (units, common, true),
     };
-    if serial && units.0.iter().any(|unit| !(1..=247).contains(unit)) {
+    let on_a_line =
+        serial || matches!(&arguments.what, What::Tcp { framing, .. } if *framing != Framing::Tcp);
+    if on_a_line && units.0.iter().any(|unit| !(1..=247).contains(unit)) {
         eprintln!("on a serial line units go from 1 to 247: 0 is for all at once, the rest is reserved");
         return WRONG;
     }
@@ -153,21 +170,24 @@ pub(super) fn main(arguments: &Arguments) -> u8 {
         return WRONG;
     }
     let scanned = match &arguments.what {
-        What::Tcp { host, .. } => match host_and_port(host) {
-            Ok((host, port)) => block_on(async { Ok(tcp(&host, port.unwrap_or(502), units, common).await) }),
+        What::Tcp { host, framing, .. } => match host_and_port(host) {
+            Ok((host, port)) => {
+                block_on(async { Ok(tcp(&host, port.unwrap_or(502), *framing, units, common).await) })
+            }
             Err(why) => {
                 eprintln!("`{host}`: {why}; write HOST or HOST:PORT");
                 return WRONG;
             }
         },
-        What::Serial { port, bauds, parities, all_settings, .. } => {
+        What::Serial { port, bauds, parities, ascii, all_settings, .. } => {
             if let Some(baud) = bauds.iter().find(|baud| !(300..=4_000_000).contains(*baud)) {
                 eprintln!("--bauds: {baud} is no speed; write 300 to 4000000");
                 return WRONG;
             }
             let settings: Vec<_> =
                 bauds.iter().flat_map(|baud| parities.iter().map(|parity| (*baud, *parity))).collect();
-            block_on(async { Ok(lines(port, &settings, *all_settings, units, common).await) })
+            let framing = if *ascii { Framing::Ascii } else { Framing::Rtu };
+            block_on(async { Ok(lines(port, framing, &settings, *all_settings, units, common).await) })
         }
     };
     let report = match scanned {
@@ -191,8 +211,14 @@ pub(super) fn main(arguments: &Arguments) -> u8 {
     if report.found.is_empty() { FAILED } else { GOOD }
 }
 
-async fn tcp(host: &str, port: u16, units: &Units, common: &Common) -> Result<Report, String> {
-    let mut wire = Wire::tcp(host, port).await?;
+async fn tcp(
+    host: &str,
+    port: u16,
+    framing: Framing,
+    units: &Units,
+    common: &Common,
+) -> Result<Report, String> {
+    let mut wire = Wire::tcp(host, port, framing).await?;
     let mut progress = Progress::new(units.0.len());
     let mut report = Report::default();
     let outcome = pass(&mut wire, units, common, None, &mut progress, &mut report).await;
@@ -212,6 +238,7 @@ async fn tcp(host: &str, port: u16, units: &Units, common: &Common) -> Result<Re
 
 async fn lines(
     port: &str,
+    framing: Framing,
     settings: &[(u32, Parity)],
     all_settings: bool,
     units: &Units,
@@ -222,7 +249,7 @@ async fn lines(
     let mut noisy = Vec::new();
     for (baud, parity) in settings {
         progress.at(format!("{baud} {}", parity_name(*parity)));
-        let outcome = match Wire::serial(port, *baud, *parity) {
+        let outcome = match Wire::serial(port, *baud, *parity, framing) {
             Ok(mut wire) => {
                 let serial = Some((*baud, *parity));
                 let outcome = pass(&mut wire, units, common, serial, &mut progress, &mut report).await;

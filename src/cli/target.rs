@@ -18,7 +18,8 @@ pub struct Target {
 }
 
 const HELP: &str = "write modbus-tcp://HOST[:PORT]/UNIT/ADDRESS, as modbus-tcp://10.0.0.5/3/holding:40, \
-                    or modbus-rtu:///dev/ttyUSB0/UNIT/ADDRESS?baud=19200&parity=even";
+                    or modbus-rtu:///dev/ttyUSB0/UNIT/ADDRESS?baud=19200&parity=even, or with modbus-ascii; \
+                    modbus-rtu-tcp and modbus-ascii-tcp go to a host that passes the bytes of a serial line through";
 
 /// Whether this is an address line and no file.
 pub fn is_target(text: &str) -> bool {
@@ -36,6 +37,14 @@ impl FromStr for Target {
         let (place, unit) = place.rsplit_once('/').ok_or_else(|| wrong("there is no unit and address"))?;
         let unit = unit.parse().map_err(|_| wrong("the unit is no number from 0 to 255"))?;
         let mut link = Table::new();
+        let kind = match kind {
+            "modbus-rtu-tcp" | "modbus-ascii-tcp" => {
+                let framing = if kind == "modbus-rtu-tcp" { "rtu" } else { "ascii" };
+                link.insert("framing".into(), Value::String(framing.into()));
+                "modbus-tcp"
+            }
+            kind => kind,
+        };
         if place.starts_with('/') {
             link.insert("port".into(), Value::String(place.to_owned()));
         } else {
@@ -136,6 +145,15 @@ mod tests {
         assert_eq!((rtu.unit, rtu.at.as_str()), (247, "40041"));
         assert_eq!(rtu.link.get("port"), Some(&Value::String("/dev/ttyUSB0".into())));
         assert_eq!(rtu.link.get("baud"), Some(&Value::Integer(9600)));
+    }
+
+    #[test]
+    fn serial_frames_over_a_socket_have_schemes_of_their_own() {
+        let over = |line: &str| line.parse::<Target>().map(|t| (t.kind, t.link.get("framing").cloned()));
+        let is = |framing: &str| Ok(("modbus-tcp".to_owned(), Some(Value::String(framing.into()))));
+        assert_eq!(over("modbus-rtu-tcp://10.0.0.5:4001/3/holding:40"), is("rtu"));
+        assert_eq!(over("modbus-ascii-tcp://10.0.0.5:4001/3/holding:40"), is("ascii"));
+        assert_eq!(over("modbus-ascii:///dev/ttyS0/3/holding:40"), Ok(("modbus-ascii".into(), None)));
     }
 
     #[test]

@@ -4,13 +4,13 @@ use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_serial::{DataBits, FlowControl, SerialPortBuilderExt, SerialStream, StopBits};
+use tokio_serial::{DataBits, FlowControl, SerialPortBuilderExt, StopBits};
 
 use crate::drivers::modbus::address::Area;
-use crate::drivers::modbus::config::Parity;
+use crate::drivers::modbus::config::{Framing, Parity};
 use crate::drivers::modbus::identify::Question;
 use crate::drivers::modbus::{pdu, rtu, tcp};
 
@@ -79,24 +79,32 @@ struct Tcp {
     asked: VecDeque<(u16, u8)>,
 }
 
+/// The frames of a serial line, from its port or from a socket.
 #[derive(Debug)]
 struct Serial {
-    stream: SerialStream,
+    stream: Box<dyn Bytes>,
+    framing: Framing,
     pace: rtu::Pace,
+    /// Within one frame adapters and networks make pauses up to this; a longer one is its end.
+    gap: Duration,
+    /// What it is, for the message that it broke.
+    what: String,
     quiet_until: Instant,
     /// This unit was asked and has not answered: its answer may still come.
     owing: Option<u8>,
 }
 
+trait Bytes: AsyncRead + AsyncWrite + Unpin + Send + std::fmt::Debug {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send + std::fmt::Debug> Bytes for T {}
+
 impl Wire {
     const CONNECT: Duration = Duration::from_secs(3);
-    /// Within one frame adapters make pauses up to this; a longer one is its end.
-    const GAP: Duration = Duration::from_millis(25);
     /// Questions kept in mind for answers that come late.
     const REMEMBERED: usize = 512;
 
     /// A TCP connection; an error says what to do.
-    pub(super) async fn tcp(host: &str, port: u16) -> Result<Wire, String> {
+    pub(super) async fn tcp(host: &str, port: u16, framing: Framing) -> Result<Wire, String> {
         let mut tcp = Tcp {
             host: host.to_owned(),
             port,
@@ -106,11 +114,20 @@ impl Wire {
             asked: VecDeque::new(),
         };
         tcp.connect().await?;
-        Ok(Wire::of(Line::Tcp(tcp)))
+        Ok(match tcp.stream.take_if(|_| framing != Framing::Tcp) {
+            None => Wire::of(Line::Tcp(tcp)),
+            Some(stream) => Wire::line(
+                stream,
+                framing,
+                rtu::Pace::network(),
+                Duration::from_millis(100),
+                format!("the connection to {host}:{port}"),
+            ),
+        })
     }
 
     /// A serial port; an error says what to do.
-    pub(super) fn serial(path: &str, baud: u32, parity: Parity) -> Result<Wire, String> {
+    pub(super) fn serial(path: &str, baud: u32, parity: Parity, framing: Framing) -> Result<Wire, String> {
         // Two stop bits without parity: a device that sends one is understood all the same, since a receiver
         // looks at the first one only (Serial Line V1.02, section 2.5.1: eleven bits a character).
         let (parity_bit, stop_bits) = match parity {
@@ -119,7 +136,7 @@ impl Wire {
             Parity::Odd => (tokio_serial::Parity::Odd, StopBits::One),
         };
         let stream = tokio_serial::new(path, baud)
-            .data_bits(DataBits::Eight)
+            .data_bits(if framing == Framing::Ascii { DataBits::Seven } else { DataBits::Eight })
             .parity(parity_bit)
             .stop_bits(stop_bits)
             .flow_control(FlowControl::None)
@@ -129,9 +146,25 @@ impl Wire {
                             (a running gateway?) hold it?";
                 format!("the serial port {path} cannot be opened with {baud} baud: {error}; {help}")
             })?;
-        let pace = rtu::Pace::new(baud, parity, if stop_bits == StopBits::Two { 2 } else { 1 });
+        let stop_bits = if stop_bits == StopBits::Two { 2 } else { 1 };
+        let (pace, gap) = match framing {
+            Framing::Ascii => (rtu::Pace::ascii(baud, 7, parity, stop_bits), Duration::from_secs(1)),
+            _ => (rtu::Pace::new(baud, parity, stop_bits), Duration::from_millis(25)),
+        };
+        let gap = pace.silence().max(gap);
+        Ok(Wire::line(stream, framing, pace, gap, "the serial port".into()))
+    }
+
+    fn line(
+        stream: impl Bytes + 'static,
+        framing: Framing,
+        pace: rtu::Pace,
+        gap: Duration,
+        what: String,
+    ) -> Wire {
         let quiet_until = Instant::now() + pace.silence();
-        Ok(Wire::of(Line::Serial(Serial { stream, pace, quiet_until, owing: None })))
+        let stream = Box::new(stream);
+        Wire::of(Line::Serial(Serial { stream, framing, pace, gap, what, quiet_until, owing: None }))
     }
 
     fn of(line: Line) -> Wire {
@@ -281,25 +314,26 @@ impl Serial {
         tokio::time::sleep_until(self.quiet_until).await;
         self.listen(Duration::ZERO, late, noise).await;
         let mut out = Vec::with_capacity(16);
-        rtu::encode(unit, &mut out, |out| ask.encode(out));
+        self.framing.encode(0, unit, &mut out, |out| ask.encode(out));
         let on_the_wire = self.pace.bytes(out.len());
-        let broke =
-            |error: io::Error| format!("the serial port failed: {error}; check the adapter and its cable");
+        let what = self.what.clone();
+        let broke = |error: io::Error| format!("{what} failed: {error}; check the adapter and its cable");
         match timeout(patience.max(Wire::CONNECT), self.stream.write_all(&out)).await {
             Ok(sent) => sent.map_err(broke)?,
-            Err(_) => return Err("the serial port takes no more bytes; check the adapter".into()),
+            Err(_) => return Err(format!("{what} takes no more bytes; check the adapter")),
         }
         self.owing = Some(unit);
         let sent = Instant::now() + on_the_wire;
         let deadline = sent + patience;
         let mut disturbed = false;
+        let mut scratch = Vec::new();
         let answer = loop {
             let Some((began, frame)) = self.frame(deadline).await.map_err(broke)? else {
                 break if disturbed { Answer::Garbled } else { Answer::Silence };
             };
             // Adapters that hear what they send give our own request first.
             let frame = frame.strip_prefix(out.as_slice()).unwrap_or(&frame);
-            match rtu::decode(frame) {
+            match self.framing.decode(frame, &mut scratch) {
                 _ if frame.is_empty() => {}
                 Some((from, pdu)) if from == unit && is_answer(pdu, ask.function()) => {
                     self.owing = None;
@@ -321,12 +355,16 @@ impl Serial {
 
     /// Bytes up to a pause, and when the first of them came; none where nothing begins before the deadline.
     async fn frame(&mut self, deadline: Instant) -> io::Result<Option<(Instant, Vec<u8>)>> {
-        let mut frame = Vec::with_capacity(rtu::MOST);
-        let gap = self.pace.silence().max(Wire::GAP);
+        let most = self.framing.most();
+        let mut frame = Vec::with_capacity(most);
         let mut until = deadline;
         let mut began = None;
         // More than a frame without a pause is noise; the next call takes what follows.
-        while frame.len() < rtu::MOST {
+        while frame.len() < most {
+            // An ASCII frame says itself where it ends.
+            if self.framing == Framing::Ascii && frame.ends_with(b"\r\n") {
+                break;
+            }
             match timeout_at(until, self.stream.read_buf(&mut frame)).await {
                 Err(_) => break,
                 Ok(Ok(0)) => return Err(io::ErrorKind::UnexpectedEof.into()),
@@ -334,7 +372,7 @@ impl Serial {
             }
             let now = Instant::now();
             began.get_or_insert(now);
-            until = now + gap;
+            until = now + self.gap;
         }
         Ok(began.map(|began| (began, frame)))
     }
@@ -344,7 +382,7 @@ impl Serial {
         // A line that never is quiet holds nobody for ever.
         for _ in 0..20 {
             match self.frame(Instant::now() + patience).await {
-                Ok(Some((_, frame))) => match rtu::decode(&frame) {
+                Ok(Some((_, frame))) => match self.framing.decode(&frame, &mut Vec::new()) {
                     Some((from, _)) => drop(late.insert(from)),
                     None => *noise += frame.len() as u64,
                 },

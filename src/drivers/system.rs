@@ -258,6 +258,10 @@ mod tests {
         let clock = Clock::starting_at(Timestamp(0));
         let telemetry = Telemetry::new(clock.now());
         telemetry.link("bus-a").timeouts.add(3);
+        telemetry.link("bus-a").echoes.add(4);
+        telemetry.link("bus-a").foreign.add(5);
+        telemetry.link("bus-a").noise.add(6);
+        telemetry.link("bus-a").late.add(8);
         telemetry.publisher("cloud", "sparkplug").pending.set(7);
         telemetry.device("pump", "bus-a").state.set(2);
         let tags = tags(&["bus-a".into()], &["cloud".into()]);
@@ -282,6 +286,10 @@ mod tests {
             raw.words[at..at + 4].iter().fold(0_u64, |v, w| v << 16 | u64::from(*w))
         };
         assert_eq!(value("links/bus-a/timeouts"), 3);
+        assert_eq!(value("links/bus-a/echoes"), 4);
+        assert_eq!(value("links/bus-a/foreign"), 5);
+        assert_eq!(value("links/bus-a/noise"), 6);
+        assert_eq!(value("links/bus-a/late"), 8);
         assert_eq!(value("publishers/cloud/pending"), 7);
         assert_eq!(value("gateway/devices/dead"), 1);
         assert_eq!(value("gateway/devices/alive"), 0);

@@ -26,16 +26,16 @@ pub(super) struct LinkTable<'a> {
 }
 
 enum Kind<'a> {
-    ModbusTcp(&'a TcpLink),
-    ModbusRtu(&'a SerialLink),
-    ModbusAscii(&'a SerialLink),
+    Tcp(&'a TcpLink),
+    Rtu(&'a SerialLink),
+    Ascii(&'a SerialLink),
 }
 
 /// All links in the order of the file, checked one by one.
 pub(super) fn table<'a>(config: &'a Config, mistakes: &mut Vec<Mistake>) -> Vec<LinkTable<'a>> {
-    let tcp = config.link.modbus_tcp.iter().map(|l| (&l.get_ref().name, Kind::ModbusTcp(l.get_ref())));
-    let rtu = config.link.modbus_rtu.iter().map(|l| (&l.get_ref().name, Kind::ModbusRtu(l.get_ref())));
-    let ascii = config.link.modbus_ascii.iter().map(|l| (&l.get_ref().name, Kind::ModbusAscii(l.get_ref())));
+    let tcp = config.link.modbus_tcp.iter().map(|l| (&l.get_ref().name, Kind::Tcp(l.get_ref())));
+    let rtu = config.link.modbus_rtu.iter().map(|l| (&l.get_ref().name, Kind::Rtu(l.get_ref())));
+    let ascii = config.link.modbus_ascii.iter().map(|l| (&l.get_ref().name, Kind::Ascii(l.get_ref())));
     let mut links: Vec<_> = tcp.chain(rtu).chain(ascii).collect();
     links.sort_by_key(|(name, _)| name.span().start);
     let mut seen = HashMap::new();
@@ -44,9 +44,9 @@ pub(super) fn table<'a>(config: &'a Config, mistakes: &mut Vec<Mistake>) -> Vec<
         reserved("link", name, mistakes);
         duplicate("link", "duplicate-link", name, &mut seen, mistakes);
         match &kind {
-            Kind::ModbusTcp(link) => tcp_link(link, mistakes),
-            Kind::ModbusRtu(link) => rtu_link(link, mistakes),
-            Kind::ModbusAscii(link) => ascii_link(link, mistakes),
+            Kind::Tcp(link) => tcp_link(link, mistakes),
+            Kind::Rtu(link) => rtu_link(link, mistakes),
+            Kind::Ascii(link) => ascii_link(link, mistakes),
         }
         LinkTable { name: name.get_ref(), span: name.span(), kind }
     };
@@ -135,7 +135,7 @@ pub(super) fn compile(
     for (at, link) in links.iter().enumerate() {
         let devices: Vec<_> = devices.iter().filter(|d| d.link == at).collect();
         // Frames of a serial line come from one, also over a socket.
-        let serial = !matches!(link.kind, Kind::ModbusTcp(table) if table.framing == Framing::Tcp);
+        let serial = !matches!(link.kind, Kind::Tcp(table) if table.framing == Framing::Tcp);
         let specs: Vec<_> = devices.iter().map(|d| modbus_device(d, serial, mistakes)).collect();
         twins(link, &devices, &specs, warnings);
         in_holes(&devices, &specs, warnings);
@@ -157,16 +157,16 @@ pub(super) fn compile(
             }
         }
         let compiled = match &link.kind {
-            Kind::ModbusTcp(table) if table.is_numbered() => {
+            Kind::Tcp(table) if table.is_numbered() => {
                 modbus::compile_tcp(table, &specs, &requests).map(|c| layout(c, LinkSpec::ModbusTcp))
             }
-            Kind::ModbusTcp(table) => {
+            Kind::Tcp(table) => {
                 modbus::compile_socket(table, &specs, &requests).map(|c| layout(c, LinkSpec::ModbusLine))
             }
-            Kind::ModbusRtu(table) => {
+            Kind::Rtu(table) => {
                 modbus::compile_rtu(table, &specs, &requests).map(|c| layout(c, LinkSpec::ModbusLine))
             }
-            Kind::ModbusAscii(table) => {
+            Kind::Ascii(table) => {
                 modbus::compile_ascii(table, &specs, &requests).map(|c| layout(c, LinkSpec::ModbusLine))
             }
         };
@@ -230,9 +230,9 @@ fn modbus_device(draft: &DeviceDraft<'_>, serial: bool, mistakes: &mut Vec<Mista
 pub(super) fn plates(links: &[LinkTable<'_>], drafts: &[DeviceDraft<'_>]) -> HashMap<DeviceId, Plate> {
     let plate = |draft: &DeviceDraft<'_>| {
         let (protocol, address) = match &links.get(draft.link)?.kind {
-            Kind::ModbusTcp(link) => tcp_plate(link),
-            Kind::ModbusRtu(link) => ("modbus-rtu", link.port.get_ref().clone()),
-            Kind::ModbusAscii(link) => ("modbus-ascii", link.port.get_ref().clone()),
+            Kind::Tcp(link) => tcp_plate(link),
+            Kind::Rtu(link) => ("modbus-rtu", link.port.get_ref().clone()),
+            Kind::Ascii(link) => ("modbus-ascii", link.port.get_ref().clone()),
         };
         let plate = Plate {
             protocol,

@@ -113,7 +113,7 @@ fn rtu_frame(bytes: &[u8]) -> Option<usize> {
     let pdu = bytes.get(1..)?;
     let answer = match pdu {
         [function, ..] if function & 0x80 != 0 => pdu::request_length(&[function & 0x7F, 0]).ok().map(|_| 2),
-        [1..=4, count, ..] => Some(2 + usize::from(*count)),
+        [1..=4 | 23, count, ..] => Some(2 + usize::from(*count)),
         [5 | 6 | 15 | 16, ..] => Some(5),
         _ => None,
     };

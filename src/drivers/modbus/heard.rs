@@ -212,3 +212,54 @@ fn count(tally: &mut Tally, owed: &Asked) {
         tally.foreign += 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(framing: Framing, pdus: &[&[u8]]) -> Heard {
+        let mut heard = Heard::default();
+        for pdu in pdus {
+            framing.encode(0, 9, &mut heard.input, |out| out.extend_from_slice(pdu));
+        }
+        heard
+    }
+
+    fn book(heard: &mut Heard, framing: Framing) -> bool {
+        heard.book(framing, &[], Duration::from_secs(1))
+    }
+
+    #[test]
+    fn another_master_is_told_once_and_its_frames_are_all_counted() {
+        for framing in [Framing::Rtu, Framing::Ascii] {
+            let exchange: [&[u8]; 2] = [&[23, 0, 1, 0, 1, 0, 1, 0, 1, 2, 0, 7], &[23, 2, 0, 7]];
+            let mut heard = heard(framing, &[exchange[0], exchange[1], &[3, 0, 1, 0, 1]]);
+            assert!(book(&mut heard, framing));
+            assert_eq!(heard.tally, Tally { foreign: 3, ..Tally::default() });
+            assert!(heard.suspects.due(9).is_some(), "its second answer is still to come");
+            framing.encode(0, 9, &mut heard.input, |out| out.extend_from_slice(&[4, 0, 1, 0, 1]));
+            assert!(!book(&mut heard, framing));
+            assert_eq!(heard.tally.foreign, 4);
+        }
+    }
+
+    #[test]
+    fn the_answer_to_a_write_of_unknown_origin_is_no_proof_of_another_master() {
+        for pdu in [&[6, 0, 1, 0, 1][..], &[5, 0, 1, 0xFF, 0], &[22, 0, 4, 0, 0xF2, 0, 0x25]] {
+            let mut heard = heard(Framing::Rtu, &[pdu]);
+            assert!(!book(&mut heard, Framing::Rtu));
+            assert_eq!(heard.tally.foreign, 1, "{pdu:?}");
+        }
+    }
+
+    #[test]
+    fn frames_with_functions_of_others_count_as_frames_and_the_rest_as_noise() {
+        let mut heard = heard(Framing::Rtu, &[&[0x2B, 0x0E, 1, 0]]);
+        assert!(!book(&mut heard, Framing::Rtu));
+        assert!(heard.end_of_run());
+        heard.input.extend_from_slice(&[9, 3, 2]);
+        assert!(!book(&mut heard, Framing::Rtu));
+        assert!(heard.end_of_run() && !heard.end_of_run());
+        assert_eq!(heard.tally, Tally { foreign: 1, noise: 3, ..Tally::default() });
+    }
+}

@@ -8,7 +8,6 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, timeout_at};
 
-use super::address::Area;
 use super::blocks::Reads;
 use super::carrier::LineSpec;
 use super::config::Framing;
@@ -40,7 +39,7 @@ pub struct ModbusLine {
     came: Option<Instant>,
     pub(super) clock: Pause,
     /// A request is written in part.
-    mid_write: bool,
+    pub(super) mid_write: bool,
     timeouts_in_a_row: u32,
     /// This very driver had the socket before, so that nobody else asked anything through it.
     had_it: bool,
@@ -80,24 +79,6 @@ impl ModbusLine {
             None => "neither port nor host is configured".into(),
         };
         Fault::NotConnected
-    }
-
-    /// A connection that its peer closed while nothing was asked, who may have wanted its place back, is made
-    /// anew: no fault yet.
-    async fn reopen(&mut self) -> Result<(), Fault> {
-        if !self.spec.as_ref().is_some_and(|spec| spec.carrier.is_socket()) {
-            return Ok(());
-        }
-        if self.mid_write {
-            self.close();
-        }
-        if let Some(stream) = &mut self.stream
-            && matches!(stream.take_now(&mut self.heard.input), Ok(Some(0)) | Err(_))
-        {
-            tracing::debug!("the device closed the idle connection");
-            self.close();
-        }
-        self.connect().await
     }
 
     /// Waits for the answer; its length, of which the input holds nothing more.
@@ -149,26 +130,6 @@ impl ModbusLine {
                 }
             }
             _ => {}
-        }
-    }
-
-    /// Whether the adapter hears what it sends must be known before the first write: its copy of a request to
-    /// write one value looks like the answer. A read tells.
-    async fn know_echo(&mut self, device: usize) -> Result<(), Fault> {
-        if self.heard.echo_is_known() {
-            return Ok(());
-        }
-        let blocks = self.spec.as_ref().map_or(&[][..], |spec| &spec.reads.blocks);
-        let of_device = blocks.iter().find(|block| block.device == device);
-        // Whoever has not this register refuses it, and that is an answer, too.
-        let request = of_device.map_or(
-            Request::Read { area: Area::Holding, start: 0, count: 1 },
-            super::blocks::BlockSpec::request,
-        );
-        match self.transact(device, &request, &mut Raw::default(), false).await {
-            _ if self.heard.echo_is_known() => Ok(()),
-            Ok(()) => Err(Fault::Garbled),
-            fault => fault,
         }
     }
 }

@@ -1,20 +1,61 @@
-//! The quiet before a request: until nothing can be under way any more that would be taken for its answer.
+//! What is made sure of before a request: that the connection is there, that it is known whether the adapter
+//! hears what it sends, and that nothing is under way any more that would be taken for the answer.
 
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, timeout_at};
 
+use super::address::Area;
+use super::blocks::BlockSpec;
 use super::carrier::GAP_WITHIN;
 use super::config::Framing;
 use super::line::ModbusLine;
+use super::pdu::Request;
+use super::read::Wire;
 use crate::drivers::driver::Driver;
-use crate::model::Fault;
+use crate::model::{Fault, Raw};
 
 /// How long a line may talk without a pause, once nothing is due any more, before it counts as never quiet.
 const LONGEST_TALK: Duration = Duration::from_secs(1);
 
 impl ModbusLine {
+    /// A connection that its peer closed while nothing was asked, who may have wanted its place back, is made
+    /// anew: no fault yet.
+    pub(super) async fn reopen(&mut self) -> Result<(), Fault> {
+        if !self.spec.as_ref().is_some_and(|spec| spec.carrier.is_socket()) {
+            return Ok(());
+        }
+        if self.mid_write {
+            self.close();
+        }
+        if let Some(stream) = &mut self.stream
+            && matches!(stream.take_now(&mut self.heard.input), Ok(Some(0)) | Err(_))
+        {
+            tracing::debug!("the device closed the idle connection");
+            self.close();
+        }
+        self.connect().await
+    }
+
+    /// Whether the adapter hears what it sends must be known before the first write: its copy of a request to
+    /// write one value looks like the answer. A read tells.
+    pub(super) async fn know_echo(&mut self, device: usize) -> Result<(), Fault> {
+        if self.heard.echo_is_known() {
+            return Ok(());
+        }
+        let blocks = self.spec.as_ref().map_or(&[][..], |spec| &spec.reads.blocks);
+        let of_device = blocks.iter().find(|block| block.device == device);
+        // Whoever has not this register refuses it, and that is an answer, too.
+        let request =
+            of_device.map_or(Request::Read { area: Area::Holding, start: 0, count: 1 }, BlockSpec::request);
+        match self.transact(device, &request, &mut Raw::default(), false).await {
+            _ if self.heard.echo_is_known() => Ok(()),
+            Ok(()) => Err(Fault::Garbled),
+            fault => fault,
+        }
+    }
+
     /// Makes sure that whatever comes next from this unit is the answer to what it is asked next: listens
     /// until the late answers are there or not to be expected, and then until nobody speaks.
     pub(super) async fn settle(&mut self, unit: u8) -> Result<(), Fault> {

@@ -14,7 +14,7 @@ use super::read::{self, Wire};
 use super::socket::{Door, Socket};
 use super::stream::Stream;
 use super::{tcp, who, write};
-use crate::drivers::driver::{Block, Driver, Point};
+use crate::drivers::driver::{Block, Driver, Point, Tally};
 use crate::model::{Fault, Identity, Raw};
 
 /// What a Modbus TCP link needs to run.
@@ -70,6 +70,7 @@ pub struct ModbusTcp {
     slowest: Vec<Duration>,
     next_request: Option<Instant>,
     lessons: Lessons,
+    tally: Tally,
     trouble: String,
 }
 
@@ -141,7 +142,10 @@ impl ModbusTcp {
                     self.input.drain(..used);
                     match verdict {
                         Some(answer) => return answer,
-                        None => tracing::debug!("a late answer was dropped"),
+                        None => {
+                            self.tally.late += 1;
+                            tracing::debug!("a late answer was dropped");
+                        }
                     }
                 }
                 Err(tcp::NoFrame) => {
@@ -289,6 +293,10 @@ impl Driver for ModbusTcp {
 
     fn address(&self) -> &str {
         self.door.peer()
+    }
+
+    fn tally(&mut self) -> Tally {
+        std::mem::take(&mut self.tally)
     }
 
     fn trouble(&self) -> &str {
