@@ -121,6 +121,14 @@ pub struct LinkStats {
     pub garbled: Counter,
     /// Exception answers.
     pub refused: Counter,
+    /// Our own requests, heard again from an adapter that hears what it sends.
+    pub echoes: Counter,
+    /// Frames of another master, and of devices to it.
+    pub foreign: Counter,
+    /// Bytes that are no frame.
+    pub noise: Counter,
+    /// Answers that came too late and were dropped.
+    pub late: Counter,
     /// Polls that started later than one period after they were due.
     pub overruns: Counter,
     /// Microseconds in which a transaction was under way.

@@ -20,7 +20,7 @@ const SECTIONS: &[(&str, &str, &str)] = &[
     ("src/config/tables.rs", "Test", "[[test]]"),
     ("src/drivers/modbus/config.rs", "TcpLink", "[[link.modbus-tcp]]"),
     ("src/drivers/modbus/config.rs", "Tls", "tls of a [[link.modbus-tcp]]"),
-    ("src/drivers/modbus/config.rs", "RtuLink", "[[link.modbus-rtu]]"),
+    ("src/drivers/modbus/config.rs", "SerialLink", "[[link.modbus-rtu]]"),
     ("src/publishers/sparkplug/config.rs", "Config", "[[publish.sparkplug]]"),
     ("src/publishers/opcua/config.rs", "Config", "[publish.opcua]"),
     ("src/publishers/opcua/config.rs", "UserTable", "[[publish.opcua.user]]"),

@@ -10,8 +10,8 @@ mod publisher;
 
 use driver::{Bench, request, requests};
 use fieldgate::drivers::driver::Compiled;
-use fieldgate::drivers::modbus::config::ModbusDevice;
-use fieldgate::drivers::modbus::{ModbusRtu, ModbusTcp, RtuSpec, TcpSpec, compile_rtu, compile_tcp};
+use fieldgate::drivers::modbus::config::{Framing, ModbusDevice};
+use fieldgate::drivers::modbus::{LineSpec, ModbusLine, ModbusTcp, TcpSpec, compile_socket, compile_tcp};
 use fieldgate::drivers::sim;
 use fieldgate::model::Fault;
 use plc::{OnCable, OnSocket, Plc};
@@ -96,19 +96,19 @@ impl Bench for OnSocket {
 }
 
 impl Bench for OnCable {
-    type Driver = ModbusRtu;
+    type Driver = ModbusLine;
 
-    fn driver(&self) -> ModbusRtu {
-        ModbusRtu::default()
+    fn driver(&self) -> ModbusLine {
+        ModbusLine::default()
     }
-    fn compile(&self) -> Compiled<RtuSpec> {
+    fn compile(&self) -> Compiled<LineSpec> {
         let requests = requests("holding");
-        compile_rtu(&self.link("200ms"), &devices(), &requests.each_ref().map(request)).unwrap()
+        self.compile(&self.link("200ms"), &devices(), &requests.each_ref().map(request)).unwrap()
     }
-    fn elsewhere(&self) -> Compiled<RtuSpec> {
+    fn elsewhere(&self) -> Compiled<LineSpec> {
         let link = plc::rtu_link(std::path::Path::new("/dev/no-such-port"), "200ms");
         let requests = requests("holding");
-        compile_rtu(&link, &devices(), &requests.each_ref().map(request)).unwrap()
+        self.compile(&link, &devices(), &requests.each_ref().map(request)).unwrap()
     }
     fn set(&self, word: u16) {
         self.plc.memory().holding[10] = word;
@@ -128,6 +128,65 @@ impl Bench for OnCable {
     fn plug(&mut self) {
         OnCable::plug(self);
     }
+}
+
+/// A device whose answers do not say which request they answer, over a socket.
+struct Unnumbered(OnSocket);
+
+impl Bench for Unnumbered {
+    type Driver = ModbusLine;
+
+    fn driver(&self) -> ModbusLine {
+        ModbusLine::default()
+    }
+    fn compile(&self) -> Compiled<LineSpec> {
+        let requests = requests("holding");
+        compile_socket(&self.0.link("200ms"), &devices(), &requests.each_ref().map(request)).unwrap()
+    }
+    fn elsewhere(&self) -> Compiled<LineSpec> {
+        let mut link = self.0.link("200ms");
+        link.port = Some(toml::Spanned::new(0..0, link.port.as_ref().map_or(502, |p| *p.get_ref()) ^ 1));
+        let requests = requests("holding");
+        compile_socket(&link, &devices(), &requests.each_ref().map(request)).unwrap()
+    }
+    fn set(&self, word: u16) {
+        self.0.set(word);
+    }
+    fn word(&self) -> u16 {
+        self.0.word()
+    }
+    fn silence(&self, on: bool) {
+        self.0.silence(on);
+    }
+    fn refuse(&self, on: bool) {
+        Bench::refuse(&self.0, on);
+    }
+    fn unplug(&mut self) {
+        self.0.unplug();
+    }
+    fn plug(&mut self) {
+        self.0.plug();
+    }
+}
+
+#[tokio::test]
+async fn modbus_rtu_over_tcp_keeps_the_contract_of_drivers() {
+    driver::suite(Unnumbered(OnSocket::with(Framing::Rtu))).await;
+}
+
+#[tokio::test]
+async fn modbus_ascii_over_tcp_keeps_the_contract_of_drivers() {
+    driver::suite(Unnumbered(OnSocket::with(Framing::Ascii))).await;
+}
+
+#[tokio::test]
+async fn modbus_tcp_without_transaction_identifiers_keeps_the_contract_of_drivers() {
+    driver::suite(Unnumbered(OnSocket::with(Framing::Tcp))).await;
+}
+
+#[tokio::test]
+async fn modbus_ascii_keeps_the_contract_of_drivers() {
+    driver::suite(OnCable::ascii()).await;
 }
 
 #[tokio::test]

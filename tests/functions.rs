@@ -2,6 +2,9 @@
 //! read back in one request, tags that are only written, and broadcasts.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
+#[path = "contract/plc.rs"]
+mod plc;
+
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -129,6 +132,43 @@ async fn what_is_read_back_in_the_same_request_is_what_was_written() {
     let refused = Err(Refusal::Fault(Fault::Refused(2)));
     assert_eq!(write(&gateway, "d/b", Value::U16(1)).await, refused);
     assert_eq!(latest(&gateway, "d/b").unwrap().quality, Quality::Bad(Bad::NeverRead));
+    gateway.stop().await;
+}
+
+/// A device that others wrote, on a socket, as unit 2.
+async fn on_plc(plc: &plc::OnSocket, devices: &str) -> Gateway {
+    let link = format!("[[link.modbus-tcp]]\nname = \"l\"\nhost = \"127.0.0.1\"\nport = {}\n", plc.port);
+    start(&link, devices).await
+}
+
+#[tokio::test]
+async fn a_device_that_silently_limits_what_is_written_is_found_out_and_its_value_comes_home() {
+    let plc = plc::OnSocket::new();
+    let devices = "[[device]]\nname = \"d\"\nlink = \"l\"\nunit = 2\nwrite = \"read-back\"\n\
+                   tag.a = { at = \"holding:8\", type = \"u16\", access = \"read-write\" }\n";
+    let gateway = on_plc(&plc, devices).await;
+    until(&gateway, "d/a", Quality::Good).await;
+    plc.plc.memory().most = 400;
+    assert_eq!(write(&gateway, "d/a", Value::U16(400)).await, Ok(()));
+    assert_eq!(write(&gateway, "d/a", Value::U16(500)).await, Err(Refusal::Fault(Fault::Altered)));
+    assert_eq!(latest(&gateway, "d/a").unwrap().value, Some(Value::U16(400)));
+    assert!(plc.plc.memory().log.iter().all(|(_, function)| matches!(function, 3 | 23)));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_device_without_function_22_refuses_and_nothing_else_is_tried() {
+    let plc = plc::OnSocket::new();
+    let gateway = on_plc(&plc, &PARTS.replace("KEYS", "scan = \"default\"")).await;
+    until(&gateway, "d/bit", Quality::Good).await;
+    let before = plc.plc.memory().holding.clone();
+    plc.plc.memory().refuse = Some(tokio_modbus::ExceptionCode::IllegalFunction);
+    plc.plc.memory().log.clear();
+    let refused = Err(Refusal::Fault(Fault::Refused(1)));
+    assert_eq!(write(&gateway, "d/bit", Value::Bool(true)).await, refused);
+    assert_eq!(plc.plc.memory().holding, before);
+    let wrote: Vec<_> = plc.plc.memory().log.iter().map(|(_, f)| *f).filter(|f| *f != 3).collect();
+    assert_eq!(wrote, [22]);
     gateway.stop().await;
 }
 

@@ -9,8 +9,10 @@ use std::time::Duration;
 use std::collections::BTreeSet;
 
 use fieldgate::drivers::driver::{Block, Compiled, Driver, Point, Request};
-use fieldgate::drivers::modbus::config::ModbusDevice;
-use fieldgate::drivers::modbus::{ModbusRtu, ModbusTcp, compile_rtu, compile_tcp};
+use fieldgate::drivers::modbus::config::{Framing, ModbusDevice};
+use fieldgate::drivers::modbus::{
+    ModbusLine, ModbusTcp, compile_ascii, compile_rtu, compile_socket, compile_tcp,
+};
 use fieldgate::model::{DataType, Fault, Place, Raw};
 use plc::{OnCable, OnSocket, Plc};
 use tokio_modbus::ExceptionCode;
@@ -225,7 +227,7 @@ async fn tcp_every_function_reaches_the_right_place_up_to_the_protocols_limits()
 async fn rtu_every_function_reaches_the_right_place_up_to_the_protocols_limits() {
     let peer = OnCable::new();
     let compiled = compile_rtu(&peer.link("2s"), &devices(), &requests(&bits())).unwrap();
-    every_function(ModbusRtu::default(), compiled, peer.plc.clone()).await;
+    every_function(ModbusLine::default(), compiled, peer.plc.clone()).await;
 }
 
 #[tokio::test]
@@ -239,7 +241,7 @@ async fn tcp_every_exception_comes_through() {
 async fn rtu_every_exception_comes_through() {
     let peer = OnCable::new();
     let compiled = compile_rtu(&peer.link("2s"), &devices(), &requests(&bits())).unwrap();
-    every_exception(ModbusRtu::default(), compiled, peer.plc.clone()).await;
+    every_exception(ModbusLine::default(), compiled, peer.plc.clone()).await;
 }
 
 #[tokio::test]
@@ -257,7 +259,7 @@ async fn rtu_a_unit_that_is_not_there_does_not_harm_its_neighbours() {
     let mut devices = devices();
     devices[2].timeout = Some(std::time::Duration::from_millis(50));
     let compiled = compile_rtu(&peer.link("2s"), &devices, &stranger_requests()).unwrap();
-    a_stranger(ModbusRtu::default(), compiled).await;
+    a_stranger(ModbusLine::default(), compiled).await;
 }
 
 #[test]
@@ -279,4 +281,33 @@ fn a_value_too_long_for_one_read_or_one_write_is_refused_before_anything_runs() 
     assert_eq!(compile(246, true, 125), Ok(()));
     assert_eq!(compile(248, true, 125), Err("too-long"));
     assert_eq!(compile(20, false, 9), Err("too-long"));
+}
+
+#[tokio::test]
+async fn every_framing_over_a_socket_reaches_the_right_place_up_to_the_protocols_limits() {
+    for framing in [Framing::Rtu, Framing::Ascii, Framing::Tcp] {
+        let peer = OnSocket::with(framing);
+        let compiled = compile_socket(&peer.link("500ms"), &devices(), &requests(&bits())).unwrap();
+        every_function(ModbusLine::default(), compiled, peer.plc.clone()).await;
+        let compiled = compile_socket(&peer.link("500ms"), &devices(), &requests(&bits())).unwrap();
+        every_exception(ModbusLine::default(), compiled, peer.plc.clone()).await;
+    }
+}
+
+#[tokio::test]
+async fn ascii_every_function_reaches_the_right_place_up_to_the_protocols_limits() {
+    let peer = OnCable::ascii();
+    let compiled = compile_ascii(&peer.link("500ms"), &devices(), &requests(&bits())).unwrap();
+    every_function(ModbusLine::default(), compiled, peer.plc.clone()).await;
+    let compiled = compile_ascii(&peer.link("500ms"), &devices(), &requests(&bits())).unwrap();
+    every_exception(ModbusLine::default(), compiled, peer.plc.clone()).await;
+}
+
+#[tokio::test]
+async fn behind_an_adapter_that_hears_what_it_sends_every_function_reaches_the_right_place() {
+    for framing in [Framing::Rtu, Framing::Ascii] {
+        let peer = OnCable::echoing(framing);
+        let compiled = peer.compile(&peer.link("500ms"), &devices(), &requests(&bits())).unwrap();
+        every_function(ModbusLine::default(), compiled, peer.plc.clone()).await;
+    }
 }

@@ -252,11 +252,11 @@ fn mistakes_of_a_list_are_told_with_line_and_column() {
 #[test]
 fn an_import_prints_what_can_be_pasted_and_says_what_is_wrong() {
     let list = "device,tag,address,type,order,length,scale,unit,deadband,report,max-silence,access\n\
-                d,motor/current,holding:0,f32,cdab,,0.1,A,2%,always,1500ms,read-write\n\
+                d,motor/current,holding:0,f32,cdab,,0.1,A,2%,always,1500ms,write-only\n\
                 \"e \"\"x\"\"\",id,holding:9,string,,8,,,,,,\n";
     let folder = folder(&[("list.csv", list)]);
     let output = fieldgate(folder.path(), &["tags", "import", "list.csv"]);
-    let wanted = "# below the [[device]] d\n[device.tag]\n\"motor/current\" = { at = \"holding:0\", type = \"f32\", order = \"cdab\", scale = 0.1, unit = \"A\", deadband = \"2%\", report = \"always\", max-silence = \"1500ms\", access = \"read-write\" }\n\n\
+    let wanted = "# below the [[device]] d\n[device.tag]\n\"motor/current\" = { at = \"holding:0\", type = \"f32\", order = \"cdab\", scale = 0.1, unit = \"A\", deadband = \"2%\", report = \"always\", max-silence = \"1500ms\", access = \"write-only\" }\n\n\
                   # below the [[device]] \"e \\\"x\\\"\"\n[device.tag]\nid = { at = \"holding:9\", type = \"string\", length = 8 }\n";
     assert_eq!(text(output.stdout), wanted);
     let output =

@@ -409,6 +409,45 @@ fn write_shows_the_value_before_and_the_one_read_back() {
 }
 
 #[test]
+fn a_tag_that_is_only_written_is_written_and_not_read() {
+    let device = device();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.toml");
+    let text = format!(
+        "[node]\ngroup = \"g\"\nname = \"n\"\n[[link.modbus-tcp]]\nname = \"l\"\nhost = \"127.0.0.1\"\nport = {}\n\
+         [[device]]\nname = \"d\"\nlink = \"l\"\nunit = 1\n[device.tag]\n\
+         state = {{ at = \"holding:30\", type = \"u16\" }}\n\
+         bit = {{ at = \"holding:31.2\", type = \"bool\", access = \"read-write\" }}\n\
+         reset = {{ at = \"holding:40\", type = \"u16\", access = \"write-only\" }}\n",
+        device.port
+    );
+    std::fs::write(&file, text).unwrap();
+    let file = file.to_str().unwrap();
+    let output = fieldgate(&["write", file, "d/reset", "7"]);
+    assert_eq!(code(&output), 0, "{} {}", out(&output), err(&output));
+    assert_eq!(
+        out(&output),
+        "d/reset before: unknown (bad: never read)\nd/reset after:  unknown (bad: never read)\n"
+    );
+    assert_eq!(device.plc.memory().holding[40], 7);
+    assert!(device.plc.memory().log.iter().all(|(_, _, at)| *at == 40), "{:?}", device.plc.memory().log);
+    let output = fieldgate(&["read", file]);
+    assert_eq!(code(&output), 0, "{} {}", out(&output), err(&output));
+    assert!(err(&output).contains("write-only"), "{}", err(&output));
+    assert_eq!(code(&fieldgate(&["read", file, "d/reset"])), 1);
+    // This device has no function 22, and is not written by another.
+    device.plc.memory().log.clear();
+    let output = fieldgate(&["write", file, "d/bit", "true"]);
+    assert_eq!(code(&output), 1, "{}", out(&output));
+    assert!(err(&output).contains("`bit-write = \"read-modify-write\"`"), "{}", err(&output));
+    assert!(
+        device.plc.memory().log.iter().all(|(_, f, _)| matches!(f, 3 | 22)),
+        "{:?}",
+        device.plc.memory().log
+    );
+}
+
+#[test]
 fn a_write_that_the_file_does_not_allow_never_reaches_the_device() {
     let device = device();
     let (_folder, file) = device.file();

@@ -13,12 +13,13 @@ use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use fieldgate::drivers::driver::{Block, Compiled, Driver, Point, Request};
-use fieldgate::drivers::modbus::config::ModbusDevice;
-use fieldgate::drivers::modbus::{ModbusRtu, ModbusTcp, compile_rtu, compile_tcp, pdu, rtu, tcp};
+use fieldgate::drivers::modbus::config::{Framing, ModbusDevice};
+use fieldgate::drivers::modbus::{
+    ModbusLine, ModbusTcp, compile_ascii, compile_rtu, compile_socket, compile_tcp, pdu, rtu, tcp,
+};
 use fieldgate::model::{DataType, Fault, Raw};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio_serial::SerialStream;
 
 /// The blocks: two registers each, far enough apart that none is merged.
 const STARTS: [u16; 5] = [100, 300, 500, 700, 900];
@@ -289,21 +290,24 @@ async fn tcp_time_outs_in_a_row_make_a_new_connection() {
     device.abort();
 }
 
-/// A serial device that plays its tricks.
-async fn rtu_device(mut port: SerialStream, seen: Arc<AtomicU16>) {
+/// A device whose answers have no number, that plays its tricks.
+async fn line_device(
+    mut port: impl AsyncRead + AsyncWrite + Unpin,
+    framing: Framing,
+    seen: Arc<AtomicU16>,
+) -> std::io::Result<()> {
     loop {
-        let mut request = [0; 8];
-        if port.read_exact(&mut request).await.is_err() {
-            return;
-        }
-        assert_eq!(rtu::crc(&request[..6]), u16::from_le_bytes([request[6], request[7]]), "no whole request");
+        let mut request = vec![0; framing.length(5)];
+        port.read_exact(&mut request).await?;
+        let mut scratch = Vec::new();
+        let (_, request) = framing.decode(&request, &mut scratch).expect("a whole request");
         let number = seen.fetch_add(1, Ordering::SeqCst).wrapping_add(1);
         // As a device does; an answer that is late is then alone on the line, not run into the next one.
         tokio::time::sleep(Duration::from_millis(2)).await;
         let trick = trick(number);
         let mut frame = Vec::new();
         let unit = if trick == Trick::OtherUnit { UNIT + 1 } else { UNIT };
-        rtu::encode(unit, &mut frame, |out| out.extend(answer_pdu(&request[1..6], number, trick)));
+        framing.encode(0, unit, &mut frame, |out| out.extend(answer_pdu(request, number, trick)));
         match trick {
             Trick::Short => frame.truncate(frame.len() - 3),
             Trick::Long => frame.extend_from_slice(&noise(number)),
@@ -319,7 +323,7 @@ async fn rtu_device(mut port: SerialStream, seen: Arc<AtomicU16>) {
             Trick::Late => tokio::time::sleep(PATIENCE + Duration::from_millis(6)).await,
             Trick::NoiseThenLate => {
                 tokio::time::sleep(PATIENCE + Duration::from_millis(2)).await;
-                port.write_all(&noise(number)).await.unwrap();
+                port.write_all(&noise(number)).await?;
                 // Longer than any pause within a frame.
                 tokio::time::sleep(Duration::from_millis(42)).await;
             }
@@ -327,11 +331,11 @@ async fn rtu_device(mut port: SerialStream, seen: Arc<AtomicU16>) {
         }
         if trick == Trick::Bytewise {
             for byte in frame {
-                port.write_all(&[byte]).await.unwrap();
+                port.write_all(&[byte]).await?;
                 tokio::task::yield_now().await;
             }
         } else {
-            port.write_all(&frame).await.unwrap();
+            port.write_all(&frame).await?;
         }
     }
 }
@@ -340,10 +344,10 @@ async fn rtu_device(mut port: SerialStream, seen: Arc<AtomicU16>) {
 async fn rtu_no_late_or_wrong_answer_becomes_a_value() {
     let (cable, device) = plc::Cable::new();
     let seen = Arc::new(AtomicU16::new(0));
-    let device = tokio::spawn(rtu_device(device, seen.clone()));
+    let device = tokio::spawn(line_device(device, Framing::Rtu, seen.clone()));
     let link = plc::rtu_link(&cable.path, &format!("{}ms", PATIENCE.as_millis()));
     let compiled = compiled(|devices, requests| compile_rtu(&link, devices, requests).unwrap());
-    let mut driver = ModbusRtu::default();
+    let mut driver = ModbusLine::default();
     driver.load(&compiled.spec);
     let well = ask(&mut driver, &seen, 200).await;
     let count = |trick| well.get(&trick).copied().unwrap_or(0);
@@ -358,12 +362,86 @@ async fn rtu_no_late_or_wrong_answer_becomes_a_value() {
     device.abort();
 }
 
+/// The same over a socket, or with ASCII on a cable.
+async fn no_late_or_wrong_answer(mut driver: ModbusLine, seen: &AtomicU16, framing: Framing) {
+    let well = ask(&mut driver, seen, 120).await;
+    let count = |trick| well.get(&trick).copied().unwrap_or(0);
+    assert!(count(Trick::Right) > 25, "{well:?}");
+    assert!(count(Trick::Bytewise) > 0, "{well:?}");
+    for never in TRICKS {
+        let harmless = match never {
+            Trick::Bytewise | Trick::Double | Trick::Long => true,
+            // A colon begins a frame whatever was before it.
+            Trick::GarbageBefore => framing == Framing::Ascii,
+            // There is none.
+            Trick::OtherTransaction => framing == Framing::Tcp,
+            _ => false,
+        };
+        assert!(harmless || count(never) == 0, "{never:?}");
+    }
+    assert!(driver.tally().late > 5);
+}
+
+async fn no_late_or_wrong_answer_over_a_socket(framing: Framing, keys: &str) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let seen = Arc::new(AtomicU16::new(0));
+    let counted = seen.clone();
+    let device = tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            let _ = line_device(stream, framing, counted.clone()).await;
+        }
+    });
+    let text = format!(
+        "name = \"n\"\nhost = \"127.0.0.1\"\nport = {port}\ntimeout = \"{}ms\"\n{keys}",
+        PATIENCE.as_millis()
+    );
+    let link = toml::from_str(&text).unwrap();
+    let compiled = compiled(|devices, requests| compile_socket(&link, devices, requests).unwrap());
+    let mut driver = ModbusLine::default();
+    driver.load(&compiled.spec);
+    no_late_or_wrong_answer(driver, &seen, framing).await;
+    assert!(!device.is_finished(), "the device met a damaged request");
+    device.abort();
+}
+
+#[tokio::test]
+async fn rtu_over_tcp_no_late_or_wrong_answer_becomes_a_value() {
+    no_late_or_wrong_answer_over_a_socket(Framing::Rtu, "framing = \"rtu\"").await;
+}
+
+#[tokio::test]
+async fn ascii_over_tcp_no_late_or_wrong_answer_becomes_a_value() {
+    no_late_or_wrong_answer_over_a_socket(Framing::Ascii, "framing = \"ascii\"").await;
+}
+
+#[tokio::test]
+async fn tcp_without_transaction_identifiers_no_late_or_wrong_answer_becomes_a_value() {
+    no_late_or_wrong_answer_over_a_socket(Framing::Tcp, "echo-transaction-id = false").await;
+}
+
+#[tokio::test]
+async fn ascii_no_late_or_wrong_answer_becomes_a_value() {
+    let (cable, device) = plc::Cable::new();
+    let seen = Arc::new(AtomicU16::new(0));
+    let device = tokio::spawn(line_device(device, Framing::Ascii, seen.clone()));
+    let link = plc::rtu_link(&cable.path, &format!("{}ms", PATIENCE.as_millis()));
+    let compiled = compiled(|devices, requests| compile_ascii(&link, devices, requests).unwrap());
+    let mut driver = ModbusLine::default();
+    driver.load(&compiled.spec);
+    no_late_or_wrong_answer(driver, &seen, Framing::Ascii).await;
+    assert!(!device.is_finished(), "the device met a damaged request");
+    device.abort();
+}
+
 #[tokio::test]
 async fn rtu_after_a_time_out_nothing_is_sent_until_a_late_answer_is_not_to_be_expected() {
     let (cable, mut device) = plc::Cable::new();
     let link = plc::rtu_link(&cable.path, "60ms");
     let compiled = compiled(|devices, requests| compile_rtu(&link, devices, requests).unwrap());
-    let mut driver = ModbusRtu::default();
+    let mut driver = ModbusLine::default();
     driver.load(&compiled.spec);
     driver.connect().await.unwrap();
     let times = tokio::spawn(async move {
@@ -391,7 +469,7 @@ async fn rtu_noise_does_not_end_the_wait_for_a_late_answer() {
     let (cable, mut device) = plc::Cable::new();
     let link = plc::rtu_link(&cable.path, "100ms");
     let compiled = compiled(|devices, requests| compile_rtu(&link, devices, requests).unwrap());
-    let mut driver = ModbusRtu::default();
+    let mut driver = ModbusLine::default();
     driver.load(&compiled.spec);
     driver.connect().await.unwrap();
     let device = tokio::spawn(async move {
@@ -431,14 +509,14 @@ async fn rtu_a_late_answer_finds_nobody_after_the_port_was_opened_anew_either() 
         frame
     };
     // The gateway of before asked for the first block and was killed.
-    let mut before = ModbusRtu::default();
+    let mut before = ModbusLine::default();
     before.load(&compiled.spec);
     before.connect().await.unwrap();
     assert_eq!(before.read(Block(0), &mut Raw::default()).await, Err(Fault::Timeout));
     drop(before);
     let mut request = [0; 8];
     device.read_exact(&mut request).await.unwrap();
-    let mut driver = ModbusRtu::default();
+    let mut driver = ModbusLine::default();
     driver.load(&compiled.spec);
     driver.connect().await.unwrap();
     let device = tokio::spawn(async move {
@@ -459,10 +537,16 @@ async fn a_write_is_done_only_when_its_own_echo_came() {
     let (cable, mut device) = plc::Cable::new();
     let link = plc::rtu_link(&cable.path, "50ms");
     let compiled = compiled(|devices, requests| compile_rtu(&link, devices, requests).unwrap());
-    let mut driver = ModbusRtu::default();
+    let mut driver = ModbusLine::default();
     driver.load(&compiled.spec);
     driver.connect().await.unwrap();
     let device = tokio::spawn(async move {
+        // A read first: it tells whether the adapter hears what it sends.
+        let mut request = [0; 8];
+        device.read_exact(&mut request).await.unwrap();
+        let mut frame = Vec::new();
+        rtu::encode(UNIT, &mut frame, |out| out.extend(answer_pdu(&request[1..6], 1, Trick::Right)));
+        device.write_all(&frame).await.unwrap();
         for damage in [None, Some(2), Some(3), Some(5)] {
             let mut request = [0; 13];
             device.read_exact(&mut request).await.unwrap();

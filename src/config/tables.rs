@@ -7,7 +7,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::leaf::{Deadband, Scalar};
-use crate::drivers::modbus::config::{RtuLink, TcpLink};
+use crate::drivers::modbus::config::{SerialLink, TcpLink};
 use crate::model::{Access, DataType, Order, Period, Size};
 use crate::publishers::http::config as http;
 use crate::publishers::opcua::config as opcua;
@@ -70,7 +70,10 @@ pub struct Links {
     pub modbus_tcp: Vec<Spanned<TcpLink>>,
     /// `[[link.modbus-rtu]]`
     #[serde(default)]
-    pub modbus_rtu: Vec<Spanned<RtuLink>>,
+    pub modbus_rtu: Vec<Spanned<SerialLink>>,
+    /// `[[link.modbus-ascii]]`
+    #[serde(default)]
+    pub modbus_ascii: Vec<Spanned<SerialLink>>,
 }
 
 /// `[[device]]`

@@ -30,10 +30,12 @@ pub trait Driver: Send {
     /// Reads a block into `into`, which is cleared first. A fault leaves it empty.
     fn read(&mut self, block: Block, into: &mut Raw) -> impl Future<Output = Result<(), Fault>> + Send;
 
-    /// Like `read`, for a device that did not answer of late: gives up as soon as it would have answered were
-    /// it as quick as before, so that trying it costs its neighbours little.
-    fn probe(&mut self, block: Block, into: &mut Raw) -> impl Future<Output = Result<(), Fault>> + Send {
-        self.read(block, into)
+    /// Whether the device of this block is there, asked for as little as shows it: for one that did not answer
+    /// of late. `hasty`: gives up as soon as it would have answered were it as quick as before, so that
+    /// trying it costs its neighbours little; else after its whole time-out.
+    fn probe(&mut self, block: Block, hasty: bool) -> impl Future<Output = Result<(), Fault>> + Send {
+        let _ = hasty;
+        async move { self.read(block, &mut Raw::default()).await }
     }
 
     /// Writes a point and returns when the device answered.
@@ -45,6 +47,11 @@ pub trait Driver: Send {
         Duration::from_secs(10)
     }
 
+    /// What else was on the wire since this was last asked.
+    fn tally(&mut self) -> Tally {
+        Tally::default()
+    }
+
     /// Where the open link leads, for people: the port, or which of its addresses is in use.
     fn address(&self) -> &str {
         ""
@@ -52,6 +59,19 @@ pub trait Driver: Send {
 
     /// The last trouble in words, for the log: the operating system's error, the address tried.
     fn trouble(&self) -> &str;
+}
+
+/// Bytes on a wire that nobody waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Our own requests, from an adapter that hears what it sends.
+    pub echoes: u64,
+    /// Frames that are not ours: requests of another master, and the answers to them.
+    pub foreign: u64,
+    /// Bytes that are no frame.
+    pub noise: u64,
+    /// Answers to us that came too late and were dropped.
+    pub late: u64,
 }
 
 /// One tag as a driver's `compile` sees it.
@@ -108,6 +128,8 @@ pub struct BlockPlan {
     pub cost: Duration,
     /// The same where the device does not answer.
     pub miss: Duration,
+    /// What a hasty probe takes of a device that does not answer.
+    pub probe: Duration,
 }
 
 /// A request within a block.

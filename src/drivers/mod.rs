@@ -8,7 +8,7 @@ pub mod system;
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::driver::{Block, Driver, Point};
+use self::driver::{Block, Driver, Point, Tally};
 use crate::model::{Clock, Fault, Raw};
 use crate::telemetry::Telemetry;
 
@@ -54,8 +54,8 @@ macro_rules! registry {
             }
 
             /// See [`Driver::probe`].
-            pub async fn probe(&mut self, block: Block, into: &mut Raw) -> Result<(), Fault> {
-                match self { $( Link::$name(link) => link.probe(block, into).await, )* }
+            pub async fn probe(&mut self, block: Block, hasty: bool) -> Result<(), Fault> {
+                match self { $( Link::$name(link) => link.probe(block, hasty).await, )* }
             }
 
             /// See [`Driver::write`].
@@ -66,6 +66,11 @@ macro_rules! registry {
             /// See [`Driver::longest_pause`].
             pub fn longest_pause(&self) -> Duration {
                 match self { $( Link::$name(link) => link.longest_pause(), )* }
+            }
+
+            /// See [`Driver::tally`].
+            pub fn tally(&mut self) -> Tally {
+                match self { $( Link::$name(link) => link.tally(), )* }
             }
 
             /// See [`Driver::address`].
@@ -82,10 +87,10 @@ macro_rules! registry {
 }
 
 registry! {
-    /// Modbus TCP.
+    /// Modbus TCP, each answer with the number of its request.
     ModbusTcp(modbus::TcpSpec, modbus::ModbusTcp) = |_telemetry, _clock| modbus::ModbusTcp::default();
-    /// Modbus RTU on a serial line.
-    ModbusRtu(modbus::RtuSpec, modbus::ModbusRtu) = |_telemetry, _clock| modbus::ModbusRtu::default();
+    /// Modbus RTU or ASCII on a serial line or a socket, and Modbus TCP without those numbers.
+    ModbusLine(modbus::LineSpec, modbus::ModbusLine) = |_telemetry, _clock| modbus::ModbusLine::default();
     /// The example driver.
     Sim(sim::Spec, sim::Sim) = |_telemetry, _clock| sim::Sim::default();
     /// The gateway itself.

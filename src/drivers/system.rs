@@ -85,6 +85,10 @@ points! { LinkPoint, crate::telemetry::LinkStats,
     Timeouts "timeouts" None, "requests without an answer in time", |l| l.timeouts.get();
     Garbled "garbled" None, "answers that failed their check", |l| l.garbled.get();
     Refused "refused" None, "exception answers", |l| l.refused.get();
+    Echoes "echoes" None, "own requests heard again from the adapter", |l| l.echoes.get();
+    Foreign "foreign" None, "frames of another master, and of devices to it", |l| l.foreign.get();
+    Noise "noise" Some("B"), "bytes that are no frame", |l| l.noise.get();
+    Late "late" None, "answers that came too late and were dropped", |l| l.late.get();
     Overruns "overruns" None, "polls more than one period late", |l| l.overruns.get();
     Connects "connects" None, "times that the port or socket was opened", |l| l.connects.get();
     Restarts "restarts" None, "restarts of the link's task", |l| l.restarts.get();
@@ -164,6 +168,7 @@ pub fn compile(requests: &[Request<'_>]) -> Result<Compiled<Spec>, Vec<(usize, A
         label: "counters".into(),
         cost: Duration::ZERO,
         miss: Duration::ZERO,
+        probe: Duration::ZERO,
     };
     Ok(Compiled { spec: Spec { points }, blocks: vec![block], points: Vec::new() })
 }

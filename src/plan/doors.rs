@@ -6,7 +6,7 @@ use toml::Spanned;
 
 use super::ranges;
 use crate::config::Config;
-use crate::drivers::modbus::config::{Rts, RtuLink, TcpLink};
+use crate::drivers::modbus::config::{Rts, SerialLink, TcpLink};
 use crate::drivers::modbus::identity;
 use crate::drivers::modbus::target::Target;
 use crate::model::Mistake;
@@ -122,7 +122,7 @@ fn tls(link: &TcpLink, mistakes: &mut Vec<Mistake>) {
 }
 
 /// How one serial port is switched to sending.
-pub(super) fn serial(link: &RtuLink, mistakes: &mut Vec<Mistake>) {
+pub(super) fn serial(link: &SerialLink, mistakes: &mut Vec<Mistake>) {
     let delays = [("rts-delay-before", &link.rts_delay_before), ("rts-delay-after", &link.rts_delay_after)];
     for (key, delay) in delays {
         let Some(delay) = delay else { continue };

@@ -9,7 +9,7 @@ use super::{doors, names, ranges};
 use crate::config::{self, BitWrite, Config, WriteFunctions};
 use crate::drivers::driver::{AddressError, Block, Compiled, Point, Request};
 use crate::drivers::modbus::address::Address;
-use crate::drivers::modbus::config::{ModbusDevice, RtuLink, TcpLink};
+use crate::drivers::modbus::config::{Framing, ModbusDevice, SerialLink, TcpLink};
 use crate::drivers::system::SystemTag;
 use crate::drivers::{LinkSpec, modbus, system};
 use crate::model::{Access, Device, DeviceId, Mistake, Tag, TagId};
@@ -25,14 +25,16 @@ pub(super) struct LinkTable<'a> {
 
 enum Kind<'a> {
     ModbusTcp(&'a TcpLink),
-    ModbusRtu(&'a RtuLink),
+    ModbusRtu(&'a SerialLink),
+    ModbusAscii(&'a SerialLink),
 }
 
 /// All links in the order of the file, checked one by one.
 pub(super) fn table<'a>(config: &'a Config, mistakes: &mut Vec<Mistake>) -> Vec<LinkTable<'a>> {
     let tcp = config.link.modbus_tcp.iter().map(|l| (&l.get_ref().name, Kind::ModbusTcp(l.get_ref())));
     let rtu = config.link.modbus_rtu.iter().map(|l| (&l.get_ref().name, Kind::ModbusRtu(l.get_ref())));
-    let mut links: Vec<_> = tcp.chain(rtu).collect();
+    let ascii = config.link.modbus_ascii.iter().map(|l| (&l.get_ref().name, Kind::ModbusAscii(l.get_ref())));
+    let mut links: Vec<_> = tcp.chain(rtu).chain(ascii).collect();
     links.sort_by_key(|(name, _)| name.span().start);
     let mut seen = HashMap::new();
     let check = |(name, kind): (&'a toml::Spanned<String>, Kind<'a>)| {
@@ -42,6 +44,7 @@ pub(super) fn table<'a>(config: &'a Config, mistakes: &mut Vec<Mistake>) -> Vec<
         match &kind {
             Kind::ModbusTcp(link) => tcp_link(link, mistakes),
             Kind::ModbusRtu(link) => rtu_link(link, mistakes),
+            Kind::ModbusAscii(link) => ascii_link(link, mistakes),
         }
         LinkTable { name: name.get_ref(), span: name.span(), kind }
     };
@@ -53,12 +56,47 @@ fn tcp_link(link: &TcpLink, mistakes: &mut Vec<Mistake>) {
     ranges::period("timeout", &link.timeout, mistakes);
     turnaround(&link.turnaround, mistakes);
     ranges::period("connect-timeout", &link.connect_timeout, mistakes);
+    if let Some(echo) = link.echo_transaction_id.as_ref().filter(|_| link.framing != Framing::Tcp) {
+        mistakes.push(Mistake::new(
+            "key-of-another-framing",
+            echo.span(),
+            "frames of a serial line have no transaction identifier",
+            "remove `echo-transaction-id`; it belongs to `framing = \"tcp\"`",
+        ));
+    }
     if let Some(pause) = &link.pause {
         ranges::period("pause", pause, mistakes);
     }
 }
 
-fn rtu_link(link: &RtuLink, mistakes: &mut Vec<Mistake>) {
+fn rtu_link(link: &SerialLink, mistakes: &mut Vec<Mistake>) {
+    serial_link(link, mistakes);
+    if let Some(data_bits) = link.data_bits.as_ref().filter(|bits| *bits.get_ref() != 8) {
+        mistakes.push(Mistake::new(
+            "key-of-another-framing",
+            data_bits.span(),
+            "RTU always has 8 data bits",
+            "remove `data-bits`; a device with 7 data bits speaks ASCII: `[[link.modbus-ascii]]`",
+        ));
+    }
+}
+
+fn ascii_link(link: &SerialLink, mistakes: &mut Vec<Mistake>) {
+    serial_link(link, mistakes);
+    if let Some(data_bits) = &link.data_bits {
+        ranges::number("data-bits", data_bits, 7..=8, mistakes);
+    }
+    if let Some(strict) = &link.strict_timing {
+        mistakes.push(Mistake::new(
+            "key-of-another-framing",
+            strict.span(),
+            "ASCII allows a second between two characters",
+            "remove `strict-timing`; it belongs to `[[link.modbus-rtu]]`",
+        ));
+    }
+}
+
+fn serial_link(link: &SerialLink, mistakes: &mut Vec<Mistake>) {
     if link.port.get_ref().trim().is_empty() {
         mistakes.push(Mistake::new(
             "no-port",
@@ -94,7 +132,8 @@ pub(super) fn compile(
     let mut plans = Vec::new();
     for (at, link) in links.iter().enumerate() {
         let devices: Vec<_> = devices.iter().filter(|d| d.link == at).collect();
-        let serial = matches!(link.kind, Kind::ModbusRtu(_));
+        // Frames of a serial line come from one, also over a socket.
+        let serial = !matches!(link.kind, Kind::ModbusTcp(table) if table.framing == Framing::Tcp);
         let specs: Vec<_> = devices.iter().map(|d| modbus_device(d, serial, mistakes)).collect();
         twins(link, &devices, &specs, warnings);
         let mut requests = Vec::new();
@@ -115,11 +154,17 @@ pub(super) fn compile(
             }
         }
         let compiled = match &link.kind {
-            Kind::ModbusTcp(table) => {
+            Kind::ModbusTcp(table) if table.is_numbered() => {
                 modbus::compile_tcp(table, &specs, &requests).map(|c| layout(c, LinkSpec::ModbusTcp))
             }
+            Kind::ModbusTcp(table) => {
+                modbus::compile_socket(table, &specs, &requests).map(|c| layout(c, LinkSpec::ModbusLine))
+            }
             Kind::ModbusRtu(table) => {
-                modbus::compile_rtu(table, &specs, &requests).map(|c| layout(c, LinkSpec::ModbusRtu))
+                modbus::compile_rtu(table, &specs, &requests).map(|c| layout(c, LinkSpec::ModbusLine))
+            }
+            Kind::ModbusAscii(table) => {
+                modbus::compile_ascii(table, &specs, &requests).map(|c| layout(c, LinkSpec::ModbusLine))
             }
         };
         match compiled {
@@ -181,7 +226,7 @@ fn modbus_device(draft: &DeviceDraft<'_>, serial: bool, mistakes: &mut Vec<Mista
 const BROADCAST_DELAY: Duration = Duration::from_millis(100);
 
 /// Serial line guide V1.02 section 2.2: 0 is the broadcast, 248 to 255 are reserved. On TCP unit 0 is the
-/// device itself (Messaging on TCP/IP V1.0b, section 4.4.2).
+/// device itself (Messaging on TCP/IP V1.0b, on the unit identifier).
 fn unit(table: &config::Device, serial: bool, mistakes: &mut Vec<Mistake>) -> u16 {
     let broadcast = table.broadcast.as_ref().filter(|key| *key.get_ref());
     match (broadcast, &table.unit) {
@@ -308,6 +353,7 @@ fn link_plan(
             label: block.label,
             cost: block.cost,
             miss: block.miss,
+            probe: block.probe,
         }
     });
     let blocks = blocks.collect();

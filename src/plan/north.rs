@@ -114,7 +114,7 @@ pub(super) fn resources(
     mistakes: &mut Vec<Mistake>,
 ) -> Vec<Resource> {
     let mut wanted = Vec::new();
-    for link in &config.link.modbus_rtu {
+    for link in config.link.modbus_rtu.iter().chain(&config.link.modbus_ascii) {
         let port = &link.get_ref().port;
         wanted.push((Resource::SerialPort(port.get_ref().clone()), port.span(), "serial port"));
     }

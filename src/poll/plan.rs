@@ -60,6 +60,8 @@ pub struct BlockTask {
     pub cost: Duration,
     /// The same where the device does not answer.
     pub miss: Duration,
+    /// What a hasty probe takes of a device that does not answer.
+    pub probe: Duration,
 }
 
 /// One writable tag.

@@ -12,6 +12,7 @@ use super::state::{Backoff, Health, Verdict};
 use super::turns::{Turn, Turns};
 use crate::command::{Refusal, Write, WriteOutcome};
 use crate::drivers::Link;
+use crate::drivers::driver::Tally;
 use crate::model::{Bad, Batch, Clock, DeviceState, Fault, Raw, Sample};
 use crate::normalize::Normalizer;
 use crate::normalize::encode::{EncodeError, encode};
@@ -205,7 +206,7 @@ impl Task {
     async fn read_now(&mut self, block: usize) {
         let Some(device) = self.plan.blocks.get(block).map(|b| b.device) else { return };
         loop {
-            let (answer, took) = self.transact(block, false).await;
+            let (answer, took) = self.transact(block, Ask::Read).await;
             let Some(verdict) = self.judge(device, answer, took) else {
                 return self.link_lost(Fault::NotConnected);
             };
@@ -221,18 +222,33 @@ impl Task {
         }
     }
 
-    /// Tries a device that is not alive. If its first block answers, all others are read too before
-    /// it is announced, so that it is born complete.
+    /// Tries a device that is not alive. If it answers, all its blocks are read before it is announced, so
+    /// that it is born complete.
     async fn revive(&mut self, device: usize) {
         let blocks = self.turns.blocks_of(device).to_vec();
-        let hasty = self.turns.health(device).is_some_and(Health::is_hasty);
+        let Some(health) = self.turns.health_mut(device) else { return };
+        let hasty = health.starts_try(Instant::now());
+        // One that is known to be dead is asked for as little as shows that it is back.
+        if health.is_left_alone()
+            && let Some(first) = blocks.first()
+        {
+            let (answer, took) = self.transact(*first, Ask::Probe { hasty }).await;
+            match answer {
+                Ok(()) | Err(Fault::Refused(_) | Fault::Busy | Fault::Unsupported) => {}
+                Err(Fault::NotConnected) => return self.link_lost(Fault::NotConnected),
+                Err(_) => {
+                    self.judge(device, answer, took);
+                    return self.turns.tried_in_vain(took, Instant::now());
+                }
+            }
+        }
         let mut samples = Vec::new();
         let mut born = false;
         for block in blocks {
-            let (mut answer, mut took) = self.transact(block, hasty && !born).await;
+            let (mut answer, mut took) = self.transact(block, Ask::Read).await;
             let mut verdict = self.judge(device, answer, took);
             if verdict == Some(Verdict::Retry) {
-                (answer, took) = self.transact(block, false).await;
+                (answer, took) = self.transact(block, Ask::Read).await;
                 verdict = self.judge(device, answer, took);
             }
             match verdict {
@@ -260,16 +276,15 @@ impl Task {
     }
 
     /// One read on the wire, counted, and how long it took.
-    async fn transact(&mut self, block: usize, hasty: bool) -> (Result<(), Fault>, Duration) {
+    async fn transact(&mut self, block: usize, ask: Ask) -> (Result<(), Fault>, Duration) {
         let Some(task) = self.plan.blocks.get(block) else {
             return (Err(Fault::Unsupported), Duration::ZERO);
         };
         let (handle, device) = (task.block, task.device);
         let started = Instant::now();
-        let answer = if hasty {
-            self.link.probe(handle, &mut self.raw).await
-        } else {
-            self.link.read(handle, &mut self.raw).await
+        let answer = match ask {
+            Ask::Read => self.link.read(handle, &mut self.raw).await,
+            Ask::Probe { hasty } => self.link.probe(handle, hasty).await,
         };
         let took = started.elapsed();
         self.count(device, answer, took);
@@ -287,6 +302,11 @@ impl Task {
             Err(Fault::Refused(_) | Fault::Busy | Fault::Altered) => self.stats.refused.bump(),
             Err(Fault::NotConnected | Fault::Unsupported) => {}
         }
+        let Tally { echoes, foreign, noise, late } = self.link.tally();
+        self.stats.echoes.add(echoes);
+        self.stats.foreign.add(foreign);
+        self.stats.noise.add(noise);
+        self.stats.late.add(late);
         let Some(stats) = self.devices.get(device) else { return };
         stats.requests.bump();
         match answer {
@@ -403,6 +423,15 @@ impl Task {
     fn device_name(&self, device: usize) -> &str {
         self.plan.devices.get(device).map_or("", |d| d.name.as_str())
     }
+}
+
+/// What is asked of a device.
+#[derive(Debug, Clone, Copy)]
+enum Ask {
+    /// The block.
+    Read,
+    /// Whether it is there.
+    Probe { hasty: bool },
 }
 
 /// The share of the last few seconds with a transaction under way.

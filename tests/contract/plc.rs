@@ -7,7 +7,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use fieldgate::drivers::modbus::config::{RtuLink, TcpLink};
+use fieldgate::drivers::driver::{AddressError, Compiled, Request as Asked};
+use fieldgate::drivers::modbus::config::{Framing, ModbusDevice, SerialLink, TcpLink};
+use fieldgate::drivers::modbus::framing::Start;
+use fieldgate::drivers::modbus::{LineSpec, compile_ascii, compile_rtu};
+use fieldgate::model::Raw;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio_modbus::server::Service;
@@ -24,6 +29,8 @@ pub(crate) struct Memory {
     pub(crate) log: Vec<(u8, u8)>,
     pub(crate) silent: bool,
     pub(crate) refuse: Option<ExceptionCode>,
+    /// Registers take no more than this, without a word.
+    pub(crate) most: u16,
 }
 
 /// The device; handles share it. It listens to the units 1 and 2.
@@ -42,6 +49,7 @@ impl Plc {
             log: Vec::new(),
             silent: false,
             refuse: None,
+            most: u16::MAX,
         })))
     }
 
@@ -99,12 +107,100 @@ impl Service for Plc {
             Request::MaskWriteRegister(at, and, or) => cut(&memory.holding, at, 1)
                 .and_then(|now| put(&mut memory.holding, at, &[now[0] & and | or & !and]))
                 .map(|()| Response::MaskWriteRegister(at, and, or)),
-            Request::ReadWriteMultipleRegisters(start, n, at, words) => put(&mut memory.holding, at, &words)
-                .and_then(|()| cut(&memory.holding, start, n))
-                .map(Response::ReadWriteMultipleRegisters),
+            Request::ReadWriteMultipleRegisters(start, n, at, words) => {
+                let taken: Vec<_> = words.iter().map(|word| (*word).min(memory.most)).collect();
+                put(&mut memory.holding, at, &taken)
+                    .and_then(|()| cut(&memory.holding, start, n))
+                    .map(Response::ReadWriteMultipleRegisters)
+            }
             _ => Err(ExceptionCode::IllegalFunction),
         };
         ready(answer.map(Some))
+    }
+}
+
+impl Plc {
+    /// The same device in our own words, for the framings that tokio-modbus has not: the PDU of its answer.
+    fn answer(&self, unit: u8, pdu: &[u8]) -> Option<Vec<u8>> {
+        use fieldgate::drivers::modbus::address::Area;
+        use fieldgate::drivers::modbus::pdu::{self, Request as Query};
+        let mut memory = self.memory();
+        memory.log.push((unit, pdu[0]));
+        if memory.silent || !(1..=2).contains(&unit) {
+            return None;
+        }
+        let mut out = Vec::new();
+        let mut raw = Raw::default();
+        let done = match memory.refuse.map_or(Query::decode(pdu), |code| Err(code.into())) {
+            Err(code) => Err(code),
+            Ok(Query::Read { area, start, count }) => match area {
+                Area::Coil => cut(&memory.coils, start, count).map(|bits| raw.bits = bits),
+                Area::Discrete => cut(&memory.discrete, start, count).map(|bits| raw.bits = bits),
+                Area::Input => cut(&memory.input, start, count).map(|words| raw.words = words),
+                Area::Holding => cut(&memory.holding, start, count).map(|words| raw.words = words),
+            }
+            .map(|()| pdu::encode_read_answer(area, &raw, pdu[0], &mut out))
+            .map_err(u8::from),
+            Ok(Query::WriteThenRead { start, count, at, words }) => {
+                let taken: Vec<_> = words.iter().map(|word| (*word).min(memory.most)).collect();
+                put(&mut memory.holding, at, &taken)
+                    .and_then(|()| cut(&memory.holding, start, count))
+                    .map(|words| raw.words = words)
+                    .map(|()| pdu::encode_read_answer(Area::Holding, &raw, pdu[0], &mut out))
+                    .map_err(u8::from)
+            }
+            Ok(Query::MaskRegister { at, and, or }) => cut(&memory.holding, at, 1)
+                .and_then(|now| put(&mut memory.holding, at, &[now[0] & and | or & !and]))
+                .map(|()| out.extend_from_slice(pdu))
+                .map_err(u8::from),
+            Ok(write) => match write {
+                Query::WriteCoil { at, on } => put(&mut memory.coils, at, &[on]),
+                Query::WriteRegister { at, word } => put(&mut memory.holding, at, &[word]),
+                Query::WriteCoils { at, bits } => put(&mut memory.coils, at, &bits),
+                Query::WriteRegisters { at, words } => put(&mut memory.holding, at, &words),
+                _ => unreachable!(),
+            }
+            .map(|()| out.extend_from_slice(&pdu[..5]))
+            .map_err(u8::from),
+        };
+        if let Err(code) = done {
+            pdu::encode_exception(pdu[0], code, &mut out);
+        }
+        Some(out)
+    }
+
+    /// Serves one line with this framing. An adapter that `echoes` gives each request back first.
+    pub(crate) async fn serve(
+        self,
+        mut stream: impl AsyncRead + AsyncWrite + Unpin,
+        framing: Framing,
+        echoes: bool,
+    ) {
+        let (mut input, mut scratch) = (Vec::new(), Vec::new());
+        loop {
+            let length = |_, pdu: &[u8]| fieldgate::drivers::modbus::pdu::request_length(pdu);
+            match framing.start(&input, length) {
+                Ok(Start::Frame(length)) => {
+                    let (unit, pdu) =
+                        framing.decode(&input[..length], &mut scratch).expect("a whole request");
+                    let mut out = if echoes { input[..length].to_vec() } else { Vec::new() };
+                    if let Some(answer) = self.answer(unit, pdu) {
+                        // Number 0: a gateway that does not echo the one of the request.
+                        framing.encode(0, unit, &mut out, |out| out.extend(answer));
+                    }
+                    input.drain(..length);
+                    if stream.write_all(&out).await.is_err() {
+                        return;
+                    }
+                }
+                Ok(Start::Noise(bytes)) => drop(input.drain(..bytes)),
+                Ok(Start::More(_)) => match stream.read_buf(&mut input).await {
+                    Ok(0) | Err(_) => return,
+                    Ok(_) => {}
+                },
+                Err(fault) => panic!("{fault}"),
+            }
+        }
     }
 }
 
@@ -117,12 +213,23 @@ fn host() -> Runtime {
 pub(crate) struct OnSocket {
     pub(crate) plc: Plc,
     pub(crate) port: u16,
+    /// None: Modbus TCP as others wrote it.
+    framing: Option<Framing>,
     host: Option<Runtime>,
 }
 
 impl OnSocket {
     pub(crate) fn new() -> OnSocket {
-        let mut device = OnSocket { plc: Plc::new(), port: 0, host: None };
+        OnSocket::of(None)
+    }
+
+    /// With this framing, and without transaction identifiers.
+    pub(crate) fn with(framing: Framing) -> OnSocket {
+        OnSocket::of(Some(framing))
+    }
+
+    fn of(framing: Option<Framing>) -> OnSocket {
+        let mut device = OnSocket { plc: Plc::new(), port: 0, framing, host: None };
         device.plug();
         device
     }
@@ -142,7 +249,7 @@ impl OnSocket {
     }
 
     pub(crate) fn plug(&mut self) {
-        let (host, plc, port) = (host(), self.plc.clone(), self.port);
+        let (host, plc, port, framing) = (host(), self.plc.clone(), self.port, self.framing);
         let (tell, told) = std::sync::mpsc::channel();
         host.spawn(async move {
             let listener = loop {
@@ -152,6 +259,12 @@ impl OnSocket {
                 }
             };
             tell.send(listener.local_addr().unwrap().port()).unwrap();
+            if let Some(framing) = framing {
+                loop {
+                    let (stream, _) = listener.accept().await.unwrap();
+                    tokio::spawn(plc.clone().serve(stream, framing, false));
+                }
+            }
             let connected = |stream, _| {
                 let plc = plc.clone();
                 async move { Ok(Some((plc, stream))) }
@@ -164,8 +277,14 @@ impl OnSocket {
 
     pub(crate) fn link(&self, timeout: &str) -> TcpLink {
         let text = format!(
-            "name = \"net\"\nhost = \"127.0.0.1\"\nport = {}\ntimeout = \"{timeout}\"\nconnect-timeout = \"2s\"",
-            self.port
+            "name = \"net\"\nhost = \"127.0.0.1\"\nport = {}\ntimeout = \"{timeout}\"\nconnect-timeout = \"2s\"\n{}",
+            self.port,
+            match self.framing {
+                None => "",
+                Some(Framing::Tcp) => "echo-transaction-id = false",
+                Some(Framing::Rtu) => "framing = \"rtu\"",
+                Some(Framing::Ascii) => "framing = \"ascii\"",
+            }
         );
         toml::from_str(&text).unwrap()
     }
@@ -195,7 +314,7 @@ impl Cable {
 }
 
 /// The link table of a serial port, fast.
-pub(crate) fn rtu_link(port: &std::path::Path, timeout: &str) -> RtuLink {
+pub(crate) fn rtu_link(port: &std::path::Path, timeout: &str) -> SerialLink {
     let text = format!(
         "name = \"bus\"\nport = \"{}\"\nbaud = 115200\nparity = \"none\"\ntimeout = \"{timeout}\"",
         port.display()
@@ -207,15 +326,31 @@ pub(crate) fn rtu_link(port: &std::path::Path, timeout: &str) -> RtuLink {
 pub(crate) struct OnCable {
     pub(crate) plc: Plc,
     pub(crate) port: PathBuf,
+    /// As others wrote it: RTU.
+    framing: Option<Framing>,
+    echoes: bool,
     _folder: tempfile::TempDir,
     host: Option<(Runtime, Cable)>,
 }
 
 impl OnCable {
     pub(crate) fn new() -> OnCable {
+        OnCable::of(None, false)
+    }
+
+    pub(crate) fn ascii() -> OnCable {
+        OnCable::of(Some(Framing::Ascii), false)
+    }
+
+    /// Behind an adapter that hears what it sends.
+    pub(crate) fn echoing(framing: Framing) -> OnCable {
+        OnCable::of(Some(framing), true)
+    }
+
+    fn of(framing: Option<Framing>, echoes: bool) -> OnCable {
         let folder = tempfile::tempdir().unwrap();
-        let mut device =
-            OnCable { plc: Plc::new(), port: folder.path().join("bus"), _folder: folder, host: None };
+        let port = folder.path().join("bus");
+        let mut device = OnCable { plc: Plc::new(), port, framing, echoes, _folder: folder, host: None };
         device.plug();
         device
     }
@@ -235,13 +370,26 @@ impl OnCable {
             Cable::new()
         };
         let plc = self.plc.clone();
-        host.spawn(tokio_modbus::server::rtu::Server::new(device).serve_forever(plc));
+        match self.framing {
+            Some(framing) => drop(host.spawn(plc.serve(device, framing, self.echoes))),
+            None => drop(host.spawn(tokio_modbus::server::rtu::Server::new(device).serve_forever(plc))),
+        }
         std::os::unix::fs::symlink(&cable.path, &self.port).unwrap();
         self.host = Some((host, cable));
     }
 
-    pub(crate) fn link(&self, timeout: &str) -> RtuLink {
+    pub(crate) fn link(&self, timeout: &str) -> SerialLink {
         rtu_link(&self.port, timeout)
+    }
+
+    pub(crate) fn compile(
+        &self,
+        link: &SerialLink,
+        devices: &[ModbusDevice],
+        requests: &[Asked<'_>],
+    ) -> Result<Compiled<LineSpec>, Vec<(usize, AddressError)>> {
+        let is_ascii = self.framing == Some(Framing::Ascii);
+        if is_ascii { compile_ascii(link, devices, requests) } else { compile_rtu(link, devices, requests) }
     }
 }
 

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use fieldgate::command::Gate;
-use fieldgate::drivers::modbus::config::RtuLink;
-use fieldgate::drivers::modbus::{ModbusRtu, compile_rtu, rtu};
+use fieldgate::drivers::modbus::config::SerialLink;
+use fieldgate::drivers::modbus::{ModbusLine, compile_rtu, rtu};
 use fieldgate::model::{Clock, Quality, TagId, Timestamp, Value};
 use fieldgate::store::Store;
 use fieldgate::telemetry::Telemetry;
@@ -59,16 +59,16 @@ async fn on_bus(mut port: SerialStream, value: u16) {
     }
 }
 
-fn bus(port: &Path, keys: &str) -> ModbusRtu {
+fn bus(port: &Path, keys: &str) -> ModbusLine {
     let text = format!("name = \"bus\"\nport = \"{}\"\nparity = \"none\"\n{keys}", port.display());
-    let table: RtuLink = toml::from_str(&text).unwrap();
+    let table: SerialLink = toml::from_str(&text).unwrap();
     let compiled = compile_rtu(&table, &[ModbusDevice::default()], &[request()]).unwrap();
-    let mut bus = ModbusRtu::default();
+    let mut bus = ModbusLine::default();
     bus.load(&compiled.spec);
     bus
 }
 
-async fn trouble(mut bus: ModbusRtu) -> String {
+async fn trouble(mut bus: ModbusLine) -> String {
     assert_eq!(bus.connect().await, Err(Fault::NotConnected));
     bus.trouble().to_owned()
 }

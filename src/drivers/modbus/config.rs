@@ -7,7 +7,7 @@ use toml::Spanned;
 
 use crate::model::Period;
 
-/// `[[link.modbus-tcp]]`: one Modbus TCP socket and all units behind it.
+/// `[[link.modbus-tcp]]`: one socket and all units behind it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TcpLink {
@@ -37,6 +37,12 @@ pub struct TcpLink {
     /// Expected time from a request to its answer, for the plan of the link; it cuts nothing short.
     #[serde(default = "two_milliseconds")]
     pub turnaround: Spanned<Period>,
+    /// What is said over the socket: Modbus TCP, or the frames of a serial line.
+    #[serde(default)]
+    pub framing: Framing,
+    /// Whether answers carry the transaction identifier of their request, as they must; only of Modbus TCP.
+    #[serde(default)]
+    pub echo_transaction_id: Option<Spanned<bool>>,
 }
 
 /// `tls` of a `[[link.modbus-tcp]]`: whom to trust, and who this gateway is.
@@ -53,10 +59,30 @@ pub struct Tls {
     pub server_name: Option<String>,
 }
 
-/// `[[link.modbus-rtu]]`: one serial bus and all units on it.
+impl TcpLink {
+    /// Whether each answer says which request it answers.
+    pub fn is_numbered(&self) -> bool {
+        self.framing == Framing::Tcp && self.echo_transaction_id.as_ref().is_none_or(|echo| *echo.get_ref())
+    }
+}
+
+/// How a PDU is wrapped in a stream of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Framing {
+    /// The header of Modbus TCP.
+    #[default]
+    Tcp,
+    /// Bytes and CRC, as on a serial line.
+    Rtu,
+    /// Hexadecimal digits and LRC, as on a serial line.
+    Ascii,
+}
+
+/// `[[link.modbus-rtu]]`, `[[link.modbus-ascii]]`: one serial bus and all units on it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct RtuLink {
+pub struct SerialLink {
     /// Unique name of the link.
     pub name: Spanned<String>,
     /// The serial port, as `/dev/ttyAMA0` or `/dev/serial/by-id/…`.
@@ -87,6 +113,12 @@ pub struct RtuLink {
     /// nothing short.
     #[serde(default = "five_milliseconds")]
     pub turnaround: Spanned<Period>,
+    /// Only RTU: a pause of more than 1.5 characters within a frame spoils it, as the specification has it.
+    #[serde(default)]
+    pub strict_timing: Option<Spanned<bool>>,
+    /// Only ASCII: 7, the specification's default, or 8; RTU always has 8.
+    #[serde(default)]
+    pub data_bits: Option<Spanned<u8>>,
 }
 
 /// Parity of a serial port.

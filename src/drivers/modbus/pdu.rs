@@ -255,6 +255,15 @@ impl Request {
         if matches!(self, Request::MaskRegister { .. }) { 7 } else { 5 }
     }
 
+    /// Bytes of the PDU of its answer where that is no exception.
+    pub fn answer_bytes(&self) -> usize {
+        match self {
+            Request::Read { area, count, .. } if area.is_bits() => 2 + usize::from(count.div_ceil(8)),
+            Request::Read { count, .. } | Request::WriteThenRead { count, .. } => 2 + usize::from(*count) * 2,
+            _ => self.echoed(),
+        }
+    }
+
     /// Length of the PDU of the answer whose first bytes these are, exception or not; `None` where more
     /// bytes are needed to tell, and an error where it is no answer to this request.
     pub fn answer_length(&self, pdu: &[u8]) -> Result<Option<usize>, Fault> {

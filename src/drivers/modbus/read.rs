@@ -35,20 +35,22 @@ pub(super) trait Wire {
     ) -> Result<(), Fault>;
 }
 
+/// Asks the device of a block for as little as shows that it is there.
+pub(super) async fn probe(wire: &mut impl Wire, block: Block, hasty: bool) -> Result<(), Fault> {
+    let spec = wire.reads()?.blocks.get(block.0).ok_or(Fault::Unsupported)?;
+    let (device, request) = (spec.device, spec.probe(!hasty));
+    wire.transact(device, &request, &mut Raw::default(), hasty).await
+}
+
 /// Reads a block; values that the device refuses are `missing` in it.
-pub(super) async fn read(
-    wire: &mut impl Wire,
-    block: Block,
-    into: &mut Raw,
-    hasty: bool,
-) -> Result<(), Fault> {
+pub(super) async fn read(wire: &mut impl Wire, block: Block, into: &mut Raw) -> Result<(), Fault> {
     into.clear();
     let spec = wire.reads()?.blocks.get(block.0).ok_or(Fault::Unsupported)?.clone();
     let known = wire.lessons().remove(&block.0);
     let mut lesson = match known {
         Some(lesson) if !lesson.tries(&spec.parts, Instant::now()).is_empty() => lesson,
         // Nothing is known, or that all of it is refused: the device must be heard all the same.
-        known => match wire.transact(spec.device, &spec.request(), into, hasty).await {
+        known => match wire.transact(spec.device, &spec.request(), into, false).await {
             Err(Fault::Refused(code))
                 if known.is_none() && is_lesson(Fault::Refused(code)) && spec.parts.len() > 1 =>
             {
@@ -64,7 +66,7 @@ pub(super) async fn read(
         },
     };
     let before = lesson.is_learned();
-    let answer = in_parts(wire, &spec, &mut lesson, into, hasty).await;
+    let answer = in_parts(wire, &spec, &mut lesson, into).await;
     if !before && lesson.is_learned() {
         tell(wire.name(spec.device), &spec, &lesson);
     }
@@ -80,7 +82,6 @@ async fn in_parts(
     spec: &BlockSpec,
     lesson: &mut Lesson,
     into: &mut Raw,
-    hasty: bool,
 ) -> Result<(), Fault> {
     let bits = spec.area.is_bits();
     let count = usize::from(spec.count);
@@ -92,7 +93,7 @@ async fn in_parts(
     for asked in lesson.tries(&spec.parts, Instant::now()) {
         raw.clear();
         let request = spec.request_of(asked.part);
-        match wire.transact(spec.device, &request, &mut raw, hasty && answer.is_err()).await {
+        match wire.transact(spec.device, &request, &mut raw, false).await {
             Ok(()) => {
                 lay(&mut into.words, asked.part, &raw.words);
                 lay(&mut into.bits, asked.part, &raw.bits);

@@ -13,7 +13,7 @@ use serial2::rs4xx::{Rs485Config, TransceiverMode};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
-use super::config::{Rts, RtuLink};
+use super::config::{Rts, SerialLink};
 use super::pause::Pause;
 
 /// The modem control line of a port, and when it has sent all.
@@ -42,7 +42,7 @@ pub(super) struct Switching {
 }
 
 impl Switching {
-    pub(super) fn new(link: &RtuLink) -> Switching {
+    pub(super) fn new(link: &SerialLink) -> Switching {
         let delay = |key: &Option<toml::Spanned<crate::model::Period>>| {
             key.as_ref().map_or(Duration::ZERO, |period| period.get_ref().0)
         };

@@ -6,6 +6,8 @@ use super::config::Parity;
 
 /// The longest frame (section 2.5.1.1).
 pub const MOST: usize = 256;
+/// What there is in a frame around the PDU: unit and CRC.
+pub const AROUND: usize = 3;
 
 /// Appends the frame around a PDU that `pdu` appends.
 pub fn encode(unit: u8, out: &mut Vec<u8>, pdu: impl FnOnce(&mut Vec<u8>)) {
@@ -52,18 +54,34 @@ pub fn crc(bytes: &[u8]) -> u16 {
 }
 
 /// How long things take on a line.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Pace {
     character: Duration,
-    baud: u32,
+    silence: Duration,
+    within: Duration,
 }
 
 impl Pace {
-    /// Of a port with these settings.
+    /// Of a port with these settings and RTU frames.
     pub fn new(baud: u32, parity: Parity, stop_bits: u8) -> Pace {
-        let bits = 1 + 8 + u32::from(parity != Parity::None) + u32::from(stop_bits);
-        let character = Duration::from_secs(1) * bits / baud.max(1);
-        Pace { character, baud }
+        let character = character(baud, 8, parity, stop_bits);
+        // Section 2.5.1.1: 3.5 and 1.5 characters, fixed above 19200 baud.
+        let fixed = baud > 19_200;
+        Pace {
+            character,
+            silence: if fixed { Duration::from_micros(1750) } else { character * 7 / 2 },
+            within: if fixed { Duration::from_micros(750) } else { character * 3 / 2 },
+        }
+    }
+
+    /// Of a port with these settings and ASCII frames, which need no silence between them.
+    pub fn ascii(baud: u32, data_bits: u8, parity: Parity, stop_bits: u8) -> Pace {
+        Pace { character: character(baud, data_bits, parity, stop_bits), ..Pace::network() }
+    }
+
+    /// Of a network: what a byte costs there is nothing beside a round trip.
+    pub fn network() -> Pace {
+        Pace::default()
     }
 
     /// Time of so many bytes.
@@ -73,8 +91,18 @@ impl Pace {
 
     /// The silence between frames: 3.5 characters, above 19200 baud fixed at 1.75 ms (section 2.5.1.1).
     pub fn silence(self) -> Duration {
-        if self.baud > 19_200 { Duration::from_micros(1750) } else { self.character * 7 / 2 }
+        self.silence
     }
+
+    /// The longest pause within a frame: 1.5 characters, above 19200 baud fixed at 750 µs (section 2.5.1.1).
+    pub fn within(self) -> Duration {
+        self.within
+    }
+}
+
+fn character(baud: u32, data_bits: u8, parity: Parity, stop_bits: u8) -> Duration {
+    let bits = 1 + u32::from(data_bits) + u32::from(parity != Parity::None) + u32::from(stop_bits);
+    Duration::from_secs(1) * bits / baud.max(1)
 }
 
 #[cfg(test)]
@@ -106,5 +134,15 @@ mod tests {
         let at = |baud| Pace::new(baud, Parity::Even, 1).silence();
         assert_eq!(at(9600).as_micros(), 4010);
         assert_eq!(at(115_200).as_micros(), 1750);
+        let within = |baud| Pace::new(baud, Parity::Even, 1).within();
+        assert_eq!(within(9600).as_micros(), 1718);
+        assert_eq!(within(115_200).as_micros(), 750);
+    }
+
+    #[test]
+    fn ascii_has_ten_bits_a_character_and_no_silence() {
+        let pace = Pace::ascii(9600, 7, Parity::Even, 1);
+        assert_eq!(pace.bytes(960).as_millis(), 999);
+        assert_eq!(pace.silence(), Duration::ZERO);
     }
 }

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use tokio_serial::{DataBits, ErrorKind, FlowControl, SerialPortBuilderExt, StopBits};
 
-use super::config::{Parity, RtuLink};
+use super::config::{Framing, Parity, SerialLink};
 use super::holder;
 use super::rs485::Switching;
 use super::rtu::Pace;
@@ -19,18 +20,26 @@ pub(super) struct SerialPort {
     baud: u32,
     parity: Parity,
     stop_bits: u8,
+    data_bits: u8,
+    framing: Framing,
     switching: Switching,
 }
 
 impl SerialPort {
-    pub(super) fn new(link: &RtuLink) -> SerialPort {
-        // Serial guide section 2.5.1: eleven bits a character, so two stop bits stand in for no parity.
+    pub(super) fn new(link: &SerialLink, framing: Framing) -> SerialPort {
+        // Serial guide sections 2.5.1 and 2.5.2: eleven bits a character, ten with ASCII, so two stop bits
+        // stand in for no parity.
         let usual = if link.parity == Parity::None { 2 } else { 1 };
         SerialPort {
             path: link.port.get_ref().clone(),
             baud: *link.baud.get_ref(),
             parity: link.parity,
             stop_bits: link.stop_bits.as_ref().map_or(usual, |s| *s.get_ref()),
+            data_bits: match framing {
+                Framing::Ascii => link.data_bits.as_ref().map_or(7, |d| *d.get_ref()),
+                _ => 8,
+            },
+            framing,
             switching: Switching::new(link),
         }
     }
@@ -42,7 +51,15 @@ impl SerialPort {
 
     /// How fast it is.
     pub(super) fn pace(&self) -> Pace {
-        Pace::new(self.baud, self.parity, self.stop_bits)
+        match self.framing {
+            Framing::Ascii => Pace::ascii(self.baud, self.data_bits, self.parity, self.stop_bits),
+            _ => Pace::new(self.baud, self.parity, self.stop_bits),
+        }
+    }
+
+    /// What switching to sending and back adds to a request.
+    pub(super) fn switching(&self) -> Duration {
+        self.switching.takes()
     }
 
     /// Opens it for this program alone; an error says what to do.
@@ -61,7 +78,7 @@ impl SerialPort {
         }
         let handle = self.switching.handle(&port).map_err(|error| self.trouble(&error.into(), &port))?;
         let opened = tokio_serial::new(port.to_string_lossy(), self.baud)
-            .data_bits(DataBits::Eight)
+            .data_bits(if self.data_bits == 7 { DataBits::Seven } else { DataBits::Eight })
             .parity(match self.parity {
                 Parity::None => tokio_serial::Parity::None,
                 Parity::Even => tokio_serial::Parity::Even,

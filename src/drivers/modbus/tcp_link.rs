@@ -56,11 +56,14 @@ pub struct ModbusTcp {
     trouble: String,
 }
 
+/// How long a device is waited for in haste that took so long at most.
+pub(super) fn patience(slowest: Duration) -> Duration {
+    slowest * 2 + Duration::from_millis(20)
+}
+
 impl ModbusTcp {
     /// Time-outs in a row after which the connection is made anew: the peer may be gone without a word.
     const MOST_TIMEOUTS: u32 = 3;
-    /// What a device may take longer than before when it is tried in haste.
-    const HASTE: Duration = Duration::from_millis(20);
 
     fn close(&mut self) {
         self.stream = None;
@@ -173,9 +176,7 @@ impl Wire for ModbusTcp {
         let unit = spec.devices.get(device).ok_or(Fault::Unsupported)?;
         let (unit, timeout_of_device, pause) = (unit.unit, unit.timeout.unwrap_or(spec.timeout), spec.pause);
         let patience = match self.slowest.get(device) {
-            Some(slowest) if hasty && !slowest.is_zero() => {
-                (*slowest * 2 + Self::HASTE).min(timeout_of_device)
-            }
+            Some(slowest) if hasty && !slowest.is_zero() => patience(*slowest).min(timeout_of_device),
             _ => timeout_of_device,
         };
         if self.mid_write {
@@ -254,11 +255,11 @@ impl Driver for ModbusTcp {
     }
 
     async fn read(&mut self, block: Block, into: &mut Raw) -> Result<(), Fault> {
-        read::read(self, block, into, false).await
+        read::read(self, block, into).await
     }
 
-    async fn probe(&mut self, block: Block, into: &mut Raw) -> Result<(), Fault> {
-        read::read(self, block, into, true).await
+    async fn probe(&mut self, block: Block, hasty: bool) -> Result<(), Fault> {
+        read::probe(self, block, hasty).await
     }
 
     async fn write(&mut self, point: Point, raw: &Raw) -> Result<(), Fault> {

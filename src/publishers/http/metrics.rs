@@ -60,6 +60,10 @@ metrics! { LINK: LinkStats,
     Count "fieldgate_link_timeouts" "Requests without an answer in time." |l| l.timeouts.get();
     Count "fieldgate_link_garbled" "Answers that failed their check." |l| l.garbled.get();
     Count "fieldgate_link_refused" "Exception answers." |l| l.refused.get();
+    Count "fieldgate_link_echoes" "Own requests heard again from the adapter." |l| l.echoes.get();
+    Count "fieldgate_link_foreign" "Frames of another master, and of devices to it." |l| l.foreign.get();
+    Count "fieldgate_link_noise_bytes" "Bytes that are no frame." |l| l.noise.get();
+    Count "fieldgate_link_late" "Answers that came too late and were dropped." |l| l.late.get();
     Count "fieldgate_link_overruns" "Polls that started more than one period late." |l| l.overruns.get();
     Count "fieldgate_link_samples" "Samples handed to the store." |l| l.samples.get();
     Count "fieldgate_link_writes" "Writes done." |l| l.writes.get();

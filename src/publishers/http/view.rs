@@ -63,6 +63,14 @@ struct Link {
     timeouts: u64,
     garbled: u64,
     refused: u64,
+    /// Own requests heard again from the adapter.
+    echoes: u64,
+    /// Frames of another master, and of devices to it.
+    foreign: u64,
+    /// Bytes that are no frame.
+    noise: u64,
+    /// Answers that came too late.
+    late: u64,
     overruns: u64,
     connects: u64,
     samples: u64,
@@ -258,6 +266,10 @@ fn links(cx: &Context) -> Vec<Link> {
         timeouts: link.timeouts.get(),
         garbled: link.garbled.get(),
         refused: link.refused.get(),
+        echoes: link.echoes.get(),
+        foreign: link.foreign.get(),
+        noise: link.noise.get(),
+        late: link.late.get(),
         overruns: link.overruns.get(),
         connects: link.connects.get(),
         samples: link.samples.get(),

@@ -58,7 +58,7 @@ pub struct UserTable {
     pub name: Spanned<String>,
     /// Password, by reference.
     pub password: Secret,
-    /// May write tags that are read-write. Default false.
+    /// May write tags that can be written. Default false.
     #[serde(default)]
     pub write: bool,
 }
@@ -70,7 +70,7 @@ pub struct User {
     pub name: String,
     /// Password, by reference.
     pub password: Secret,
-    /// May write tags that are read-write.
+    /// May write tags that can be written.
     pub write: bool,
 }
 
