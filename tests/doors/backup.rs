@@ -1,3 +1,5 @@
+//! The second address of a link.
+
 use super::*;
 
 #[tokio::test]

@@ -30,11 +30,15 @@ fn request() -> Request<'static> {
 
 /// A link that reads `holding:0` of unit 1; `keys` are those of its table.
 fn link(keys: &str) -> ModbusTcp {
+    let mut link = ModbusTcp::default();
+    load(&mut link, keys);
+    link
+}
+
+fn load(link: &mut ModbusTcp, keys: &str) {
     let table: TcpLink = toml::from_str(&format!("name = \"net\"\n{keys}")).unwrap();
     let compiled = compile_tcp(&table, &[ModbusDevice::default()], &[request()]).unwrap();
-    let mut link = ModbusTcp::default();
     link.load(&compiled.spec);
-    link
 }
 
 /// The register.

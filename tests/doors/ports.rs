@@ -1,3 +1,5 @@
+//! Serial ports: pulled and plugged in again, held by another, RS-485.
+
 use super::*;
 
 use std::collections::HashMap;

@@ -1,3 +1,5 @@
+//! Modbus/TCP Security, against a TLS server that asks for a certificate.
+
 use super::*;
 
 use std::path::PathBuf;

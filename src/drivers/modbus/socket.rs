@@ -116,7 +116,7 @@ impl Socket {
             Way::Listen { address, identity } => {
                 let seat = match &mut door.seat {
                     Some(seat) => seat,
-                    none => none.insert(Seat::take(*address, identity.as_deref())?),
+                    none => none.insert(seat(*address, identity.as_deref()).await?),
                 };
                 door.peer = self.to_string();
                 match timeout(self.connect_timeout, seat.next()).await {
@@ -169,6 +169,19 @@ impl Socket {
     pub(super) fn longest_pause(&self) -> Duration {
         Duration::from_secs(if matches!(self.way, Way::Listen { .. }) { 1 } else { 10 })
     }
+}
+
+/// A listener that was just given up, as when a link is loaded anew, takes a moment to let its port go.
+async fn seat(address: SocketAddr, identity: Option<&[u8]>) -> Result<Seat, String> {
+    let mut seat = Seat::take(address, identity);
+    for _ in 0..10 {
+        if seat.is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        seat = Seat::take(address, identity);
+    }
+    seat
 }
 
 /// Messaging on TCP/IP V1.0b section 1.2: 502; Modbus/TCP Security V2.1: 802.
