@@ -29,10 +29,7 @@ fn bank() -> Bank {
 
 fn silent() -> Manner {
     let hour = Duration::from_secs(3600);
-    Manner {
-        delay: Duration::ZERO,
-        silence: Some(Silence { after: Duration::ZERO, lasts: hour, every: hour }),
-    }
+    Manner { silence: Some(Silence { after: Duration::ZERO, lasts: hour, every: hour }), ..Manner::default() }
 }
 
 /// Unit 3 answers, unit 4 never does.

@@ -14,8 +14,9 @@ mod read;
 mod run;
 mod scan;
 mod show;
+mod simulate;
 mod tags;
-mod target;
+pub mod target;
 mod test;
 mod watch;
 mod wire;
@@ -63,6 +64,8 @@ enum Command {
     Watch(watch::Arguments),
     /// Write a tag that the file allows to be written
     Write(write::Arguments),
+    /// Serve the devices of a configuration file on this machine, with faults where wished
+    Simulate(simulate::Arguments),
     /// Tag lists as CSV: export those of a configuration file, import one as TOML
     Tags(tags::Arguments),
 }
@@ -91,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Probe(arguments) => probe::main(&arguments),
         Command::Watch(arguments) => watch::main(&arguments),
         Command::Write(arguments) => write::main(&arguments),
+        Command::Simulate(arguments) => simulate::main(&arguments),
         Command::Tags(arguments) => tags::main(&arguments),
     };
     ExitCode::from(code)

@@ -3,3 +3,4 @@
 pub mod broker;
 pub mod modbus;
 pub mod plant;
+pub mod replica;

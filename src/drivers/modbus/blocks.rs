@@ -77,6 +77,32 @@ pub(super) struct Miss {
     pub(super) probe: Duration,
 }
 
+/// Where a block or a point lies, for whoever plays the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// Unit identifier.
+    pub unit: u8,
+    /// Table.
+    pub area: Area,
+    /// First address.
+    pub start: u16,
+    /// Bits or registers.
+    pub count: u16,
+}
+
+impl Reads {
+    /// What each block asks of whom, and each point, in their order; a point says where it begins.
+    pub(super) fn extents(&self, devices: &[ModbusDevice]) -> (Vec<Extent>, Vec<Extent>) {
+        let extent = |device: usize, area: Area, start: u16, count: u16| {
+            let unit = devices.get(device).map_or(1, |d| d.unit);
+            Extent { unit, area, start, count }
+        };
+        let blocks = self.blocks.iter().map(|b| extent(b.device, b.area, b.start, b.count));
+        let points = self.points.iter().map(|p| extent(p.device, p.area, p.start, 1));
+        (blocks.collect(), points.collect())
+    }
+}
+
 /// Blocks and points of all requests; all errors at once, each with the index of its request.
 pub(super) fn compile(
     devices: &[ModbusDevice],

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::blocks::Reads;
+use super::blocks::{Extent, Reads};
 use super::config::{Framing, ModbusDevice, SerialLink, TcpLink};
 use super::facts::Facts;
 use super::lessons;
@@ -151,8 +151,24 @@ impl LineSpec {
         self.reads.blocks.get(block.0).map_or(1, |spec| lessons::reads(spec, facts))
     }
 
-    pub(super) fn pace(&self) -> Pace {
+    /// How fast the line is.
+    pub fn pace(&self) -> Pace {
         self.carrier.pace()
+    }
+
+    /// Whether it is a socket.
+    pub fn is_socket(&self) -> bool {
+        self.carrier.is_socket()
+    }
+
+    /// How its frames lie in the bytes.
+    pub fn framing(&self) -> Framing {
+        self.framing
+    }
+
+    /// What each block asks of whom, and each point, in their order.
+    pub fn extents(&self) -> (Vec<Extent>, Vec<Extent>) {
+        self.reads.extents(&self.devices)
     }
 
     /// The pause before each request.

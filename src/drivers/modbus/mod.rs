@@ -35,6 +35,7 @@ mod tls;
 mod who;
 mod write;
 
+pub use blocks::Extent;
 pub use carrier::LineSpec;
 pub use line::ModbusLine;
 pub use tcp_link::{ModbusTcp, TcpSpec};

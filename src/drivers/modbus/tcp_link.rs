@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, timeout_at};
 
-use super::blocks::Reads;
+use super::blocks::{Extent, Reads};
 use super::config::{ModbusDevice, TcpLink};
 use super::facts::Facts;
 use super::lessons::{self, Lessons};
@@ -36,6 +36,11 @@ impl TcpSpec {
             devices: devices.to_vec(),
             reads,
         }
+    }
+
+    /// What each block asks of whom, and each point, in their order.
+    pub fn extents(&self) -> (Vec<Extent>, Vec<Extent>) {
+        self.reads.extents(&self.devices)
     }
 
     /// The devices, in the order of the plan's.

@@ -130,9 +130,15 @@ impl Bank {
         part(&self.coils, at, 1).is_ok_and(|bits| bits == [true])
     }
 
+    /// A holding or input register; 0 past the end.
+    pub fn word(&self, area: Area, at: u16) -> u16 {
+        let table = if area == Area::Holding { &self.holdings } else { &self.inputs };
+        part(table, at, 1).ok().and_then(|words| words.first().copied()).unwrap_or(0)
+    }
+
     /// A holding register.
     pub fn holding(&self, at: u16) -> u16 {
-        part(&self.holdings, at, 1).ok().and_then(|words| words.first().copied()).unwrap_or(0)
+        self.word(Area::Holding, at)
     }
 
     /// A 32-bit float in holding registers.

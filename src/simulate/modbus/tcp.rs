@@ -1,18 +1,17 @@
-//! A Modbus TCP server on loopback: many clients, many units.
+//! A Modbus server on loopback: many clients, many units.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Slaves;
-use super::manner::Reply;
-use crate::drivers::modbus::pdu;
-use crate::drivers::modbus::tcp;
+use super::noise::Noise;
+use super::serve::{Wire, serve};
+use crate::drivers::modbus::framing::Framing;
 
 /// A running server; it stops when it is dropped.
 #[derive(Debug)]
@@ -21,19 +20,27 @@ pub struct TcpServer {
     _stop: DropGuard,
 }
 
-/// Exception 11: the unit behind this address does not answer (Application Protocol V1.1b3, section 7).
-const NO_SUCH_UNIT: u8 = 11;
-
 impl TcpServer {
     /// Most clients at a time.
     pub const MAX_CLIENTS: usize = 64;
 
-    /// Listens; port 0 takes a free one.
+    /// Listens for Modbus TCP; port 0 takes a free one.
     pub async fn bind(address: SocketAddr, slaves: Slaves) -> io::Result<TcpServer> {
+        TcpServer::bind_framed(address, Framing::Tcp, None, slaves).await
+    }
+
+    /// Listens for frames of this kind; port 0 takes a free one. Noise is that of the line behind the socket.
+    pub async fn bind_framed(
+        address: SocketAddr,
+        framing: Framing,
+        noise: Option<Noise>,
+        slaves: Slaves,
+    ) -> io::Result<TcpServer> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let stop = CancellationToken::new();
-        tokio::spawn(accept(listener, Arc::new(slaves), stop.clone()));
+        let wire = Wire { framing, pace: None, noise };
+        tokio::spawn(accept(listener, wire, Arc::new(slaves), stop.clone()));
         Ok(TcpServer { address, _stop: stop.drop_guard() })
     }
 
@@ -43,7 +50,7 @@ impl TcpServer {
     }
 }
 
-async fn accept(listener: TcpListener, slaves: Arc<Slaves>, stop: CancellationToken) {
+async fn accept(listener: TcpListener, wire: Wire, slaves: Arc<Slaves>, stop: CancellationToken) {
     // Dropped with this task, and with it all its clients.
     let mut clients = tokio::task::JoinSet::new();
     loop {
@@ -54,9 +61,11 @@ async fn accept(listener: TcpListener, slaves: Arc<Slaves>, stop: CancellationTo
         };
         match accepted {
             Ok((socket, _)) if clients.len() < TcpServer::MAX_CLIENTS => {
-                let slaves = slaves.clone();
+                let (slaves, mut wire) = (slaves.clone(), wire.clone());
                 clients.spawn(async move {
-                    if let Err(error) = serve(socket, &slaves).await {
+                    let _ = socket.set_nodelay(true);
+                    let (input, output) = socket.into_split();
+                    if let Err(error) = serve(input, output, &mut wire, &slaves).await {
                         tracing::debug!(%error, "a client of a simulated device is gone");
                     }
                 });
@@ -66,40 +75,6 @@ async fn accept(listener: TcpListener, slaves: Arc<Slaves>, stop: CancellationTo
                 tracing::debug!(%error, "a simulated device cannot accept a connection");
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
-        }
-    }
-}
-
-/// One client, until it leaves or sends what is no Modbus.
-async fn serve(mut socket: TcpStream, slaves: &Slaves) -> io::Result<()> {
-    socket.set_nodelay(true)?;
-    let (mut input, mut out) = (Vec::with_capacity(512), Vec::with_capacity(512));
-    loop {
-        let mut used = 0;
-        loop {
-            let rest = input.get(used..).unwrap_or_default();
-            let Some(frame) = tcp::decode(rest).map_err(|_| io::ErrorKind::InvalidData)? else { break };
-            used += frame.used;
-            out.clear();
-            let reply = slaves.get(&frame.unit).map(|slave| (slave, slave.reply()));
-            match reply {
-                Some((_, Reply::Never)) => continue,
-                Some((slave, Reply::After(delay))) => {
-                    tokio::time::sleep(delay).await;
-                    tcp::encode(frame.transaction, frame.unit, &mut out, |out| {
-                        slave.bank().answer(frame.pdu, out);
-                    });
-                }
-                None => tcp::encode(frame.transaction, frame.unit, &mut out, |out| {
-                    pdu::encode_exception(frame.pdu.first().copied().unwrap_or(0), NO_SUCH_UNIT, out);
-                }),
-            }
-            socket.write_all(&out).await?;
-        }
-        // What is left is less than one frame, so the buffer stays small.
-        input.drain(..used);
-        if socket.read_buf(&mut input).await? == 0 {
-            return Ok(());
         }
     }
 }

@@ -69,7 +69,7 @@ impl LinkDraft {
     /// A PLC with a socket of its own.
     fn plc(name: &'static str, machine: impl Machine + 'static) -> LinkDraft {
         // A PLC answers once a cycle.
-        let manner = Manner { delay: Duration::from_millis(4), silence: None };
+        let manner = Manner { delay: Duration::from_millis(4), ..Manner::default() };
         LinkDraft {
             name,
             pace: None,

@@ -15,7 +15,7 @@ pub(super) fn links() -> Vec<LinkDraft> {
         PumpStation::new(build)
     };
     // An RTU takes some milliseconds to answer.
-    let usual = Manner { delay: Duration::from_millis(6), silence: None };
+    let usual = Manner { delay: Duration::from_millis(6), ..Manner::default() };
     let silence = Silence {
         after: Duration::from_secs(20),
         lasts: Duration::from_secs(8),
