@@ -38,6 +38,8 @@ pub(super) fn open(path: &Path, patterns: &[String], adapt: impl FnOnce(&mut Con
     };
     let narrowed = compile_text(name, text, |config| {
         narrow(config, &wanted);
+        // Whoever asks for tags gets these and causes nothing else on the line.
+        config.device.iter_mut().for_each(|device| device.get_mut().identify = Some(false));
         adapt(config);
     });
     match narrowed.plan {
