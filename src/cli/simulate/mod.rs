@@ -196,7 +196,10 @@ impl Arguments {
                 link.port.as_ref().map_or(if link.tls.is_some() { 802 } else { 502 }, |p| *p.get_ref());
             let ip = link.host.as_ref().and_then(|host| loopback(host.get_ref()));
             let listen = ip.map(|ip| SocketAddr::new(ip, port));
-            wishes.insert(name.clone(), Wish { listen, ..Wish::default() });
+            if link.listen.is_some() {
+                eprintln!("link `{name}` waits until its device dials in; that is not simulated");
+            }
+            wishes.insert(name.clone(), Wish { listen, unserved: link.listen.is_some(), ..Wish::default() });
         }
         for link in serial(config) {
             timeouts.insert(link.name.get_ref().as_str(), link.timeout.get_ref().0);
