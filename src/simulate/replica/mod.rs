@@ -72,7 +72,9 @@ impl Replica {
                 // It has no devices to be simulated.
                 LinkSpec::System(_) | LinkSpec::Sim(_) => continue,
             };
-            let wish = wishes.get(&link.name).cloned().unwrap_or_default();
+            let mut wish = wishes.get(&link.name).cloned().unwrap_or_default();
+            // Modbus TCP has no check sum: what carries it lets no noise through.
+            wish.noise = wish.noise.filter(|_| framing != Framing::Tcp);
             if wish.unserved {
                 continue;
             }
