@@ -29,7 +29,7 @@ const STARTS: [u16; 2] = [100, 400];
 /// The devices of each link.
 const UNITS: [u8; 2] = [17, 18];
 /// No test waits longer.
-const LONGEST: Duration = Duration::from_secs(150);
+const LONGEST: Duration = Duration::from_secs(300);
 
 /// What is between a gateway and its devices.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -282,10 +282,10 @@ async fn serial_noise_never_becomes_a_value_and_polling_goes_on() {
         lines.extend(kinds.iter().map(|kind| Line { noise, ..line(*kind, 100, Manner::default()) }));
     }
     let mut bed = Bed::start(&lines).await;
-    bed.until(|_, good| good >= 25).await;
+    bed.until(|_, good| good >= 10).await;
     // And it goes on: no device is lost for good.
     let before: Vec<usize> = bed.good.iter().map(Vec::len).collect();
-    bed.until(|_, good| good >= 50).await;
+    bed.until(|_, good| good >= 20).await;
     let (tally, good) = bed.sums();
     println!(
         "noise: {} requests heard, {good} good; by device after the first half {before:?}",
