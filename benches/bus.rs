@@ -60,18 +60,22 @@ fn slaves(baud: u32, line: Arc<Line>) -> String {
             if request[0] == line.dead.load(Relaxed) {
                 continue;
             }
+            let asked = usize::from(request[5]);
             let mut answer = Vec::new();
             rtu::encode(request[0], &mut answer, |out| {
-                out.extend_from_slice(&[3, REGISTERS as u8 * 2]);
-                out.extend_from_slice(&[b'x'; REGISTERS * 2]);
+                out.extend_from_slice(&[3, request[5] * 2]);
+                out.resize(out.len() + asked * 2, b'x');
             });
-            // The answer is there when its last character is.
+            // The answer is there when its last character is. A thread that sleeps is late by more than a line is.
             let end = heard + pace.silence() + TURNAROUND + pace.bytes(answer.len());
-            std::thread::sleep(end.saturating_duration_since(Instant::now()));
+            std::thread::sleep(end.saturating_duration_since(Instant::now() + Duration::from_micros(300)));
+            while Instant::now() < end {
+                std::hint::spin_loop();
+            }
             // Before the write: the other side may read it before this thread runs again.
             silent_since = Instant::now();
             port.write_all(&answer).unwrap();
-            line.answers.fetch_add(1, Relaxed);
+            line.answers.fetch_add(u64::from(asked == REGISTERS), Relaxed);
         }
     });
     path

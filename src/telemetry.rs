@@ -107,6 +107,8 @@ pub struct LinkStats {
     pub name: String,
     /// Port or socket.
     pub state: ConnectionState,
+    /// Where it leads: the port, or which of its addresses is in use; empty before it was open.
+    pub address: Mutex<String>,
     /// Times that the port or socket was opened.
     pub connects: Counter,
     /// Requests sent.

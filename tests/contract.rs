@@ -71,7 +71,7 @@ impl Bench for OnSocket {
     }
     fn elsewhere(&self) -> Compiled<TcpSpec> {
         let mut link = self.link("200ms");
-        link.port = Some(toml::Spanned::new(0..0, link.port.as_ref().map_or(502, |p| *p.get_ref()) ^ 1));
+        *link.port.as_mut().unwrap().get_mut() ^= 1;
         let requests = requests("holding");
         compile_tcp(&link, &devices(), &requests.each_ref().map(request)).unwrap()
     }

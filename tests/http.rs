@@ -104,7 +104,10 @@ async fn until(what: &str, condition: impl Fn() -> bool) {
 }
 
 async fn page() -> Page {
-    let cx = context();
+    serve(context()).await
+}
+
+async fn serve(cx: Context) -> Page {
     let listen = "127.0.0.1:0".parse().unwrap();
     let task = tokio::spawn(Http::new(Spec { listen }).run(cx.clone()));
     until("the page is up", || cx.stats.state.get() == Connection::Up).await;
@@ -283,4 +286,37 @@ async fn a_busy_port_is_tried_again() {
     until("the page is up", || cx.stats.state.get() == Connection::Up).await;
     cx.stop.cancel();
     task.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn the_assets_say_what_is_configured_and_what_the_device_says_itself() {
+    let mut cx = context();
+    let plate = Plate {
+        protocol: "modbus-rtu",
+        address: "/dev/ttyS0".into(),
+        unit: Some(3),
+        manufacturer: Some("Acme".into()),
+        model: None,
+    };
+    let directory = (*cx.directory).clone().with_plates([(DeviceId(0), plate)].into());
+    cx.directory = Arc::new(directory);
+    let identity = Identity { vendor: Some("Acme".into()), running: Some(true), ..Identity::default() };
+    let at = Timestamp(1_760_000_000_500_000);
+    cx.store.identify(DeviceId(0), Identified { identity: Arc::new(identity), at });
+    let page = serve(cx).await;
+    let assets = page.json("/api/v1/assets").await["assets"].clone();
+    assert_eq!(assets.as_array().unwrap().len(), 2);
+    let (pump, valve) = (&assets[0], &assets[1]);
+    assert_eq!(
+        (&pump["device"], &pump["unit"], &pump["state"]),
+        (&"pump".into(), &3.into(), &"alive".into())
+    );
+    assert_eq!((&pump["protocol"], &pump["address"]), (&"modbus-rtu".into(), &"/dev/ttyS0".into()));
+    assert_eq!((&pump["identity"]["vendor"], &pump["identity"]["running"]), (&"Acme".into(), &true.into()));
+    assert!(pump["identity"]["model"].is_null() && pump["manufacturer"] == "Acme");
+    assert_eq!(pump["identified_at"], 1_760_000_000_500_i64);
+    assert_eq!(pump["first_seen"], 1_760_000_000_000_i64);
+    assert!(valve["identity"].is_null() && valve["identified_at"].is_null() && valve["state"] == "dead");
+    page.task.abort();
+    let _ = page.cx;
 }

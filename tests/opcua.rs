@@ -374,6 +374,31 @@ async fn a_sample_arrives_with_type_value_status_and_exact_source_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_device_says_who_it_is_as_properties_of_its_object() {
+    let plant = Plant::start().await;
+    let client = plant.anonymous().await;
+    assert!(!client.children(client.id("pump")).await.contains_key("Manufacturer"));
+    let tell = |vendor: &str, model: Option<&str>| {
+        let identity =
+            Identity { vendor: Some(vendor.into()), model: model.map(Into::into), ..Identity::default() };
+        plant.cx.store.identify(DeviceId(0), Identified { identity: Arc::new(identity), at: AT });
+        plant.accept(vec![]);
+    };
+    let text = |text: &str| Some(Variant::from(LocalizedText::from(text)));
+    tell("Acme", Some("P-100"));
+    client.value_that("pump#Manufacturer", |v| v.value == text("Acme")).await;
+    client.value_that("pump#Model", |v| v.value == text("P-100")).await;
+    let children = client.children(client.id("pump")).await;
+    assert_eq!(children["Manufacturer"].type_definition.node_id, VariableTypeId::PropertyType);
+    assert!(!children.contains_key("SoftwareRevision"), "what is not known is not there");
+    tell("Other", None);
+    client.value_that("pump#Manufacturer", |v| v.value == text("Other")).await;
+    let children = client.children(client.id("pump")).await;
+    assert!(!children.contains_key("Model") && children.contains_key("u16"));
+    client.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_known_before_the_start_is_there_at_once() {
     let plant = Plant::begin(0);
     plant.accept(vec![Sample::good(TagId(4), Value::U16(4), AT)]);

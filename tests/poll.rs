@@ -147,6 +147,64 @@ async fn a_dead_device_has_bad_tags_once_and_its_neighbour_keeps_its_pace() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_dead_device_on_a_line_that_is_never_idle_is_back_within_three_seconds_of_its_return() {
+    // Each read takes 36 ms, as 20 registers at 19200 baud do, and device 0 alone fills the line.
+    let mut rig = rig_with(|plan| plan.blocks[0].period = Duration::from_millis(5));
+    rig.bench.set_answer_time(Duration::from_millis(36));
+    rig.until(0, DeviceState::Alive).await;
+    rig.until(1, DeviceState::Alive).await;
+    for gone in [5, 11, 61, 167] {
+        rig.bench.set_fault(1, Some(Fault::Timeout));
+        rig.until(1, DeviceState::Dead).await;
+        rig.bench.take_reads();
+        tokio::time::sleep(Duration::from_secs(gone)).await;
+        let reads = rig.bench.take_reads().len() as f64 * 0.036;
+        assert!(reads >= gone as f64 * 0.95, "{reads} of {gone} s");
+        rig.bench.set_fault(1, None);
+        let start = tokio::time::Instant::now();
+        rig.until(1, DeviceState::Alive).await;
+        assert!(start.elapsed() <= Duration::from_secs(3), "{:?} after {gone} s", start.elapsed());
+    }
+}
+
+/// Eight devices with 20 registers each on a line of 19200 baud that is asked for more than it allows.
+fn saturated() -> poll::LinkPlan {
+    let mut text = String::from(
+        "node = { group = \"g\", name = \"n\" }\nscan = { all = \"5ms\" }\n[[link.modbus-rtu]]\nname = \"bus\"\n\
+         port = \"/dev/ttyS0\"\nbaud = 19200\nparity = \"none\"\nstop-bits = 1\ntimeout = \"200ms\"\n",
+    );
+    for unit in 1..=8 {
+        text += &format!(
+            "[[device]]\nname = \"d{unit}\"\nlink = \"bus\"\nunit = {unit}\n[device.tag]\n\
+             all = {{ at = \"holding:0\", type = \"string\", length = 40 }}\n"
+        );
+    }
+    let config = fieldgate::config::load(&text).config.unwrap();
+    let plan = fieldgate::plan::compile(&config, false, None).unwrap();
+    plan.links.into_iter().find(|link| link.name == "bus").unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_dead_of_eight_on_a_full_line_costs_the_others_less_than_a_hundredth() {
+    let plan = saturated();
+    let allowed = 1.0 / plan.blocks[0].cost.as_secs_f64() / 7.0;
+    let forecast = poll::forecast::forecast(&plan, &[2]);
+    for (at, period) in forecast.periods.iter().enumerate().filter(|(at, _)| *at != 2) {
+        let rate = 1.0 / period.unwrap().as_secs_f64();
+        assert!(rate >= allowed * 3.9 / 3.94, "device {at}: {rate} of {allowed}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_dead_devices_together_take_a_twentieth_of_a_full_line() {
+    let plan = saturated();
+    let allowed = 1.0 / plan.blocks[0].cost.as_secs_f64();
+    let forecast = poll::forecast::forecast(&plan, &[1, 2, 3, 4, 5, 6, 7]);
+    let rate = 1.0 / forecast.periods[0].unwrap().as_secs_f64();
+    assert!(rate >= allowed * 0.94, "{rate} of {allowed}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_lost_frame_makes_no_bad_sample() {
     let mut rig = rig();
     rig.until(0, DeviceState::Alive).await;

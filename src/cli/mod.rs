@@ -5,6 +5,7 @@ mod demo;
 mod explain;
 mod field;
 mod file;
+mod learned;
 mod once;
 mod plan;
 mod probe;
@@ -15,7 +16,7 @@ mod scan;
 mod show;
 mod simulate;
 mod tags;
-mod target;
+pub mod target;
 mod test;
 mod watch;
 mod wire;
@@ -50,7 +51,7 @@ enum Command {
     /// Report every mistake of a configuration file
     Check(FileArguments),
     /// Show what each link will do: its blocks, how long they take, what it can hold
-    Plan(FileArguments),
+    Plan(plan::Arguments),
     /// Run the [[test]] tables of a configuration file
     Test(FileArguments),
     /// Read tags once, by a configuration file or by the address of a register

@@ -13,7 +13,20 @@ use crate::poll::forecast::{Forecast, forecast};
 /// Devices told one by one in the worst case with one dead.
 const MOST_DEVICES: usize = 64;
 
-pub(super) fn main(arguments: &FileArguments) -> u8 {
+/// The command line of `plan`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    file: FileArguments,
+    /// What the gateway learned of its devices (refused registers, longest read), with the lines for the file
+    #[arg(long)]
+    learned: bool,
+}
+
+pub(super) fn main(Arguments { file: arguments, learned }: &Arguments) -> u8 {
+    if *learned {
+        return super::learned::main(&arguments.config, arguments.json);
+    }
     let plan = match compile(&arguments.config) {
         Ok(compiled) => compiled.into_plan(),
         Err(error) => {

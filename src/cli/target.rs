@@ -6,7 +6,7 @@ use toml::{Table, Value};
 
 /// A register of a unit on a link, as an address line of a command.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Target {
+pub struct Target {
     /// The table under `[[link.…]]` that the scheme names.
     kind: String,
     /// Its keys.
@@ -21,7 +21,7 @@ const HELP: &str = "write modbus-tcp://HOST[:PORT]/UNIT/ADDRESS, as modbus-tcp:/
                     or modbus-rtu:///dev/ttyUSB0/UNIT/ADDRESS?baud=19200&parity=even";
 
 /// Whether this is an address line and no file.
-pub(super) fn is_target(text: &str) -> bool {
+pub fn is_target(text: &str) -> bool {
     text.contains("://")
 }
 
@@ -98,7 +98,7 @@ fn scalar(text: &str) -> Value {
 impl Target {
     /// The configuration file with this device, these tags and more keys of the device, as if somebody had written it: so an address
     /// line is checked, compiled and read exactly as a file is.
-    pub(super) fn file(&self, tags: Table, keys: Table) -> String {
+    pub fn file(&self, tags: Table, keys: Table) -> String {
         let text = |text: &str| Value::String(text.to_owned());
         let node = Table::from_iter([("group".into(), text("cli")), ("name".into(), text("cli"))]);
         let mut link = self.link.clone();

@@ -102,6 +102,10 @@ pub struct Device {
     pub single_register: Option<bool>,
     /// Most unused registers read to merge two neighbours, 0 to 120; 120 by default.
     pub max_gap: Option<Spanned<u16>>,
+    /// Registers and bits that the device has not, `holding:100..102`: never read over.
+    pub holes: Option<Vec<Spanned<String>>>,
+    /// Whether it is asked who it is (functions 43/14 and 17); true by default.
+    pub identify: Option<bool>,
     /// Functions used to write registers and coils.
     pub write: Option<WriteFunctions>,
     /// How a bit or a byte of a register is written.
@@ -168,6 +172,10 @@ pub struct Profile {
     pub single_register: Option<bool>,
     /// Unused registers read to merge two neighbours, where the device says none.
     pub max_gap: Option<Spanned<u16>>,
+    /// Registers and bits that such a device has not, besides those that the device names itself.
+    pub holes: Option<Vec<Spanned<String>>>,
+    /// Whether such a device is asked who it is, where the device says nothing.
+    pub identify: Option<bool>,
     /// Functions used to write registers and coils, where the device says none.
     pub write: Option<WriteFunctions>,
     /// How a bit or a byte of a register is written, where the device does not say.

@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use crate::model::{DataType, Fault, Place, Raw};
+use crate::model::{DataType, Fault, Identity, Place, Raw};
 
 /// A block of the loaded spec: one read request that serves several tags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,14 +30,23 @@ pub trait Driver: Send {
     /// Reads a block into `into`, which is cleared first. A fault leaves it empty.
     fn read(&mut self, block: Block, into: &mut Raw) -> impl Future<Output = Result<(), Fault>> + Send;
 
-    /// Like `read`, for a device that did not answer of late: gives up as soon as it would have answered were
-    /// it as quick as before, so that trying it costs its neighbours little.
-    fn probe(&mut self, block: Block, into: &mut Raw) -> impl Future<Output = Result<(), Fault>> + Send {
-        self.read(block, into)
+    /// Whether the device of this block is there, asked for as little as shows it: for one that did not answer
+    /// of late. `hasty`: gives up as soon as it would have answered were it as quick as before, so that
+    /// trying it costs its neighbours little; else after its whole time-out.
+    fn probe(&mut self, block: Block, hasty: bool) -> impl Future<Output = Result<(), Fault>> + Send {
+        let _ = hasty;
+        async move { self.read(block, &mut Raw::default()).await }
     }
 
     /// Writes a point and returns when the device answered.
     fn write(&mut self, point: Point, raw: &Raw) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// Asks a device who it is; unknown where it has no way to say so, or is not to be asked. Time-out: it was
+    /// silent, which says nothing of its health.
+    fn identify(&mut self, device: usize) -> impl Future<Output = Result<Identity, Fault>> + Send {
+        let _ = device;
+        std::future::ready(Ok(Identity::default()))
+    }
 
     /// The longest pause between two tries to open the link. Shorter where trying costs nobody anything and
     /// what is away comes back at once, as an adapter that is plugged in again.
@@ -50,8 +59,24 @@ pub trait Driver: Send {
         Tally::default()
     }
 
+    /// Where the open link leads, for people: the port, or which of its addresses is in use.
+    fn address(&self) -> &str {
+        ""
+    }
+
     /// The last trouble in words, for the log: the operating system's error, the address tried.
     fn trouble(&self) -> &str;
+
+    /// A device of which more or other things are known than was told before, and all that is known of it: text
+    /// in the driver's own form, to be kept over restarts. Called until it gives none.
+    fn learned(&mut self) -> Option<(usize, String)> {
+        None
+    }
+
+    /// What an earlier run learned of a device, after `load`. What cannot be read is forgotten.
+    fn recall(&mut self, device: usize, text: &str) {
+        let _ = (device, text);
+    }
 }
 
 /// Bytes on a wire that nobody waited for.
@@ -121,6 +146,8 @@ pub struct BlockPlan {
     pub cost: Duration,
     /// The same where the device does not answer.
     pub miss: Duration,
+    /// What a hasty probe takes of a device that does not answer.
+    pub probe: Duration,
 }
 
 /// A request within a block.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::driver::{Block, Driver, Point, Tally};
-use crate::model::{Clock, Fault, Raw};
+use crate::model::{Clock, Fault, Identity, Raw};
 use crate::telemetry::Telemetry;
 
 /// One match for all drivers, so that the data path has no dynamic dispatch.
@@ -54,13 +54,18 @@ macro_rules! registry {
             }
 
             /// See [`Driver::probe`].
-            pub async fn probe(&mut self, block: Block, into: &mut Raw) -> Result<(), Fault> {
-                match self { $( Link::$name(link) => link.probe(block, into).await, )* }
+            pub async fn probe(&mut self, block: Block, hasty: bool) -> Result<(), Fault> {
+                match self { $( Link::$name(link) => link.probe(block, hasty).await, )* }
             }
 
             /// See [`Driver::write`].
             pub async fn write(&mut self, point: Point, raw: &Raw) -> Result<(), Fault> {
                 match self { $( Link::$name(link) => link.write(point, raw).await, )* }
+            }
+
+            /// See [`Driver::identify`].
+            pub async fn identify(&mut self, device: usize) -> Result<Identity, Fault> {
+                match self { $( Link::$name(link) => link.identify(device).await, )* }
             }
 
             /// See [`Driver::longest_pause`].
@@ -73,9 +78,24 @@ macro_rules! registry {
                 match self { $( Link::$name(link) => link.tally(), )* }
             }
 
+            /// See [`Driver::address`].
+            pub fn address(&self) -> &str {
+                match self { $( Link::$name(link) => link.address(), )* }
+            }
+
             /// See [`Driver::trouble`].
             pub fn trouble(&self) -> &str {
                 match self { $( Link::$name(link) => link.trouble(), )* }
+            }
+
+            /// See [`Driver::learned`].
+            pub fn learned(&mut self) -> Option<(usize, String)> {
+                match self { $( Link::$name(link) => link.learned(), )* }
+            }
+
+            /// See [`Driver::recall`].
+            pub fn recall(&mut self, device: usize, text: &str) {
+                match self { $( Link::$name(link) => link.recall(device, text), )* }
             }
         }
     };

@@ -168,6 +168,7 @@ pub fn compile(requests: &[Request<'_>]) -> Result<Compiled<Spec>, Vec<(usize, A
         label: "counters".into(),
         cost: Duration::ZERO,
         miss: Duration::ZERO,
+        probe: Duration::ZERO,
     };
     Ok(Compiled { spec: Spec { points }, blocks: vec![block], points: Vec::new() })
 }

@@ -1,6 +1,7 @@
 //! The vocabulary: values, qualities, faults, raw words, tags, samples, time. Imports nothing of ours.
 
 pub mod fault;
+pub mod identity;
 pub mod mistake;
 pub mod quality;
 pub mod raw;
@@ -12,12 +13,13 @@ pub mod units;
 pub mod value;
 
 pub use fault::Fault;
+pub use identity::{Identified, Identity};
 pub use mistake::Mistake;
 pub use quality::{Bad, Quality, Uncertain};
 pub use raw::{Missing, Order, Place, Raw};
 pub use sample::{Batch, DeviceState, Sample};
 pub use secret::Secret;
-pub use tag::{Access, Device, DeviceId, Directory, Tag, TagId};
+pub use tag::{Access, Device, DeviceId, Directory, Plate, Tag, TagId};
 pub use time::{Clock, Timestamp};
 pub use units::{Period, Size};
 pub use value::{DataType, Value};

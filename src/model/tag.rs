@@ -89,6 +89,21 @@ pub struct Device {
     pub is_node: bool,
 }
 
+/// What the configuration says of a device as a thing.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Plate {
+    /// The protocol that it is reached by, `modbus-tcp`.
+    pub protocol: &'static str,
+    /// The host or port of its link.
+    pub address: String,
+    /// Its number on the link.
+    pub unit: Option<u16>,
+    /// Who makes it, by its profile.
+    pub manufacturer: Option<String>,
+    /// What they call it, by its profile.
+    pub model: Option<String>,
+}
+
 /// All devices and tags of one configuration, ready to be looked up.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Directory {
@@ -101,6 +116,7 @@ pub struct Directory {
     device_index: HashMap<DeviceId, usize>,
     tag_index: HashMap<TagId, usize>,
     by_path: HashMap<Arc<str>, usize>,
+    plates: HashMap<DeviceId, Plate>,
 }
 
 impl Directory {
@@ -114,7 +130,18 @@ impl Directory {
             by_path: tags.iter().enumerate().map(|(i, t)| (t.path.clone(), i)).collect(),
             devices,
             tags,
+            plates: HashMap::new(),
         }
+    }
+
+    /// The same with what is configured of the devices as things.
+    pub fn with_plates(self, plates: HashMap<DeviceId, Plate>) -> Directory {
+        Directory { plates, ..self }
+    }
+
+    /// What is configured of a device as a thing.
+    pub fn plate(&self, device: DeviceId) -> Option<&Plate> {
+        self.plates.get(&device)
     }
 
     /// All devices, in the order of the file.

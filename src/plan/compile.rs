@@ -105,7 +105,8 @@ impl<'a> Compiler<'a> {
         let resources = north::resources(self.config, &publishers, &store, &mut self.mistakes);
         let tests = tests::compile(self.config, &devices, &plans, self.incomplete, &mut self.mistakes);
         let directory =
-            Directory::new(node.group.get_ref(), node.name.get_ref(), directory_devices, directory_tags);
+            Directory::new(node.group.get_ref(), node.name.get_ref(), directory_devices, directory_tags)
+                .with_plates(links::plates(&links, &devices));
         Some(GatewayPlan {
             directory: Arc::new(directory),
             links: plans,

@@ -10,9 +10,11 @@ use crate::config::{self, BitWrite, Config, WriteFunctions};
 use crate::drivers::driver::{AddressError, Block, Compiled, Point, Request};
 use crate::drivers::modbus::address::Address;
 use crate::drivers::modbus::config::{Framing, ModbusDevice, SerialLink, TcpLink};
+use crate::drivers::modbus::holes::{Hole, joined};
+use crate::drivers::modbus::target::Target;
 use crate::drivers::system::SystemTag;
 use crate::drivers::{LinkSpec, modbus, system};
-use crate::model::{Access, Device, DeviceId, Mistake, Tag, TagId};
+use crate::model::{Access, Device, DeviceId, Mistake, Plate, Tag, TagId};
 use crate::normalize::{PlacedRule, Rule};
 use crate::poll::{BlockTask, DevicePlan, LinkPlan, WriteTask};
 
@@ -136,6 +138,7 @@ pub(super) fn compile(
         let serial = !matches!(link.kind, Kind::ModbusTcp(table) if table.framing == Framing::Tcp);
         let specs: Vec<_> = devices.iter().map(|d| modbus_device(d, serial, mistakes)).collect();
         twins(link, &devices, &specs, warnings);
+        in_holes(&devices, &specs, warnings);
         let mut requests = Vec::new();
         let mut rules = Vec::new();
         for (device, draft) in devices.iter().enumerate() {
@@ -218,6 +221,82 @@ fn modbus_device(draft: &DeviceDraft<'_>, serial: bool, mistakes: &mut Vec<Mista
         read_back: write == WriteFunctions::ReadBack,
         read_modify_write: bit_write == BitWrite::ReadModifyWrite,
         timeout: timeout.or(broadcast.map(|_| BROADCAST_DELAY)),
+        holes: holes(draft, mistakes),
+        identify: table.identify.or(profile.and_then(|p| p.identify)).unwrap_or(defaults.identify),
+    }
+}
+
+/// What the file says of each device as a thing.
+pub(super) fn plates(links: &[LinkTable<'_>], drafts: &[DeviceDraft<'_>]) -> HashMap<DeviceId, Plate> {
+    let plate = |draft: &DeviceDraft<'_>| {
+        let (protocol, address) = match &links.get(draft.link)?.kind {
+            Kind::ModbusTcp(link) => tcp_plate(link),
+            Kind::ModbusRtu(link) => ("modbus-rtu", link.port.get_ref().clone()),
+            Kind::ModbusAscii(link) => ("modbus-ascii", link.port.get_ref().clone()),
+        };
+        let plate = Plate {
+            protocol,
+            address,
+            unit: Some(
+                draft.table.unit.as_ref().map_or(u16::from(!is_broadcast(draft)), |unit| *unit.get_ref()),
+            ),
+            manufacturer: draft.profile.and_then(|p| p.manufacturer.clone()),
+            model: draft.profile.and_then(|p| p.model.clone()),
+        };
+        Some((draft.id, plate))
+    };
+    drafts.iter().filter_map(plate).collect()
+}
+
+fn is_broadcast(draft: &DeviceDraft<'_>) -> bool {
+    draft.table.broadcast.as_ref().is_some_and(|key| *key.get_ref())
+}
+
+fn tcp_plate(link: &TcpLink) -> (&'static str, String) {
+    let protocol = match link.framing {
+        Framing::Tcp => "modbus-tcp",
+        Framing::Rtu => "modbus-rtu-over-tcp",
+        Framing::Ascii => "modbus-ascii-over-tcp",
+    };
+    let port = link.port.as_ref().map_or(if link.tls.is_some() { 802 } else { 502 }, |port| *port.get_ref());
+    let address = match (&link.host, &link.listen) {
+        (Some(host), _) => Target { host: host.get_ref().clone(), port }.to_string(),
+        (None, Some(listen)) => listen.get_ref().clone(),
+        (None, None) => String::new(),
+    };
+    (protocol, address)
+}
+
+/// The holes of a device and of its profile.
+fn holes(draft: &DeviceDraft<'_>, mistakes: &mut Vec<Mistake>) -> Vec<Hole> {
+    let profile = draft.profile.and_then(|p| p.holes.as_ref());
+    let all = draft.table.holes.iter().chain(profile).flatten();
+    let parsed = all.filter_map(|text| match Hole::parse(text.get_ref()) {
+        Ok(hole) => Some(hole),
+        Err(AddressError { code, message, help }) => {
+            mistakes.push(Mistake::new(code, text.span(), message, help));
+            None
+        }
+    });
+    joined(parsed.collect())
+}
+
+/// A tag where the file says that there is nothing. Only a warning: the file was right once, and a hole that
+/// was learned must not keep a gateway from starting.
+fn in_holes(devices: &[&DeviceDraft<'_>], specs: &[ModbusDevice], warnings: &mut Vec<Mistake>) {
+    for (draft, spec) in devices.iter().zip(specs).filter(|(_, spec)| !spec.holes.is_empty()) {
+        for tag in draft.tags.iter().filter(|tag| tag.asked.access.is_readable()) {
+            let asked = &tag.asked;
+            let Ok(address) = Address::parse(asked.at.get_ref(), asked.kind, asked.length) else { continue };
+            let meets = |hole: &&Hole| hole.meets(address.area, address.start, address.count());
+            let Some(hole) = spec.holes.iter().find(meets) else { continue };
+            warnings.push(Mistake::new(
+                "tag-in-hole",
+                asked.at.span(),
+                format!("`{}/{}` lies in the hole `{hole}` of its device", spec.name, tag.name),
+                "remove the tag, or the hole; until then it is asked for by itself",
+            ));
+        }
     }
 }
 
@@ -353,6 +432,7 @@ fn link_plan(
             label: block.label,
             cost: block.cost,
             miss: block.miss,
+            probe: block.probe,
         }
     });
     let blocks = blocks.collect();

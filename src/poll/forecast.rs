@@ -50,8 +50,9 @@ pub fn forecast(plan: &LinkPlan, dead: &[usize]) -> Forecast {
                 plan.blocks.get(block).map(|b| (block, b.cost)).into_iter().collect()
             }
             Turn::Revive(device) if dead.contains(&device) => {
-                let first = turns.blocks_of(device).first().copied();
-                let tried = first.and_then(|at| plan.blocks.get(at).map(|b| (at, b.miss)));
+                let first = turns.blocks_of(device).first().and_then(|at| Some((*at, plan.blocks.get(*at)?)));
+                let hasty = turns.health_mut(device).is_some_and(|h| h.starts_try(now));
+                let tried = first.map(|(at, b)| (at, if hasty { b.probe } else { b.miss }));
                 let took = tried.map_or(Duration::ZERO, |(_, took)| took);
                 if let Some(health) = turns.health_mut(device) {
                     health.failed(Fault::Timeout, took, now + took);

@@ -1,7 +1,8 @@
 //! Says when: the task of one link, its schedule and the state of its devices.
 
 pub mod forecast;
-pub mod plan;
+pub mod inventory;
+mod plan;
 mod schedule;
 mod state;
 mod task;

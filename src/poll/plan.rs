@@ -30,6 +30,11 @@ impl LinkPlan {
         let of = |b: &BlockTask| b.cost.as_secs_f64() / b.period.as_secs_f64().max(1e-6);
         self.blocks.iter().map(of).fold(0.0, |sum, load| sum + load)
     }
+
+    /// Under which name the store keeps what is learned of a device: on another link it is another box.
+    pub fn learned_as(&self, device: usize) -> Option<String> {
+        Some(format!("{}/{}", self.name, self.devices.get(device)?.name))
+    }
 }
 
 /// One device of a link.
@@ -60,6 +65,8 @@ pub struct BlockTask {
     pub cost: Duration,
     /// The same where the device does not answer.
     pub miss: Duration,
+    /// What a hasty probe takes of a device that does not answer.
+    pub probe: Duration,
 }
 
 /// One writable tag.

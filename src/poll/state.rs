@@ -27,7 +27,7 @@ impl Backoff {
         self.next_within(self.longest)
     }
 
-    /// The same, and it grows no further than `most`.
+    /// The same, and it is never longer than `most`.
     pub(crate) fn next_within(&mut self, most: Duration) -> Duration {
         // xorshift64: spreads tries over time, nothing depends on its quality.
         self.dice ^= self.dice << 13;
@@ -35,7 +35,7 @@ impl Backoff {
         self.dice ^= self.dice << 17;
         let jitter = 0.8 + 0.4 * (self.dice % 1000) as f64 / 1000.0;
         let most = most.clamp(Self::SHORTEST, self.longest);
-        let pause = self.pause.min(most).mul_f64(jitter);
+        let pause = self.pause.min(most).mul_f64(jitter).min(most);
         self.pause = (self.pause * 2).min(most);
         pause
     }
@@ -64,9 +64,12 @@ pub(crate) enum Verdict {
 pub(crate) struct Health {
     state: DeviceState,
     missed: u32,
-    tries: u32,
+    /// The try under way, or the last one, is a hasty one.
+    hasty: bool,
     /// What the last hasty try took.
     cheap: Option<Duration>,
+    /// From then on a try has the whole time-out again: the device may have become slower than it was.
+    patient_from: Instant,
     backoff: Backoff,
     /// When it is tried where it is not alive.
     next_try: Instant,
@@ -82,19 +85,25 @@ impl Health {
     pub(crate) const MISSES: u32 = 2;
     /// The longest pause between two tries of a dead device.
     pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-    /// The pause grows until a try takes this share of it: a cheap try may be made often.
+    /// A hasty try is made at least this often, so that the device is back within three seconds: the pause,
+    /// the wait for a turn, the try itself and the reads after it are in those.
+    const CHEAP_PAUSE: Duration = Duration::from_millis(2600);
+    /// Where tries are dear, the pause grows until one takes this share of it.
     const SHARE: u32 = 50;
+    /// Patient tries take this share of the time at most.
+    const PATIENT_SHARE: u32 = 500;
+    /// And are no further apart than this.
+    const LONGEST_PATIENT: Duration = Duration::from_secs(600);
     /// The longest pause for a device that says that it is busy.
     pub(crate) const LONGEST_BUSY: Duration = Duration::from_secs(10);
-    /// Every so many tries one has the whole time-out: the device may have become slower than it was.
-    const PATIENT: u32 = 16;
 
     pub(crate) fn new(seed: u64, now: Instant) -> Health {
         Health {
             state: DeviceState::Unknown,
             missed: 0,
-            tries: 0,
+            hasty: false,
             cheap: None,
+            patient_from: now,
             backoff: Backoff::new(Self::LONGEST_PAUSE, seed),
             next_try: now,
             left_alone: false,
@@ -135,7 +144,7 @@ impl Health {
     /// The device said something, be it a refusal.
     fn is_there(&mut self) -> Verdict {
         self.missed = 0;
-        self.tries = 0;
+        self.hasty = false;
         self.cheap = None;
         if self.is_alive() {
             return Verdict::Same;
@@ -146,9 +155,10 @@ impl Health {
         Verdict::Born
     }
 
-    /// Whether the next try of a dead device shall be a quick one.
-    pub(crate) fn is_hasty(&self) -> bool {
-        self.state == DeviceState::Dead && !self.tries.is_multiple_of(Self::PATIENT)
+    /// A device that is not alive is tried now: whether in haste, or with the whole time-out.
+    pub(crate) fn starts_try(&mut self, now: Instant) -> bool {
+        self.hasty = self.state == DeviceState::Dead && now < self.patient_from;
+        self.hasty
     }
 
     /// A transaction that took so long ended in this fault.
@@ -169,12 +179,17 @@ impl Health {
         }
         self.state = DeviceState::Dead;
         // A patient try now and then costs more, and is no reason to leave the device alone for longer.
-        if self.is_hasty() {
+        if self.hasty {
             self.cheap = Some(took);
+        } else {
+            self.patient_from = now + (took * Self::PATIENT_SHARE).min(Self::LONGEST_PATIENT);
         }
-        self.tries = self.tries.wrapping_add(1);
         self.left_alone = true;
-        self.next_try = now + self.backoff.next_within(self.cheap.unwrap_or(took) * Self::SHARE);
+        let most = match self.cheap {
+            Some(took) => (took * Self::SHARE).max(Self::CHEAP_PAUSE),
+            None => took * Self::SHARE,
+        };
+        self.next_try = now + self.backoff.next_within(most);
         if was == DeviceState::Dead { Verdict::Same } else { Verdict::Died }
     }
 
@@ -260,25 +275,32 @@ mod tests {
         let now = Instant::now();
         let pause_after = |took: Duration| {
             let mut health = Health::new(3, Instant::now());
+            health.failed(Fault::Timeout, LONG, now);
             for _ in 0..20 {
+                assert!(health.starts_try(now));
                 health.failed(Fault::Timeout, took, now);
             }
             health.next_try().unwrap() - now
         };
         let (cheap, dear) = (pause_after(Duration::from_millis(20)), pause_after(LONG));
-        assert!(cheap <= Duration::from_millis(2400), "{cheap:?}");
+        assert!(cheap <= Health::CHEAP_PAUSE, "{cheap:?}");
         assert!(dear >= Duration::from_secs(24), "{dear:?}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn most_tries_of_a_dead_device_are_hasty_and_some_are_not() {
-        let mut health = Health::new(3, Instant::now());
-        let mut hasty = 0;
-        for _ in 0..80 {
-            hasty += u32::from(health.is_hasty());
-            health.failed(Fault::Timeout, LONG, Instant::now());
+        let start = Instant::now();
+        let mut health = Health::new(3, start);
+        health.failed(Fault::Timeout, LONG / 2, start);
+        let (mut hasty, mut patient, mut now) = (0, 0, start);
+        while now < start + Duration::from_secs(3600) {
+            now = now.max(health.next_try().unwrap());
+            let quick = health.starts_try(now);
+            let took = if quick { LONG / 50 } else { LONG / 2 };
+            (hasty, patient) = (hasty + u32::from(quick), patient + u32::from(!quick));
+            health.failed(Fault::Timeout, took, now + took);
         }
-        assert_eq!(hasty, 75);
+        assert!((1300..1500).contains(&hasty) && (13..16).contains(&patient), "{hasty}, {patient}");
     }
 
     #[tokio::test(start_paused = true)]

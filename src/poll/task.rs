@@ -7,13 +7,14 @@ use tokio::sync::{Mutex, OwnedMutexGuard, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::inventory::Inventory;
 use super::plan::LinkPlan;
 use super::state::{Backoff, Health, Verdict};
 use super::turns::{Turn, Turns};
 use crate::command::{Refusal, Write, WriteOutcome};
 use crate::drivers::Link;
 use crate::drivers::driver::Tally;
-use crate::model::{Bad, Batch, Clock, DeviceState, Fault, Raw, Sample};
+use crate::model::{Bad, Batch, Clock, DeviceState, Fault, Identified, Raw, Sample};
 use crate::normalize::Normalizer;
 use crate::normalize::encode::{EncodeError, encode};
 use crate::store::Store;
@@ -53,6 +54,7 @@ struct Task {
     next_connect: Instant,
     backoff: Backoff,
     turns: Turns,
+    inventory: Inventory,
     normalizer: Normalizer,
     raw: Raw,
     stats: Arc<LinkStats>,
@@ -65,6 +67,11 @@ impl Task {
         let now = Instant::now();
         let mut link = Link::new(&plan.spec, &cx.telemetry, &cx.clock);
         link.load(&plan.spec);
+        for device in 0..plan.devices.len() {
+            if let Some(text) = plan.learned_as(device).and_then(|name| cx.store.recall(&name)) {
+                link.recall(device, &text);
+            }
+        }
         // Different for each link and each start.
         let seed = cx.clock.now().0 as u64
             ^ (plan.name.bytes().fold(7, |s: u64, b| s.wrapping_mul(31) + u64::from(b)));
@@ -74,6 +81,7 @@ impl Task {
             backoff: Backoff::new(link.longest_pause(), seed),
             link,
             turns: Turns::new(&plan, seed, now),
+            inventory: Inventory::default(),
             normalizer: Normalizer::new(plan.blocks.iter().map(|b| b.rules.as_slice())),
             raw: Raw::default(),
             stats: cx.telemetry.link(&plan.name),
@@ -109,9 +117,20 @@ impl Task {
                 self.connect().await;
                 continue;
             }
+            if self.up
+                && let Some(device) = self.inventory.next(now, false)
+            {
+                self.identify(device).await;
+                continue;
+            }
             match if self.up { self.turns.next(now) } else { Turn::Wait(Some(self.next_connect)) } {
                 Turn::Read(block) => self.read(block).await,
                 Turn::Revive(device) => self.revive(device).await,
+                Turn::Wait(_) if self.up && self.inventory.has_any() => {
+                    if let Some(device) = self.inventory.next(now, true) {
+                        self.identify(device).await;
+                    }
+                }
                 Turn::Wait(until) => {
                     // Wakes at least once a second, so that the load shown is fresh.
                     let second = Instant::now() + Duration::from_secs(1);
@@ -136,6 +155,11 @@ impl Task {
                 self.up = true;
                 self.backoff.reset();
                 self.stats.connects.bump();
+                self.stats
+                    .address
+                    .lock()
+                    .unwrap_or_else(|e| e.into_inner())
+                    .replace_range(.., self.link.address());
                 if self.stats.state.set(Connection::Up) {
                     tracing::info!(link = %self.plan.name, "link is up");
                 }
@@ -201,7 +225,7 @@ impl Task {
     async fn read_now(&mut self, block: usize) {
         let Some(device) = self.plan.blocks.get(block).map(|b| b.device) else { return };
         loop {
-            let (answer, took) = self.transact(block, false).await;
+            let (answer, took) = self.transact(block, Ask::Read).await;
             let Some(verdict) = self.judge(device, answer, took) else {
                 return self.link_lost(Fault::NotConnected);
             };
@@ -217,18 +241,33 @@ impl Task {
         }
     }
 
-    /// Tries a device that is not alive. If its first block answers, all others are read too before
-    /// it is announced, so that it is born complete.
+    /// Tries a device that is not alive. If it answers, all its blocks are read before it is announced, so
+    /// that it is born complete.
     async fn revive(&mut self, device: usize) {
         let blocks = self.turns.blocks_of(device).to_vec();
-        let hasty = self.turns.health(device).is_some_and(Health::is_hasty);
+        let Some(health) = self.turns.health_mut(device) else { return };
+        let hasty = health.starts_try(Instant::now());
+        // One that is known to be dead is asked for as little as shows that it is back.
+        if health.is_left_alone()
+            && let Some(first) = blocks.first()
+        {
+            let (answer, took) = self.transact(*first, Ask::Probe { hasty }).await;
+            match answer {
+                Ok(()) | Err(Fault::Refused(_) | Fault::Busy | Fault::Unsupported) => {}
+                Err(Fault::NotConnected) => return self.link_lost(Fault::NotConnected),
+                Err(_) => {
+                    self.judge(device, answer, took);
+                    return self.turns.tried_in_vain(took, Instant::now());
+                }
+            }
+        }
         let mut samples = Vec::new();
         let mut born = false;
         for block in blocks {
-            let (mut answer, mut took) = self.transact(block, hasty && !born).await;
+            let (mut answer, mut took) = self.transact(block, Ask::Read).await;
             let mut verdict = self.judge(device, answer, took);
             if verdict == Some(Verdict::Retry) {
-                (answer, took) = self.transact(block, false).await;
+                (answer, took) = self.transact(block, Ask::Read).await;
                 verdict = self.judge(device, answer, took);
             }
             match verdict {
@@ -252,24 +291,60 @@ impl Task {
             tracing::info!(link = %self.plan.name, device = self.device_name(device), "device answers");
             samples.extend(self.never_read(device));
             self.hand_on(device, samples, true);
+            self.inventory.born(device, Instant::now());
+        }
+    }
+
+    /// Asks a device who it is, after its values are out. Whatever comes of it, its health is that of its reads.
+    async fn identify(&mut self, device: usize) {
+        let started = Instant::now();
+        let said = self.link.identify(device).await;
+        let took = started.elapsed();
+        self.load.busy(took);
+        self.stats.busy_us.add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        match said {
+            Ok(identity) if identity.is_unknown() => {}
+            Ok(identity) => {
+                let Some(plan) = self.plan.devices.get(device) else { return };
+                let known = Identified { identity: Arc::new(identity), at: self.cx.clock.now() };
+                self.cx.store.identify(plan.id, known);
+                self.hand_on(device, Vec::new(), true);
+            }
+            Err(Fault::NotConnected) => self.link_lost(Fault::NotConnected),
+            Err(fault) => {
+                tracing::info!(
+                    link = %self.plan.name, device = self.device_name(device), %fault,
+                    "the device does not say who it is, and is not asked again"
+                );
+                self.inventory.was_silent(device);
+            }
         }
     }
 
     /// One read on the wire, counted, and how long it took.
-    async fn transact(&mut self, block: usize, hasty: bool) -> (Result<(), Fault>, Duration) {
+    async fn transact(&mut self, block: usize, ask: Ask) -> (Result<(), Fault>, Duration) {
         let Some(task) = self.plan.blocks.get(block) else {
             return (Err(Fault::Unsupported), Duration::ZERO);
         };
         let (handle, device) = (task.block, task.device);
         let started = Instant::now();
-        let answer = if hasty {
-            self.link.probe(handle, &mut self.raw).await
-        } else {
-            self.link.read(handle, &mut self.raw).await
+        let answer = match ask {
+            Ask::Read => self.link.read(handle, &mut self.raw).await,
+            Ask::Probe { hasty } => self.link.probe(handle, hasty).await,
         };
         let took = started.elapsed();
         self.count(device, answer, took);
+        self.keep_learned();
         (answer, took)
+    }
+
+    /// What the last read taught of its device, for later runs.
+    fn keep_learned(&mut self) {
+        while let Some((device, text)) = self.link.learned() {
+            if let Some(name) = self.plan.learned_as(device) {
+                self.cx.store.remember(&name, text);
+            }
+        }
     }
 
     fn count(&mut self, device: usize, answer: Result<(), Fault>, took: Duration) {
@@ -322,6 +397,7 @@ impl Task {
                 self.apply(block, Err(fault), &mut samples);
             }
         }
+        self.inventory.died(device);
         if let Some(stats) = self.devices.get(device) {
             stats.deaths.bump();
         }
@@ -404,6 +480,15 @@ impl Task {
     fn device_name(&self, device: usize) -> &str {
         self.plan.devices.get(device).map_or("", |d| d.name.as_str())
     }
+}
+
+/// What is asked of a device.
+#[derive(Debug, Clone, Copy)]
+enum Ask {
+    /// The block.
+    Read,
+    /// Whether it is there.
+    Probe { hasty: bool },
 }
 
 /// The share of the last few seconds with a transaction under way.

@@ -31,8 +31,10 @@ pub(crate) enum Turn {
 }
 
 impl Turns {
-    /// How long a device that is to be tried waits while others are read without a pause.
+    /// How long a device that is to be found waits while others are read without a pause.
     const PATIENCE: Duration = Duration::from_secs(1);
+    /// The same for one that is known to be dead: what its tries take is bounded anyhow.
+    const SHORT_PATIENCE: Duration = Duration::from_millis(100);
 
     pub(crate) fn new(plan: &LinkPlan, seed: u64, now: Instant) -> Turns {
         // The first block is what tries a device that is dead: the cheapest one.
@@ -82,6 +84,13 @@ impl Turns {
         self.budget.spend(took, now);
     }
 
+    fn patience(&self, device: usize) -> Duration {
+        match self.health.get(device).is_some_and(Health::is_left_alone) {
+            true => Self::SHORT_PATIENCE,
+            false => Self::PATIENCE,
+        }
+    }
+
     pub(crate) fn next(&self, now: Instant) -> Turn {
         let alive = |block: usize| self.health.get(*self.device_of.get(block)?)?.polled_from();
         // A device that has answered is polled before one that may not answer at all; but that one
@@ -93,7 +102,7 @@ impl Turns {
         });
         let try_next = tries.min();
         if let Some((at, device)) = try_next
-            && at + Self::PATIENCE <= now
+            && at + self.patience(device) <= now
         {
             return Turn::Revive(device);
         }
@@ -130,6 +139,7 @@ mod tests {
             label: String::new(),
             cost: MS(150),
             miss: MS(500),
+            probe: MS(20),
         };
         LinkPlan {
             name: "bus".into(),

@@ -39,19 +39,29 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Ranges> {
 
 /// A reader's name as a file name.
 pub(super) fn file_name(reader: &str) -> String {
+    escaped(reader) + ".cursor"
+}
+
+/// Any name with only what a file name may have.
+pub(super) fn escaped(text: &str) -> String {
     let mut name = String::new();
-    for byte in reader.bytes() {
+    for byte in text.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => name.push(char::from(byte)),
             _ => name.push_str(&format!("%{byte:02x}")),
         }
     }
-    name + ".cursor"
+    name
 }
 
 /// The name of the reader whose file this is.
 pub(super) fn reader_name(file: &str) -> Option<String> {
-    let mut rest = file.strip_suffix(".cursor")?.as_bytes();
+    unescaped(file.strip_suffix(".cursor")?)
+}
+
+/// The inverse of `escaped`.
+pub(super) fn unescaped(name: &str) -> Option<String> {
+    let mut rest = name.as_bytes();
     let mut name = Vec::new();
     while let Some((&byte, after)) = rest.split_first() {
         rest = after;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
-use crate::model::{Batch, DeviceId, DeviceState, Sample, TagId};
+use crate::model::{Batch, DeviceId, DeviceState, Identified, Sample, TagId, Timestamp};
 
 /// Written by `accept`, read by births, the page and the OPC UA server.
 #[derive(Debug, Default)]
@@ -13,6 +13,9 @@ pub(super) struct Image(RwLock<Latest>);
 struct Latest {
     samples: HashMap<TagId, Sample>,
     devices: HashMap<DeviceId, DeviceState>,
+    identities: HashMap<DeviceId, Identified>,
+    /// When a device was first seen alive.
+    first: HashMap<DeviceId, Timestamp>,
 }
 
 impl Image {
@@ -20,6 +23,11 @@ impl Image {
     pub(super) fn take(&self, batch: &Batch) {
         let mut latest = self.0.write().unwrap_or_else(PoisonError::into_inner);
         latest.devices.insert(batch.device, batch.state);
+        if batch.state == DeviceState::Alive
+            && let Some(at) = batch.samples.iter().map(|s| s.at).max()
+        {
+            latest.first.entry(batch.device).or_insert(at);
+        }
         for sample in &batch.samples {
             latest.samples.insert(sample.tag, sample.clone());
         }
@@ -28,6 +36,21 @@ impl Image {
     /// The latest sample of a tag.
     pub(super) fn sample(&self, tag: TagId) -> Option<Sample> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).samples.get(&tag).cloned()
+    }
+
+    /// Takes over who a device says that it is.
+    pub(super) fn identify(&self, device: DeviceId, known: Identified) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).identities.insert(device, known);
+    }
+
+    /// Who a device said that it is.
+    pub(super) fn identity(&self, device: DeviceId) -> Option<Identified> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).identities.get(&device).cloned()
+    }
+
+    /// When a device was first seen alive in this run.
+    pub(super) fn first_seen(&self, device: DeviceId) -> Option<Timestamp> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).first.get(&device).copied()
     }
 
     /// Whether a device answers.

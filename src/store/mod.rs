@@ -9,6 +9,7 @@ mod dictionary;
 mod disk;
 mod durable;
 mod image;
+pub mod learned;
 mod losses;
 pub mod options;
 mod outbox;
@@ -28,7 +29,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::model::{Batch, Clock, DeviceId, DeviceState, Directory, Sample, TagId, Timestamp};
+use crate::model::{Batch, Clock, DeviceId, DeviceState, Directory, Identified, Sample, TagId, Timestamp};
 use crate::telemetry::StoreStats;
 
 use image::Image;
@@ -156,6 +157,32 @@ impl Store {
     /// Whether a device answers.
     pub fn device_state(&self, device: DeviceId) -> DeviceState {
         self.image.device(device)
+    }
+
+    /// Takes who a device says that it is; the batch that follows makes the publishers look.
+    pub fn identify(&self, device: DeviceId, known: Identified) {
+        self.image.identify(device, known);
+    }
+
+    /// Who a device said last that it is; `None` where it never did.
+    pub fn identity(&self, device: DeviceId) -> Option<Identified> {
+        self.image.identity(device)
+    }
+
+    /// When a device was first seen alive in this run.
+    pub fn first_seen(&self, device: DeviceId) -> Option<Timestamp> {
+        self.image.first_seen(device)
+    }
+
+    /// Keeps what a link's driver learned of a device, over restarts where the store has a folder. Never waits:
+    /// it is written within some seconds, and at a clean stop.
+    pub fn remember(&self, name: &str, text: String) {
+        self.shared.learned().note(name, text, Instant::now());
+    }
+
+    /// What was learned of a device, in this run or an earlier one.
+    pub fn recall(&self, name: &str) -> Option<String> {
+        self.shared.learned().text(name)
     }
 
     /// What each reader has still to deliver.

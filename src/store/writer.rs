@@ -10,6 +10,7 @@ use crate::model::{Clock, Directory};
 use crate::telemetry::StoreStats;
 
 use super::disk::{Disk, Left};
+use super::learned::{self, Learned};
 use super::losses::Reason;
 use super::outbox::Outbox;
 use super::spool::SpoolError;
@@ -19,6 +20,7 @@ use super::{Durability, Options};
 #[derive(Debug)]
 pub(super) struct Shared {
     outbox: Mutex<Outbox>,
+    learned: Mutex<Learned>,
     signals: Mutex<Signals>,
     woken: Condvar,
 }
@@ -32,11 +34,20 @@ struct Signals {
 
 impl Shared {
     pub(super) fn new(outbox: Outbox) -> Shared {
-        Shared { outbox: Mutex::new(outbox), signals: Mutex::default(), woken: Condvar::new() }
+        Shared {
+            outbox: Mutex::new(outbox),
+            learned: Mutex::default(),
+            signals: Mutex::default(),
+            woken: Condvar::new(),
+        }
     }
 
     pub(super) fn outbox(&self) -> MutexGuard<'_, Outbox> {
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn learned(&self) -> MutexGuard<'_, Learned> {
+        self.learned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn signal(&self, what: impl FnOnce(&mut Signals)) {
@@ -168,6 +179,7 @@ impl Writer {
                 self.note(kept);
             }
             self.chores();
+            self.keep_learned(drain);
         }
         if drain {
             if let Some(disk) = &mut self.disk {
@@ -186,7 +198,10 @@ impl Writer {
     pub(super) fn try_open(&mut self) {
         let Some(root) = self.options.path.clone() else { return };
         match Disk::open(&root, self.options.max_bytes, self.directory.clone()) {
-            Ok((disk, left)) => self.adopt(disk, left),
+            Ok((disk, left)) => {
+                self.shared.learned().adopt(learned::read(&root));
+                self.adopt(disk, left);
+            }
             Err(error) => self.failed(&error),
         }
     }
@@ -324,6 +339,19 @@ impl Writer {
             outbox.commit(written, upto);
             if upto >= next {
                 return Ok(());
+            }
+        }
+    }
+
+    /// Not worth a word to the north, nor a pause for what is: where it fails it is tried again.
+    fn keep_learned(&mut self, all: bool) {
+        let (Some(root), true) = (&self.options.path, self.disk.is_some()) else { return };
+        let due = self.shared.learned().due(all, Instant::now());
+        for (name, text) in due {
+            if let Err(error) = learned::write(root, &name, &text)
+                && self.told.insert(format!("learned of {name}"))
+            {
+                tracing::warn!(name, %error, "what was learned of the device cannot be kept");
             }
         }
     }

@@ -38,6 +38,7 @@ pub(crate) fn bench_plan(name: &str, bench: &Bench, first: u32) -> LinkPlan {
             label: block.label.clone(),
             cost: block.cost,
             miss: block.miss,
+            probe: block.probe,
         })
         .collect();
     let write = WriteTask {

@@ -7,12 +7,15 @@ async fn the_backup_is_used_while_the_first_is_closed_and_the_first_again_after_
     let on_backup = tokio::spawn(devices(backup, 2));
     let mut link = link(&format!("host = \"127.0.0.1\"\nport = {first}\nbackup = \"127.0.0.1:{port}\""));
     assert_eq!(value(&mut link).await, Ok(2), "{}", link.trouble());
-    let first = TcpListener::bind(("127.0.0.1", first)).await.unwrap();
+    assert_eq!(link.address(), format!("127.0.0.1:{port}"));
+    let first_address = format!("127.0.0.1:{first}");
+    let first = TcpListener::bind(&first_address).await.unwrap();
     tokio::spawn(devices(first, 1));
     assert_eq!(value(&mut link).await, Ok(2), "a connection that works stays");
     on_backup.abort();
     let _ = on_backup.await;
     assert_eq!(value_at_last(&mut link).await, 1);
+    assert_eq!(link.address(), first_address);
 }
 
 #[tokio::test]

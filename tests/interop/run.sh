@@ -1,15 +1,21 @@
 #!/usr/bin/env bash
-# Runs the interop suite: the gateway between mosquitto, pymodbus, asyncua and pysparkplug.
+# Runs the interop suite: the gateway between mosquitto, pymodbus, libmodbus, asyncua and pysparkplug.
 # Makes its own Python environment; a peer that is missing is a failure, never a skip.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-for tool in mosquitto socat python3; do
+packages="mosquitto socat python3-venv build-essential pkg-config libmodbus-dev"
+for tool in mosquitto socat python3 cc pkg-config; do
     if ! PATH="$PATH:/usr/sbin" command -v "$tool" >/dev/null; then
-        echo "FAIL $tool is missing: apt-get install mosquitto socat python3-venv" >&2
+        echo "FAIL $tool is missing: apt-get install $packages" >&2
         exit 1
     fi
 done
+pkg-config --exists libmodbus || { echo "FAIL libmodbus is missing: apt-get install $packages" >&2; exit 1; }
+mkdir -p target/interop-peers
+# shellcheck disable=SC2046 # several words are meant
+cc -std=gnu11 -Wall -Wextra -Werror -O1 -o target/interop-peers/libmodbus tests/interop/libmodbus/peer.c \
+    $(pkg-config --cflags --libs libmodbus)
 
 venv=target/interop-venv
 wanted=$(sha256sum tests/interop/requirements.txt)

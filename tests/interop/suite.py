@@ -10,11 +10,15 @@ from pathlib import Path
 
 import access
 import check
+import framings
+import libmodbus
 import outage
 import page
+import pymodbus_part
 import rules
 import silence
 import stopping
+import tls_part
 import ua
 import values
 import writes
@@ -114,7 +118,12 @@ async def main():
     folder = ROOT / "target" / "interop"
     shutil.rmtree(folder, ignore_errors=True)
     # Short names: a pseudo-terminal's link and a Unix path have their limits.
-    parts = {"main": main_part, "outage": outage.run}
+    parts = {
+        "main": main_part, "outage": outage.run,
+        "libmodbus": libmodbus.run, "libmodbus-simulated": libmodbus.clients,
+        "pymodbus": pymodbus_part.run, "pymodbus-simulated": pymodbus_part.clients,
+        "framings": framings.run, "framings-simulated": framings.clients, "tls": tls_part.run,
+    }
     began = time.monotonic()
     print(f"gateway: {program()}")
     for name in sys.argv[1:] or parts:

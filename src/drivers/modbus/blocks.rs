@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::address::{Address, Area};
 use super::config::ModbusDevice;
+use super::holes;
 use super::learn::{Part, parts};
 use super::pdu;
 use super::planner::{self, Item, Limits};
@@ -68,6 +69,14 @@ pub(super) struct Reads {
     pub points: Vec<PointSpec>,
 }
 
+/// What a device costs that does not answer.
+pub(super) struct Miss {
+    /// A read.
+    pub(super) read: Duration,
+    /// A hasty probe.
+    pub(super) probe: Duration,
+}
+
 /// Where a block or a point lies, for whoever plays the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extent {
@@ -99,7 +108,7 @@ pub(super) fn compile(
     devices: &[ModbusDevice],
     requests: &[Request<'_>],
     cost: impl Fn(&BlockSpec) -> Duration,
-    miss: impl Fn(&BlockSpec) -> Duration,
+    miss: impl Fn(&BlockSpec) -> Miss,
 ) -> Result<Compiled<Reads>, Vec<(usize, AddressError)>> {
     let mut errors = Vec::new();
     let mut wanted = Vec::new();
@@ -157,7 +166,9 @@ pub(super) fn compile(
             count: u16::try_from(count).unwrap_or(u16::MAX),
             parts: Arc::default(),
         };
-        for span in planner::plan(&items, limits, |count| cost(&spec(0, count))) {
+        let groups = holes::apart(items, devices.get(device).map_or(&[], |d| d.holes.as_slice()), area);
+        let spans = groups.iter().flat_map(|g| planner::plan(g, limits, |count| cost(&spec(0, count))));
+        for span in spans {
             let slot = |at: &usize| {
                 let (_, _, address, request) = table.get(*at)?;
                 let at = u32::from(address.start).saturating_sub(span.start) as usize;
@@ -179,6 +190,7 @@ pub(super) fn compile(
                 label: String::new(),
                 cost: Duration::ZERO,
                 miss: Duration::ZERO,
+                probe: Duration::ZERO,
             });
         }
     }
@@ -186,7 +198,8 @@ pub(super) fn compile(
         let last = u32::from(spec.start) + u32::from(spec.count) - 1;
         plan.label = format!("{} {}..{last}", spec.area.name(), spec.start);
         plan.cost = cost(spec);
-        plan.miss = miss(spec);
+        let miss = miss(spec);
+        (plan.miss, plan.probe) = (miss.read, miss.probe);
     }
     Ok(Compiled { spec: reads, blocks, points })
 }
@@ -274,13 +287,20 @@ fn too_long_to_write(request: &Request<'_>, address: Address, most: u16) -> Addr
 impl BlockSpec {
     /// Bytes of the PDUs of request and answer.
     pub(super) fn bytes(&self) -> (usize, usize) {
-        let count = usize::from(self.count);
-        (5, 2 + if self.area.is_bits() { count.div_ceil(8) } else { count * 2 })
+        (5, self.request().answer_bytes())
     }
 
     /// The request of the whole block.
     pub(super) fn request(&self) -> pdu::Request {
         self.request_of(Part { at: 0, count: self.count })
+    }
+
+    /// The request that shows with the shortest answer that the device is there: a refusal is a sign of life
+    /// too. Where there is time for it (`whole`), a value that it gives, should it be silent on all else.
+    pub(super) fn probe(&self, whole: bool) -> pdu::Request {
+        let shortest = self.parts.iter().min_by_key(|part| part.count).copied();
+        let Part { at, count } = shortest.unwrap_or(Part { at: 0, count: self.count });
+        self.request_of(Part { at, count: if whole { count } else { 1 } })
     }
 
     /// The request of a part of it.

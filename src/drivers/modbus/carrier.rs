@@ -5,10 +5,15 @@ use std::time::Duration;
 
 use super::blocks::{Extent, Reads};
 use super::config::{Framing, ModbusDevice, SerialLink, TcpLink};
+use super::facts::Facts;
+use super::lessons;
+use super::pdu::Request;
 use super::rtu::Pace;
 use super::serial::SerialPort;
 use super::socket::{Door, Socket};
 use super::stream::Stream;
+use super::tcp_link;
+use crate::drivers::driver::Block;
 
 /// A serial port, or a socket.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +46,14 @@ impl Carrier {
         match self {
             Carrier::Serial(port) => port.switching(),
             Carrier::Socket(_) => Duration::ZERO,
+        }
+    }
+
+    /// Where it leads, for people.
+    pub(super) fn address<'a>(&'a self, door: &'a Door) -> &'a str {
+        match self {
+            Carrier::Serial(port) => port.path(),
+            Carrier::Socket(_) => door.peer(),
         }
     }
 
@@ -128,6 +141,16 @@ impl LineSpec {
         LineSpec { reads, ..self }
     }
 
+    /// The devices, in the order of the plan's.
+    pub fn devices(&self) -> &[ModbusDevice] {
+        &self.devices
+    }
+
+    /// In how many reads a block is made where its device is known like this.
+    pub fn reads_of(&self, block: Block, facts: &Facts) -> usize {
+        self.reads.blocks.get(block.0).map_or(1, |spec| lessons::reads(spec, facts))
+    }
+
     /// How fast the line is.
     pub fn pace(&self) -> Pace {
         self.carrier.pace()
@@ -156,6 +179,21 @@ impl LineSpec {
     /// That pause, and what the port adds to each request.
     pub(super) fn overhead(&self) -> Duration {
         self.silence() + self.carrier.switching()
+    }
+
+    /// How long a device is waited for in haste whose answers began so late at most: until all of its answer
+    /// would be there, which adapters hand on in one piece, and a moment. Then no late one is due any more.
+    /// A network is never as quick twice.
+    pub(super) fn patience(&self, start: Duration, request: &Request) -> Duration {
+        if self.carrier.is_socket() {
+            return tcp_link::patience(start);
+        }
+        start + self.takes(request) + Duration::from_millis(1)
+    }
+
+    /// Time of the answer to this request on the line.
+    pub(super) fn takes(&self, request: &Request) -> Duration {
+        self.pace().bytes(self.framing.length(request.answer_bytes()))
     }
 
     /// How long the bytes of one frame may be apart: USB adapters deliver in chunks, a network in packets, and

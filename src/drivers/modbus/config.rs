@@ -176,6 +176,10 @@ pub struct ModbusDevice {
     pub read_modify_write: bool,
     /// Time-out of this device where it differs from the link's; of a broadcast the turnaround delay.
     pub timeout: Option<std::time::Duration>,
+    /// Asked who it is, once each time that it answers anew.
+    pub identify: bool,
+    /// What is never read over.
+    pub holes: Vec<super::holes::Hole>,
 }
 
 impl Default for ModbusDevice {
@@ -192,6 +196,8 @@ impl Default for ModbusDevice {
             read_back: false,
             read_modify_write: false,
             timeout: None,
+            identify: true,
+            holes: Vec::new(),
         }
     }
 }

@@ -51,6 +51,34 @@ impl Question {
             Question::ServerId => out.push(SERVER_ID),
         }
     }
+
+    /// Length of the PDU of the answer, no exception, whose first bytes these are; `None` where more are needed
+    /// to tell, and an error where it is longer than a PDU may be.
+    pub fn answer_length(self, pdu: &[u8]) -> Result<Option<usize>, Fault> {
+        let length = match (self, pdu) {
+            (Question::ServerId, [_, count, ..]) => 2 + usize::from(*count),
+            (Question::Device(..), [_, _, _, _, _, _, objects, ..]) => {
+                let mut end = 7;
+                for _ in 0..*objects {
+                    let Some(length) = pdu.get(end + 1) else { return Ok(None) };
+                    end += 2 + usize::from(*length);
+                }
+                end
+            }
+            _ => return Ok(None),
+        };
+        if length > pdu::MOST { Err(Fault::Garbled) } else { Ok(Some(length)) }
+    }
+
+    /// Reads the PDU of a request, as a device does; `None` where it is another one.
+    pub fn decode(pdu: &[u8]) -> Option<Question> {
+        match pdu {
+            [SERVER_ID] => Some(Question::ServerId),
+            [TRANSPORT, MEI, 1, from] => Some(Question::Device(Category::Basic, *from)),
+            [TRANSPORT, MEI, 2, from] => Some(Question::Device(Category::Regular, *from)),
+            _ => None,
+        }
+    }
 }
 
 /// One answer to function 43/14; a device with much to tell needs several.
@@ -218,6 +246,23 @@ mod tests {
         assert_eq!(identity.objects.get(&2).map(String::as_str), Some("c"));
         // A device that sends its first page for ever.
         assert_eq!(Identity::default().add(2, first), None);
+    }
+
+    #[test]
+    fn the_length_of_an_answer_is_known_by_its_bytes() {
+        let (whole, question) = (example(), Question::Device(Category::Basic, 0));
+        for end in 0..whole.len() {
+            let told = question.answer_length(&whole[..end]).unwrap();
+            assert!(told.is_none_or(|length| length == whole.len()), "{end}");
+        }
+        assert_eq!(question.answer_length(&whole), Ok(Some(whole.len())));
+        assert_eq!(question.answer_length(&[43, 14, 1, 1, 0, 0, 9, 0, 255]), Ok(None));
+        assert_eq!(question.answer_length(&[43, 14, 1, 1, 0, 0, 1, 0, 255]), Err(Fault::Garbled));
+        assert_eq!(Question::ServerId.answer_length(&[17]), Ok(None));
+        assert_eq!(Question::ServerId.answer_length(&[17, 3]), Ok(Some(5)));
+        for question in [question, Question::Device(Category::Regular, 4), Question::ServerId] {
+            assert_eq!(Question::decode(&encoded(question)), Some(question));
+        }
     }
 
     #[test]

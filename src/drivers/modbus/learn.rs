@@ -29,6 +29,17 @@ pub(super) fn is_lesson(fault: Fault) -> bool {
     matches!(fault, Fault::Refused(exception::ILLEGAL_ADDRESS | exception::ILLEGAL_VALUE))
 }
 
+/// What is to be expected of a read, by what its device taught before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Forecast {
+    /// Nothing speaks against it.
+    Answer,
+    /// It is refused with this code.
+    Refused(u8),
+    /// It asks for more than the device gives in one go.
+    TooLong,
+}
+
 /// What is known of one block.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Lesson {
@@ -38,6 +49,10 @@ pub(super) struct Lesson {
     good: Vec<(usize, usize)>,
     /// Values that were refused by themselves.
     refused: Vec<Refused>,
+    /// Ranges of several values that were refused, with their codes.
+    cuts: Vec<(usize, usize, u8)>,
+    /// Something was refused that nobody was told yet.
+    news: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -59,22 +74,60 @@ pub(super) struct Try {
 impl Lesson {
     /// How long a value that was refused is left alone at first, and at most.
     const PAUSE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(600));
+    /// And one that an earlier run knows to be refused.
+    const KNOWN_PAUSE: Duration = Duration::from_secs(60);
 
     /// Of a block of these values that was refused as a whole.
     pub(super) fn new(parts: &[Part], code: u8, now: Instant) -> Lesson {
-        let mut lesson = Lesson { search: Vec::new(), good: Vec::new(), refused: Vec::new() };
+        let mut lesson = Lesson::nothing();
         lesson.cut((0, parts.len()), code, now);
         lesson
     }
 
+    /// Of a block that was not read yet, by what its device taught before; `None` where it can be read whole.
+    /// What is expected wrongly is found out as if it had been read before.
+    pub(super) fn expected(
+        parts: &[Part],
+        forecast: impl Fn(Part) -> Forecast,
+        now: Instant,
+    ) -> Option<Lesson> {
+        let of = |from, to| Some(forecast(ask(parts, (from, to))?.part));
+        if parts.len() < 2 || of(0, parts.len())? == Forecast::Answer {
+            return None;
+        }
+        let mut lesson = Lesson::nothing();
+        let mut from = 0;
+        while let Some(alone) = of(from, from + 1) {
+            let mut to = from + 1;
+            if let Forecast::Refused(code) = alone {
+                let (again, pause) = (now + Self::KNOWN_PAUSE, Self::KNOWN_PAUSE);
+                lesson.refused.push(Refused { part: from, code, again, pause });
+            } else {
+                while to < parts.len() && of(from, to + 1) == Some(Forecast::Answer) {
+                    to += 1;
+                }
+                lesson.good.push((from, to));
+            }
+            from = to;
+        }
+        Some(lesson)
+    }
+
+    fn nothing() -> Lesson {
+        Lesson { search: Vec::new(), good: Vec::new(), refused: Vec::new(), cuts: Vec::new(), news: false }
+    }
+
     fn cut(&mut self, (from, to): (usize, usize), code: u8, now: Instant) {
+        self.news = true;
         if to - from <= 1 {
             let (pause, _) = Self::PAUSE;
             self.refused.retain(|r| r.part != from);
             self.refused.push(Refused { part: from, code, again: now + pause, pause });
             return;
         }
-        let middle = from + (to - from) / 2;
+        let middle = middle(from, to);
+        self.cuts.retain(|(f, t, _)| (*f, *t) != (from, to));
+        self.cuts.push((from, to, code));
         self.search.extend([(middle, to), (from, middle)]);
     }
 
@@ -121,6 +174,23 @@ impl Lesson {
         self.search.is_empty()
     }
 
+    /// Whether all is found out of something that was refused since this was asked last.
+    pub(super) fn has_news(&mut self) -> bool {
+        self.is_learned() && std::mem::take(&mut self.news)
+    }
+
+    /// The reads of several values that were refused while both their halves were answered, with their codes
+    /// and what lies between the halves: one past the last of the left one, and the first of the right one.
+    pub(super) fn cuts(&self, parts: &[Part]) -> impl Iterator<Item = (Part, u8, Option<(u16, u16)>)> {
+        self.cuts.iter().filter_map(move |(from, to, code)| {
+            let middle = middle(*from, *to);
+            let both = self.good.contains(&(*from, middle)) && self.good.contains(&(middle, *to));
+            let left = parts.get(*from..middle)?.iter().map(|p| p.end()).max()?;
+            let right = parts.get(middle)?.at;
+            both.then_some((ask(parts, (*from, *to))?.part, *code, Some((left, right))))
+        })
+    }
+
     /// Where the block's raw has no value: refused, or not found out yet.
     pub(super) fn missing(&self, parts: &[Part], code: u8) -> Vec<Missing> {
         let missing = |part: usize, code| {
@@ -138,6 +208,11 @@ impl Lesson {
         let refused = self.refused.iter().filter_map(|r| Some((*parts.get(r.part)?, r.code))).collect();
         (reads, refused)
     }
+}
+
+/// Where a range is cut.
+fn middle(from: usize, to: usize) -> usize {
+    from + (to - from) / 2
 }
 
 fn ask(parts: &[Part], values: (usize, usize)) -> Option<Try> {
@@ -236,6 +311,40 @@ mod tests {
         lesson.accepted(again);
         assert_eq!(lesson.missing(&parts, 2), []);
         assert_eq!(lesson.tries(&parts, now).len(), 2);
+    }
+
+    #[test]
+    fn a_refused_read_with_two_good_halves_says_what_lies_between_them() {
+        let parts = values(&[(0, 2), (2, 2), (10, 2), (12, 2)]);
+        let (mut lesson, _) = learn(&parts, &[5], 125);
+        let cuts: Vec<_> = lesson.cuts(&parts).collect();
+        assert_eq!(cuts, [(Part { at: 0, count: 14 }, 2, Some((4, 10)))]);
+        assert!(lesson.has_news() && !lesson.has_news());
+        let (mut lesson, _) = learn(&parts, &[2], 125);
+        assert_eq!(lesson.known(&parts).1, [(Part { at: 2, count: 2 }, 2)]);
+        assert_eq!(lesson.cuts(&parts).count(), 0);
+        let now = Instant::now();
+        let good = lesson.tries(&parts, now)[0];
+        lesson.refused(Try { values: (0, 1), ..good }, 2, now);
+        assert!(lesson.has_news());
+    }
+
+    #[test]
+    fn what_is_expected_is_read_without_a_refusal_and_tried_again_in_time() {
+        let parts = values(&[(0, 2), (2, 2), (4, 2), (6, 2), (8, 2)]);
+        let hole = |part: Part| match part.at <= 4 && part.end() > 5 {
+            true => Forecast::Refused(2),
+            false if part.count > 2 && part.at >= 6 => Forecast::TooLong,
+            false => Forecast::Answer,
+        };
+        let now = Instant::now();
+        let lesson = Lesson::expected(&parts, hole, now).unwrap();
+        let places = |of: Vec<Try>| of.into_iter().map(|t| (t.part.at, t.part.count)).collect::<Vec<_>>();
+        assert_eq!(places(lesson.tries(&parts, now)), [(0, 4), (6, 2), (8, 2)]);
+        assert_eq!(lesson.missing(&parts, 2), [Missing { at: 4, count: 2, code: 2 }]);
+        assert_eq!(lesson.tries(&parts, now + Lesson::PAUSE.1).len(), 4);
+        assert_eq!(Lesson::expected(&parts, |_| Forecast::Answer, now), None);
+        assert_eq!(Lesson::expected(&parts[..1], |_| Forecast::Refused(2), now), None);
     }
 
     #[test]

@@ -13,15 +13,16 @@ use super::blocks::Reads;
 use super::carrier::LineSpec;
 use super::config::Framing;
 use super::heard::Heard;
+use super::lessons::Lessons;
 use super::pause::Pause;
 use super::pdu::{self, Request};
-use super::read::{self, Lessons, Wire};
+use super::read::{self, Wire};
 use super::socket::Door;
 use super::stream::Stream;
 use super::suspects::{Asked, LONGEST_SILENCE, Slowest};
-use super::write;
+use super::{who, write};
 use crate::drivers::driver::{Block, Driver, Point, Tally};
-use crate::model::{Fault, Raw};
+use crate::model::{Fault, Identity, Raw};
 
 /// The driver.
 #[derive(Debug, Default)]
@@ -35,6 +36,8 @@ pub struct ModbusLine {
     pub(super) heard: Heard,
     /// Before this nothing may be sent.
     pub(super) quiet_until: Option<Instant>,
+    /// When the last byte came since the last request.
+    came: Option<Instant>,
     pub(super) clock: Pause,
     /// A request is written in part.
     mid_write: bool,
@@ -46,8 +49,6 @@ pub struct ModbusLine {
 }
 
 impl ModbusLine {
-    /// What a device may take longer than before when it is tried in haste.
-    const HASTE: Duration = Duration::from_millis(10);
     /// Time-outs in a row after which a connection is made anew: the peer may be gone without a word.
     const MOST_TIMEOUTS: u32 = 3;
 
@@ -105,7 +106,7 @@ impl ModbusLine {
         let (framing, strict, gap, pace) = (spec.framing, spec.strict, spec.gap_within(), spec.pace());
         let last = sent + patience + pace.bytes(framing.most()) + LONGEST_SILENCE;
         let mut deadline = sent + patience;
-        let mut came: Option<Instant> = None;
+        self.came = None;
         loop {
             match self.heard.look(framing, asked)? {
                 ControlFlow::Break(length) => return Ok(length),
@@ -126,10 +127,10 @@ impl ModbusLine {
                     let now = Instant::now();
                     // The bytes took their own time, too.
                     let spoilt = |last: Instant| now - last > pace.bytes(bytes) + pace.within();
-                    if strict && before > 0 && came.is_some_and(spoilt) {
+                    if strict && before > 0 && self.came.is_some_and(spoilt) {
                         return Err(Fault::Garbled);
                     }
-                    came = Some(now);
+                    self.came = Some(now);
                 }
             }
         }
@@ -202,8 +203,10 @@ impl Wire for ModbusLine {
         let (unit, timeout_of_device) = (unit.unit, unit.timeout.unwrap_or(spec.timeout));
         let (framing, pace, silence) = (spec.framing, spec.pace(), spec.silence());
         let slowest = self.heard.suspects.slowest(Some(device));
+        // The slowest answer to this very request: that of a short one is over sooner.
+        let longest = slowest.end.min(slowest.start + spec.takes(request));
         let patience = match slowest.start {
-            start if hasty && !start.is_zero() => (start * 2 + Self::HASTE).min(timeout_of_device),
+            start if hasty && !start.is_zero() => spec.patience(start, request).min(timeout_of_device),
             _ => timeout_of_device,
         };
         self.reopen().await?;
@@ -230,8 +233,8 @@ impl Wire for ModbusLine {
             Ok(()) => self.mid_write = false,
             Err(error) => return Err(self.lost(&error)),
         }
-        // The system has the bytes; the line still sends them.
-        sent = Instant::now() + on_the_wire;
+        // The system has the bytes; the line still sends them, but where that was waited for.
+        sent = Instant::now() + if stream.waits_for_the_line() { Duration::ZERO } else { on_the_wire };
         if broadcast {
             self.quiet_until = Some(sent + delay);
             tokio::time::sleep_until(sent + delay).await;
@@ -240,7 +243,9 @@ impl Wire for ModbusLine {
         let received = self.receive(sent, patience, &asked).await;
         let answer = received.and_then(|length| self.heard.answer(framing, length, &asked, into));
         let now = Instant::now();
-        self.quiet_until = (!silence.is_zero()).then(|| now + silence);
+        // Where nobody spoke, the line has been silent since the request.
+        let silent_since = if answer == Err(Fault::Timeout) { self.came.unwrap_or(sent) } else { now };
+        self.quiet_until = (!silence.is_zero()).then(|| silent_since + silence);
         match (received, answer) {
             (Ok(length), Ok(()) | Err(Fault::Refused(_) | Fault::Busy)) => {
                 self.timeouts_in_a_row = 0;
@@ -249,10 +254,10 @@ impl Wire for ModbusLine {
                 self.heard.suspects.seen(device, took);
             }
             _ => {
-                // After a try in haste as long as the slowest answer would have taken; else that long from now.
-                let from = if hasty && patience < timeout_of_device { sent + slowest.start } else { now };
+                // After a try in haste it would be there by now; else the line is quiet for as long from now on.
+                let from = if hasty && patience < timeout_of_device { sent } else { now };
                 self.heard.suspects.add(asked, sent, now, timeout_of_device);
-                self.heard.suspects.quiet_until(from + slowest.end);
+                self.heard.suspects.quiet_until(from + longest);
                 self.doubt(answer);
             }
         }
@@ -271,7 +276,7 @@ impl Driver for ModbusLine {
             self.door = Door::default();
             self.had_it = false;
         }
-        self.lessons.clear();
+        self.lessons.load(&spec.devices);
         self.heard.suspects.renumber();
         self.spec = Some(spec.clone());
         stays
@@ -303,11 +308,11 @@ impl Driver for ModbusLine {
     }
 
     async fn read(&mut self, block: Block, into: &mut Raw) -> Result<(), Fault> {
-        read::read(self, block, into, false).await
+        read::read(self, block, into).await
     }
 
-    async fn probe(&mut self, block: Block, into: &mut Raw) -> Result<(), Fault> {
-        read::read(self, block, into, true).await
+    async fn probe(&mut self, block: Block, hasty: bool) -> Result<(), Fault> {
+        read::probe(self, block, hasty).await
     }
 
     async fn write(&mut self, point: Point, raw: &Raw) -> Result<(), Fault> {
@@ -324,11 +329,29 @@ impl Driver for ModbusLine {
         self.spec.as_ref().map_or(Duration::from_secs(10), |spec| spec.carrier.longest_pause())
     }
 
+    fn address(&self) -> &str {
+        self.spec.as_ref().map_or("", |spec| spec.carrier.address(&self.door))
+    }
+
     fn tally(&mut self) -> Tally {
         std::mem::take(&mut self.heard.tally)
     }
 
     fn trouble(&self) -> &str {
         &self.trouble
+    }
+
+    async fn identify(&mut self, device: usize) -> Result<Identity, Fault> {
+        let spec = self.spec.as_ref().and_then(|s| s.devices.get(device));
+        let wanted = spec.is_some_and(|d| d.identify && !d.broadcast);
+        if wanted { who::identify(self, device).await } else { Ok(Identity::default()) }
+    }
+
+    fn learned(&mut self) -> Option<(usize, String)> {
+        self.lessons.learned()
+    }
+
+    fn recall(&mut self, device: usize, text: &str) {
+        self.lessons.recall(device, text);
     }
 }

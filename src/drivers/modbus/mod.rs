@@ -5,12 +5,15 @@ pub mod ascii;
 mod blocks;
 mod carrier;
 pub mod config;
+pub mod facts;
 pub mod framing;
 mod heard;
 mod holder;
+pub mod holes;
 pub mod identify;
 pub mod identity;
 mod learn;
+mod lessons;
 mod line;
 mod listen;
 mod pause;
@@ -29,6 +32,7 @@ pub mod tcp;
 mod tcp_link;
 #[cfg(feature = "tls")]
 mod tls;
+mod who;
 mod write;
 
 pub use blocks::Extent;
@@ -52,8 +56,10 @@ pub fn compile_tcp(
     // What a register costs on Ethernet is nothing beside a round trip; it only breaks ties.
     let cost = |block: &blocks::BlockSpec| round_trip + Duration::from_nanos(160) * block.bytes().1 as u32;
     let timeout = link.timeout.get_ref().0;
-    let miss =
-        |block: &blocks::BlockSpec| devices.get(block.device).and_then(|d| d.timeout).unwrap_or(timeout);
+    let miss = |block: &blocks::BlockSpec| blocks::Miss {
+        read: devices.get(block.device).and_then(|d| d.timeout).unwrap_or(timeout),
+        probe: tcp_link::patience(link.turnaround.get_ref().0).min(timeout),
+    };
     let Compiled { spec, blocks, points } = blocks::compile(devices, requests, cost, miss)?;
     Ok(Compiled { spec: TcpSpec::new(link, devices, spec), blocks, points })
 }
@@ -102,7 +108,9 @@ fn compile_line(
     // After a time-out the line is kept quiet for as long again.
     let miss = |block: &blocks::BlockSpec| {
         let timeout = devices.get(block.device).and_then(|d| d.timeout).unwrap_or(line.timeout);
-        silence + bytes(framing.length(block.bytes().0)) + 2 * timeout
+        let asked = silence + bytes(framing.length(block.bytes().0));
+        let probe = line.patience(turnaround, &block.probe(false));
+        blocks::Miss { read: asked + 2 * timeout, probe: asked + probe.min(timeout) }
     };
     let Compiled { spec, blocks, points } = blocks::compile(devices, requests, cost, miss)?;
     Ok(Compiled { spec: line.with(spec), blocks, points })

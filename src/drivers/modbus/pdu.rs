@@ -1,6 +1,7 @@
 //! Requests and answers without their frame (Application Protocol V1.1b3, section 6).
 
 use super::address::Area;
+use super::identify::Question;
 use crate::model::{Fault, Raw};
 
 /// The longest PDU (section 4.1).
@@ -94,6 +95,8 @@ pub enum Request {
         /// Values to write.
         words: Vec<u16>,
     },
+    /// Functions 43/14 and 17: who it is. The whole PDU of the answer is put into the words, a byte each.
+    Identify(Question),
 }
 
 impl Request {
@@ -110,11 +113,15 @@ impl Request {
             Request::WriteRegisters { .. } => 16,
             Request::MaskRegister { .. } => 22,
             Request::WriteThenRead { .. } => 23,
+            Request::Identify(question) => question.function(),
         }
     }
 
     /// Appends the PDU.
     pub fn encode(&self, out: &mut Vec<u8>) {
+        if let Request::Identify(question) = self {
+            return question.encode(out);
+        }
         out.push(self.function());
         let mut pair = |a: u16, b: u16| {
             out.extend_from_slice(&a.to_be_bytes());
@@ -142,12 +149,16 @@ impl Request {
                 pair(*at, words.len() as u16);
                 from_words(words, out);
             }
+            Request::Identify(_) => {}
         }
     }
 
     /// Reads the PDU of a request, as a device does; an error is the exception to answer.
     pub fn decode(pdu: &[u8]) -> Result<Request, u8> {
         let (function, data) = pdu.split_first().ok_or(exception::ILLEGAL_FUNCTION)?;
+        if let Some(question) = Question::decode(pdu) {
+            return Ok(Request::Identify(question));
+        }
         let [a, b, c, d, rest @ ..] = data else { return Err(exception::ILLEGAL_VALUE) };
         let (at, second) = (u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d]));
         let read = |area: Area| {
@@ -236,6 +247,10 @@ impl Request {
                 }
                 Ok(())
             }
+            Request::Identify(_) => {
+                into.words.extend(pdu.iter().map(|byte| u16::from(*byte)));
+                Ok(())
+            }
             Request::WriteThenRead { count, .. } => {
                 let bytes = counted(data, usize::from(*count) * 2).map_err(|_| Fault::Garbled)?;
                 to_words(bytes, &mut into.words);
@@ -255,6 +270,17 @@ impl Request {
         if matches!(self, Request::MaskRegister { .. }) { 7 } else { 5 }
     }
 
+    /// Bytes of the PDU of its answer where that is no exception.
+    pub fn answer_bytes(&self) -> usize {
+        match self {
+            Request::Read { area, count, .. } if area.is_bits() => 2 + usize::from(count.div_ceil(8)),
+            Request::Read { count, .. } | Request::WriteThenRead { count, .. } => 2 + usize::from(*count) * 2,
+            // Not known before it is there.
+            Request::Identify(_) => MOST,
+            _ => self.echoed(),
+        }
+    }
+
     /// Length of the PDU of the answer whose first bytes these are, exception or not; `None` where more
     /// bytes are needed to tell, and an error where it is no answer to this request.
     pub fn answer_length(&self, pdu: &[u8]) -> Result<Option<usize>, Fault> {
@@ -262,6 +288,7 @@ impl Request {
             ([], _) => Ok(None),
             ([function, ..], _) if *function == self.function() | 0x80 => Ok(Some(2)),
             ([function, ..], _) if *function != self.function() => Err(Fault::Garbled),
+            (_, Request::Identify(question)) => question.answer_length(pdu),
             ([_], Request::Read { .. } | Request::WriteThenRead { .. }) => Ok(None),
             ([_, length, ..], Request::Read { .. } | Request::WriteThenRead { .. }) => {
                 Ok(Some(2 + usize::from(*length)))
@@ -287,6 +314,8 @@ pub fn request_length(pdu: &[u8]) -> Result<Option<usize>, Fault> {
         [] => Ok(None),
         [1..=6, ..] => Ok(Some(5)),
         [15 | 16, _, _, _, _, length, ..] => Ok(Some(6 + usize::from(*length))),
+        [17, ..] => Ok(Some(1)),
+        [43, ..] => Ok(Some(4)),
         [22, ..] => Ok(Some(7)),
         [23, _, _, _, _, _, _, _, _, length, ..] => Ok(Some(10 + usize::from(*length))),
         [15 | 16 | 23, ..] => Ok(None),

@@ -1,17 +1,13 @@
 //! A read of a block, whole or, where the device refuses that, in the parts that it does not refuse.
 
-use std::collections::HashMap;
-
 use tokio::time::Instant;
 
 use super::blocks::{BlockSpec, Reads};
 use super::learn::{Lesson, Part, is_lesson};
+use super::lessons::Lessons;
 use super::pdu::Request;
 use crate::drivers::driver::Block;
 use crate::model::{Fault, Raw};
-
-/// What is known of blocks that their devices refused, by the block's number.
-pub(super) type Lessons = HashMap<usize, Lesson>;
 
 /// A line or socket that does one transaction at a time.
 pub(super) trait Wire {
@@ -35,40 +31,54 @@ pub(super) trait Wire {
     ) -> Result<(), Fault>;
 }
 
+/// Asks the device of a block for as little as shows that it is there.
+pub(super) async fn probe(wire: &mut impl Wire, block: Block, hasty: bool) -> Result<(), Fault> {
+    let spec = wire.reads()?.blocks.get(block.0).ok_or(Fault::Unsupported)?;
+    let (device, request) = (spec.device, spec.probe(!hasty));
+    wire.transact(device, &request, &mut Raw::default(), hasty).await
+}
+
 /// Reads a block; values that the device refuses are `missing` in it.
-pub(super) async fn read(
-    wire: &mut impl Wire,
-    block: Block,
-    into: &mut Raw,
-    hasty: bool,
-) -> Result<(), Fault> {
+pub(super) async fn read(wire: &mut impl Wire, block: Block, into: &mut Raw) -> Result<(), Fault> {
     into.clear();
     let spec = wire.reads()?.blocks.get(block.0).ok_or(Fault::Unsupported)?.clone();
-    let known = wire.lessons().remove(&block.0);
+    let known = wire.lessons().take(block.0, &spec);
     let mut lesson = match known {
         Some(lesson) if !lesson.tries(&spec.parts, Instant::now()).is_empty() => lesson,
         // Nothing is known, or that all of it is refused: the device must be heard all the same.
-        known => match wire.transact(spec.device, &spec.request(), into, hasty).await {
+        known => match wire.transact(spec.device, &spec.request(), into, false).await {
             Err(Fault::Refused(code))
                 if known.is_none() && is_lesson(Fault::Refused(code)) && spec.parts.len() > 1 =>
             {
                 Lesson::new(&spec.parts, code, Instant::now())
             }
             answer => {
+                match answer {
+                    Ok(()) => wire.lessons().accepted(&spec, Part { at: 0, count: spec.count }),
+                    Err(Fault::Refused(code)) if is_lesson(Fault::Refused(code)) && spec.parts.len() == 1 => {
+                        wire.lessons().refused(&spec, code);
+                    }
+                    Err(_) => {}
+                }
                 if answer.is_err() {
                     into.clear();
-                    wire.lessons().extend(known.map(|lesson| (block.0, lesson)));
+                    if let Some(lesson) = known {
+                        wire.lessons().keep(block.0, lesson);
+                    }
                 }
                 return answer;
             }
         },
     };
     let before = lesson.is_learned();
-    let answer = in_parts(wire, &spec, &mut lesson, into, hasty).await;
+    let answer = in_parts(wire, &spec, &mut lesson, into).await;
     if !before && lesson.is_learned() {
         tell(wire.name(spec.device), &spec, &lesson);
     }
-    wire.lessons().insert(block.0, lesson);
+    if lesson.has_news() {
+        wire.lessons().found_out(&spec, &lesson);
+    }
+    wire.lessons().keep(block.0, lesson);
     if answer.is_err() {
         into.clear();
     }
@@ -80,7 +90,6 @@ async fn in_parts(
     spec: &BlockSpec,
     lesson: &mut Lesson,
     into: &mut Raw,
-    hasty: bool,
 ) -> Result<(), Fault> {
     let bits = spec.area.is_bits();
     let count = usize::from(spec.count);
@@ -92,11 +101,12 @@ async fn in_parts(
     for asked in lesson.tries(&spec.parts, Instant::now()) {
         raw.clear();
         let request = spec.request_of(asked.part);
-        match wire.transact(spec.device, &request, &mut raw, hasty && answer.is_err()).await {
+        match wire.transact(spec.device, &request, &mut raw, false).await {
             Ok(()) => {
                 lay(&mut into.words, asked.part, &raw.words);
                 lay(&mut into.bits, asked.part, &raw.bits);
                 lesson.accepted(asked);
+                wire.lessons().accepted(spec, asked.part);
                 answer = Ok(());
             }
             Err(Fault::Refused(code)) if is_lesson(Fault::Refused(code)) => {

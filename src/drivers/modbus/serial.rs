@@ -44,6 +44,11 @@ impl SerialPort {
         }
     }
 
+    /// As the configuration names it.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
     /// How fast it is.
     pub(super) fn pace(&self) -> Pace {
         match self.framing {

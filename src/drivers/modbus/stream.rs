@@ -73,6 +73,11 @@ impl Stream {
         sent.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "it takes no more bytes")))
     }
 
+    /// Whether what was sent is on the line when `send` returns; else the system has it and still sends.
+    pub(super) fn waits_for_the_line(&self) -> bool {
+        matches!(self, Stream::Serial(Line { switch: Some(_), .. }))
+    }
+
     /// Takes what is there now behind `into`, without waiting: the runtime's timer would take a millisecond to
     /// say that nothing is. `None`: nothing is there; `Some(0)`: the far end is gone.
     pub(super) fn take_now(&mut self, into: &mut Vec<u8>) -> io::Result<Option<usize>> {

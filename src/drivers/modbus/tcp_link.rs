@@ -7,13 +7,15 @@ use tokio::time::{Instant, timeout_at};
 
 use super::blocks::{Extent, Reads};
 use super::config::{ModbusDevice, TcpLink};
+use super::facts::Facts;
+use super::lessons::{self, Lessons};
 use super::pdu::{self, Request};
-use super::read::{self, Lessons, Wire};
+use super::read::{self, Wire};
 use super::socket::{Door, Socket};
 use super::stream::Stream;
-use super::{tcp, write};
+use super::{tcp, who, write};
 use crate::drivers::driver::{Block, Driver, Point};
-use crate::model::{Fault, Raw};
+use crate::model::{Fault, Identity, Raw};
 
 /// What a Modbus TCP link needs to run.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +42,16 @@ impl TcpSpec {
     pub fn extents(&self) -> (Vec<Extent>, Vec<Extent>) {
         self.reads.extents(&self.devices)
     }
+
+    /// The devices, in the order of the plan's.
+    pub fn devices(&self) -> &[ModbusDevice] {
+        &self.devices
+    }
+
+    /// In how many reads a block is made where its device is known like this.
+    pub fn reads_of(&self, block: Block, facts: &Facts) -> usize {
+        self.reads.blocks.get(block.0).map_or(1, |spec| lessons::reads(spec, facts))
+    }
 }
 
 /// The driver.
@@ -61,11 +73,14 @@ pub struct ModbusTcp {
     trouble: String,
 }
 
+/// How long a device is waited for in haste that took so long at most.
+pub(super) fn patience(slowest: Duration) -> Duration {
+    slowest * 2 + Duration::from_millis(20)
+}
+
 impl ModbusTcp {
     /// Time-outs in a row after which the connection is made anew: the peer may be gone without a word.
     const MOST_TIMEOUTS: u32 = 3;
-    /// What a device may take longer than before when it is tried in haste.
-    const HASTE: Duration = Duration::from_millis(20);
 
     fn close(&mut self) {
         self.stream = None;
@@ -178,9 +193,7 @@ impl Wire for ModbusTcp {
         let unit = spec.devices.get(device).ok_or(Fault::Unsupported)?;
         let (unit, timeout_of_device, pause) = (unit.unit, unit.timeout.unwrap_or(spec.timeout), spec.pause);
         let patience = match self.slowest.get(device) {
-            Some(slowest) if hasty && !slowest.is_zero() => {
-                (*slowest * 2 + Self::HASTE).min(timeout_of_device)
-            }
+            Some(slowest) if hasty && !slowest.is_zero() => patience(*slowest).min(timeout_of_device),
             _ => timeout_of_device,
         };
         if self.mid_write {
@@ -235,7 +248,7 @@ impl Driver for ModbusTcp {
             self.door = Door::default();
         }
         self.slowest.clear();
-        self.lessons.clear();
+        self.lessons.load(&spec.devices);
         self.spec = Some(spec.clone());
         stays
     }
@@ -259,11 +272,11 @@ impl Driver for ModbusTcp {
     }
 
     async fn read(&mut self, block: Block, into: &mut Raw) -> Result<(), Fault> {
-        read::read(self, block, into, false).await
+        read::read(self, block, into).await
     }
 
-    async fn probe(&mut self, block: Block, into: &mut Raw) -> Result<(), Fault> {
-        read::read(self, block, into, true).await
+    async fn probe(&mut self, block: Block, hasty: bool) -> Result<(), Fault> {
+        read::probe(self, block, hasty).await
     }
 
     async fn write(&mut self, point: Point, raw: &Raw) -> Result<(), Fault> {
@@ -274,7 +287,24 @@ impl Driver for ModbusTcp {
         self.spec.as_ref().map_or(Duration::from_secs(10), |spec| spec.socket.longest_pause())
     }
 
+    fn address(&self) -> &str {
+        self.door.peer()
+    }
+
     fn trouble(&self) -> &str {
         &self.trouble
+    }
+
+    async fn identify(&mut self, device: usize) -> Result<Identity, Fault> {
+        let wanted = self.spec.as_ref().and_then(|s| s.devices.get(device)).is_some_and(|d| d.identify);
+        if wanted { who::identify(self, device).await } else { Ok(Identity::default()) }
+    }
+
+    fn learned(&mut self) -> Option<(usize, String)> {
+        self.lessons.learned()
+    }
+
+    fn recall(&mut self, device: usize, text: &str) {
+        self.lessons.recall(device, text);
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -56,7 +56,7 @@ pub(super) async fn shake_hands(
     // With TLS 1.3 a device that refuses our certificate says so only when the handshake is over for us: wait
     // about as long as the handshake took, or the link would come up and fall in turn without a word why.
     let word = start.elapsed().clamp(Duration::from_millis(20), Duration::from_millis(500));
-    match timeout(word, stream.0.read(&mut [0; 1])).await {
+    match timeout_at(deadline.min(Instant::now() + word), stream.0.read(&mut [0; 1])).await {
         Err(_) => Ok(stream),
         Ok(Err(error)) => Err(explain(&error)),
         Ok(Ok(0)) => Err(format!(

@@ -149,6 +149,7 @@ pub fn compile(
             label: request.address.to_owned(),
             cost: Duration::ZERO,
             miss: Duration::ZERO,
+            probe: Duration::ZERO,
         });
         compiled.spec.areas.push(area);
     }

@@ -1,5 +1,7 @@
 //! The page, its API, /metrics and /healthz: read-only, for people and monitoring on this machine.
 
+#[cfg(feature = "http")]
+mod assets;
 pub mod config;
 #[cfg(feature = "http")]
 mod connection;

@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 
 use super::config::Spec;
 use super::connection::Connection;
-use super::{host, metrics, view};
+use super::{assets, host, metrics, view};
 use crate::publishers::publisher::{Context, PublishError, Publisher};
 use crate::telemetry;
 
@@ -122,6 +122,7 @@ fn routes(cx: Context) -> Router {
         .route("/page.js", file("text/javascript; charset=utf-8", include_str!("page.js")))
         .route("/icon.svg", file("image/svg+xml", include_str!("icon.svg")))
         .route("/api/v1/status", get(async |State(cx): Shared| Json(view::status(&cx)).into_response()))
+        .route("/api/v1/assets", get(async |State(cx): Shared| Json(assets::assets(&cx)).into_response()))
         .route("/api/v1/tags", get(async |State(cx): Shared| Json(view::tags(&cx)).into_response()))
         .route("/api/v1/tags/{device}/{*tag}", get(one_tag))
         .route("/metrics", get(scrape))

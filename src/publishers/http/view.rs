@@ -52,6 +52,8 @@ struct Device {
 #[derive(Debug, Serialize)]
 struct Link {
     name: String,
+    /// The port, or which of its addresses is in use.
+    address: String,
     state: &'static str,
     trouble: Option<String>,
     /// Share of the time with a transaction under way, 0 to 1.
@@ -255,6 +257,7 @@ fn devices(cx: &Context) -> Vec<Device> {
 fn links(cx: &Context) -> Vec<Link> {
     let view = |link: &std::sync::Arc<crate::telemetry::LinkStats>| Link {
         name: link.name.clone(),
+        address: link.address.lock().unwrap_or_else(|e| e.into_inner()).clone(),
         state: link.state.get().name(),
         trouble: trouble(&link.state),
         load: link.load_permille.get() as f64 / 1000.0,

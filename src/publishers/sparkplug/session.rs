@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::model::{
-    Bad, Batch, DataType, DeviceId, DeviceState, Directory, Quality, Sample, TagId, Timestamp,
+    Bad, Batch, DataType, DeviceId, DeviceState, Directory, Identity, Quality, Sample, TagId, Timestamp,
 };
 use crate::store::Store;
 
 use super::commands::{Names, REBIRTH};
-use super::payload::{self, BOOLEAN, INT64, Metric, Payload, Raw};
+use super::payload::{self, BOOLEAN, INT64, Metric, Payload, Raw, STRING};
 use super::topic::Topics;
 
 /// Ready to be published, QoS 0, not retained.
@@ -63,6 +63,8 @@ struct Device {
     is_node: bool,
     status: Status,
     data: Arc<str>,
+    /// What its birth said of who it is.
+    identity: Option<Arc<Identity>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,7 +100,7 @@ impl Session {
         let topics = Topics::new(&directory.group, &directory.node);
         let devices = directory.devices().iter().map(|d| {
             let data = if d.is_node { topics.node("NDATA") } else { topics.device("DDATA", &d.name) };
-            (d.id, Device { is_node: d.is_node, status: Status::Unborn, data })
+            (d.id, Device { is_node: d.is_node, status: Status::Unborn, data, identity: None })
         });
         let unknown = State { born: Timestamp(i64::MIN), good: true };
         Session {
@@ -209,9 +211,22 @@ impl Session {
                 let nothing_new = batch.samples.iter().all(|s| s.quality.is_bad());
                 return if nothing_new { Taken::Told } else { Taken::Unborn };
             }
+            // Its birth said something else of who it is: what is in a birth changes only by another one.
+            (DeviceState::Alive, Status::Born) if !history && self.is_another(batch.device, image) => {
+                self.bear(batch.device, image, now, out);
+                if !self.is_born(batch.device) {
+                    return Taken::Never;
+                }
+                self.add(batch, false, |_| true);
+            }
             (_, Status::Born) => self.add(batch, history, |_| true),
         }
         Taken::Told
+    }
+
+    fn is_another(&self, device: DeviceId, image: &Store) -> bool {
+        let known = image.identity(device).map(|known| known.identity);
+        known.is_some() && self.devices.get(&device).is_some_and(|d| d.identity != known)
     }
 
     /// Whether something waits to be flushed.
@@ -296,6 +311,21 @@ impl Session {
             })
             .collect();
         metrics.sort_by_key(|m| m.timestamp);
+        let known = image.identity(device);
+        if let Some(known) = &known {
+            let own = identity_metrics(&known.identity)
+                .into_iter()
+                .map(|(name, value)| (format!("Properties/{name}"), value));
+            // A tag of that name is what the file wants.
+            let is_free = |name: &str| !directory.tags_of(device).any(|tag| &*tag.name == name);
+            metrics.extend(
+                own.filter(|(name, _)| is_free(name))
+                    .map(|(name, value)| Metric::own(&name, STRING, Raw::Text(value), known.at)),
+            );
+        }
+        if let Some(device) = self.devices.get_mut(&device) {
+            device.identity = known.map(|known| known.identity);
+        }
         metrics
     }
 
@@ -316,6 +346,35 @@ impl Session {
         let payload = Payload { timestamp: Some(payload::millis(now)), metrics, seq: Some(u64::from(seq)) };
         Message { topic, payload: payload.bytes(), kind }
     }
+}
+
+/// What a device says of itself, by the names of the metrics; they have no alias, since they never change
+/// without a birth.
+fn identity_metrics(identity: &Identity) -> Vec<(&'static str, String)> {
+    let Identity {
+        vendor,
+        product_code,
+        revision,
+        vendor_url,
+        product_name,
+        model,
+        application,
+        server_id,
+        running: _,
+    } = identity;
+    [
+        ("Manufacturer", vendor),
+        ("Product Code", product_code),
+        ("Revision", revision),
+        ("Manufacturer URL", vendor_url),
+        ("Product Name", product_name),
+        ("Model", model),
+        ("Application", application),
+        ("Server ID", server_id),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name, value.clone()?)))
+    .collect()
 }
 
 /// Unique over node and devices, as the tag's number is (tck-id-payloads-alias-uniqueness).
@@ -407,6 +466,34 @@ mod tests {
             .map(|m| (m.timestamp, m.is_historical))
             .collect();
         assert_eq!(told, [(Some(1), Some(true)), (Some(3), None)]);
+    }
+
+    #[test]
+    fn another_identity_is_told_by_one_birth_and_the_same_one_by_none() {
+        let store = Store::in_memory();
+        store.accept(batch(1000, 0));
+        let mut session = Session::new(directory(1), 0, 1 << 20);
+        let mut out = Vec::new();
+        session.births(&store, Timestamp(2000), &mut out);
+        let silent = Batch { samples: Vec::new(), ..batch(0, 0) };
+        let mut told = |vendor: &str, at: i64| {
+            let identity = Identity { vendor: Some(vendor.into()), ..Identity::default() };
+            store.identify(PLC, crate::model::Identified { identity: Arc::new(identity), at: Timestamp(at) });
+            let mut out = Vec::new();
+            session.take(&silent, false, &store, Timestamp(at), &mut out);
+            session.flush(Timestamp(at), &mut out);
+            let metrics = out.iter().flat_map(|m| Payload::parse(&m.payload).unwrap().metrics);
+            let named = metrics.filter(|m| m.name.as_deref() == Some("Properties/Manufacturer"));
+            (kinds(&out).join(" "), named.filter_map(|m| m.value).collect::<Vec<_>>())
+        };
+        assert_eq!(told("Acme", 3000), ("DBIRTH".into(), vec![Raw::Text("Acme".into())]));
+        assert_eq!(told("Acme", 4000), (String::new(), vec![]));
+        assert_eq!(told("Other", 5000), ("DBIRTH".into(), vec![Raw::Text("Other".into())]));
+        // A birth for another reason says it again.
+        let mut out = Vec::new();
+        session.births(&store, Timestamp(6000), &mut out);
+        session.take(&silent, false, &store, Timestamp(6000), &mut out);
+        assert_eq!(kinds(&out), ["NBIRTH", "DBIRTH"]);
     }
 
     #[test]

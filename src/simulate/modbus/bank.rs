@@ -77,6 +77,8 @@ impl Bank {
                 pdu::encode_read_answer(Area::Holding, &raw, request.function(), out);
                 return Ok(());
             }
+            // A simulated device does not say who it is.
+            Request::Identify(_) => return Err(exception::ILLEGAL_FUNCTION),
         }
         let start = out.len();
         request.encode(out);
@@ -227,7 +229,9 @@ mod tests {
         assert_eq!(ask(&mut bank, &[4, 0xFF, 0xFF, 0, 125]), [0x84, 2]);
         assert_eq!(ask(&mut bank, &[16, 0, 9, 0, 2, 4, 0, 1, 0, 2]), [0x90, 2]);
         assert_eq!(ask(&mut bank, &[3, 0, 0, 0, 0]), [0x83, 3]);
-        assert_eq!(ask(&mut bank, &[43, 14, 1, 0]), [0xAB, 3]);
+        assert_eq!(ask(&mut bank, &[43, 14, 1, 0]), [0xAB, 1]);
+        assert_eq!(ask(&mut bank, &[43, 14, 9, 0]), [0xAB, 3]);
+        assert_eq!(ask(&mut bank, &[17]), [0x91, 1]);
         assert_eq!(ask(&mut bank, &[43, 14, 1, 0, 0]), [0xAB, 1]);
         assert_eq!(bank, before);
     }

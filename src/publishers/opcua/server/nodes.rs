@@ -20,7 +20,7 @@ use opcua::types::{
 use super::auth::Users;
 use super::value;
 use crate::command::{Gate, Origin};
-use crate::model::{Access, Directory, TagId, Value};
+use crate::model::{Access, Directory, Identity, TagId, Value};
 use crate::publishers::opcua::space::{self, Kind, Object, Space, Variable};
 use crate::publishers::opcua::status::{self, Status};
 use crate::telemetry::PublisherStats;
@@ -78,6 +78,33 @@ impl Tags {
     /// The node of each tag.
     pub(super) fn nodes(&self) -> &HashMap<TagId, NodeId> {
         &self.nodes
+    }
+
+    /// Sets the properties of a device's object to who it says that it is. The names and types are those of OPC
+    /// 10000-100 (Devices), section 4.5; what is not known has no property.
+    pub(super) fn show_identity(&self, device: &str, identity: &Identity, address_space: &mut AddressSpace) {
+        let index = self.namespace.namespace_index;
+        let object = NodeId::new(index, device);
+        let localized =
+            |text: &String| (DataTypeId::LocalizedText, Variant::from(LocalizedText::from(text.as_str())));
+        let plain = |text: &String| (DataTypeId::String, Variant::from(text.as_str()));
+        let model = identity.model.as_ref().or(identity.product_name.as_ref());
+        for (name, value) in [
+            ("Manufacturer", identity.vendor.as_ref().map(localized)),
+            ("Model", model.map(localized)),
+            ("ProductCode", identity.product_code.as_ref().map(plain)),
+            ("SoftwareRevision", identity.revision.as_ref().map(plain)),
+        ] {
+            let id = NodeId::new(index, space::property_id(device, name));
+            address_space.delete(&id, true);
+            let Some((kind, value)) = value else { continue };
+            VariableBuilder::new(&id, QualifiedName::new(index, name), name)
+                .data_type(kind)
+                .value(value)
+                .property_of(object.clone())
+                .has_type_definition(VariableTypeId::PropertyType)
+                .insert(address_space);
+        }
     }
 
     /// What is to be written, or why it is not. Part 4 §5.10.4.

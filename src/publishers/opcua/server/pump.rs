@@ -10,7 +10,7 @@ use opcua::types::{AttributeId, DataValue, DateTime, NodeId, NumericRange, Varia
 
 use super::nodes::Manager;
 use super::value;
-use crate::model::{Bad, Quality, Sample, TagId, Timestamp};
+use crate::model::{Bad, DeviceId, Identity, Quality, Sample, TagId, Timestamp};
 use crate::publishers::opcua::status;
 use crate::publishers::publisher::Context;
 use crate::store::{Next, Reader, Seq, Settled};
@@ -29,6 +29,8 @@ pub(super) struct Pump {
     worse: Vec<(usize, DataValue)>,
     wave: u64,
     next_seq: Option<u64>,
+    /// What the objects of devices say of who they are.
+    identities: HashMap<DeviceId, Arc<Identity>>,
     /// Batches were lost on the way here: the image knows better.
     behind: bool,
     sessions: u32,
@@ -64,6 +66,7 @@ impl Pump {
             worse: Vec::new(),
             wave: 1,
             next_seq: None,
+            identities: HashMap::new(),
             behind: true,
             sessions: 0,
             cx,
@@ -112,6 +115,9 @@ impl Pump {
                 self.behind = true;
             }
             self.next_seq = Some(seq.wrapping_add(1));
+            if batch.samples.is_empty() {
+                self.show_identity(batch.device);
+            }
             for sample in &batch.samples {
                 self.put(sample, lags);
                 if self.waiting.len() >= Self::AT_ONCE {
@@ -177,6 +183,7 @@ impl Pump {
     async fn catch_up(&mut self) {
         self.behind = false;
         let directory = self.cx.directory.clone();
+        directory.devices().iter().for_each(|device| self.show_identity(device.id));
         for (at, tag) in directory.tags().iter().enumerate() {
             let Some(sample) = self.cx.store.latest(tag.id) else { continue };
             let place = self.places.get(&tag.id).copied().unwrap_or(usize::MAX);
@@ -190,6 +197,18 @@ impl Pump {
             }
         }
         self.flush();
+    }
+
+    fn show_identity(&mut self, device: DeviceId) {
+        let Some(known) = self.cx.store.identity(device) else { return };
+        let Some(name) = self.cx.directory.device(device).map(|d| d.name.clone()) else { return };
+        if self.identities.get(&device) == Some(&known.identity) {
+            return;
+        }
+        let mut address_space = self.manager.address_space().write();
+        self.manager.inner().show_identity(&name, &known.identity, &mut address_space);
+        drop(address_space);
+        self.identities.insert(device, known.identity);
     }
 
     fn count_clients(&mut self) {

@@ -1,0 +1,80 @@
+//! Which devices of a link are to be asked who they are, and when: pure.
+//!
+//! It is never urgent, so it waits for a moment in which nothing else is due; on a line without such moments it
+//! is done after a while all the same.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// The devices that wait, by their number.
+#[derive(Debug, Default)]
+pub(crate) struct Inventory {
+    waiting: Vec<(usize, Instant)>,
+    /// Did not answer when they were asked: some devices hang on a function that they do not know, so these
+    /// are not asked again as long as the task lives.
+    silent: BTreeSet<usize>,
+}
+
+impl Inventory {
+    /// How long a device waits for an idle moment.
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// A device answers, and did not before: it may be another one now.
+    pub(crate) fn born(&mut self, device: usize, now: Instant) {
+        if !self.silent.contains(&device) && !self.waiting.iter().any(|(d, _)| *d == device) {
+            self.waiting.push((device, now));
+        }
+    }
+
+    /// It answers no more: it is asked when it does.
+    pub(crate) fn died(&mut self, device: usize) {
+        self.waiting.retain(|(d, _)| *d != device);
+    }
+
+    /// It was silent when asked.
+    pub(crate) fn was_silent(&mut self, device: usize) {
+        self.silent.insert(device);
+    }
+
+    /// Whether any device waits.
+    pub(crate) fn has_any(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// The device to be asked now, if any.
+    pub(crate) fn next(&mut self, now: Instant, idle: bool) -> Option<usize> {
+        let due = |since: &Instant| idle || now.saturating_duration_since(*since) >= Self::PATIENCE;
+        let at = self.waiting.iter().position(|(_, since)| due(since))?;
+        Some(self.waiting.remove(at).0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_is_asked_once_a_birth_in_an_idle_moment_or_after_a_while() {
+        let (mut inventory, start) = (Inventory::default(), Instant::now());
+        inventory.born(1, start);
+        inventory.born(1, start);
+        assert_eq!(inventory.next(start, false), None);
+        assert_eq!(inventory.next(start, true), Some(1));
+        assert_eq!(inventory.next(start, true), None);
+        inventory.born(1, start);
+        inventory.born(2, start);
+        inventory.died(1);
+        assert_eq!(inventory.next(start + Inventory::PATIENCE, false), Some(2));
+        assert_eq!(inventory.next(start + Inventory::PATIENCE, true), None);
+    }
+
+    #[test]
+    fn a_device_that_was_silent_is_not_asked_again() {
+        let (mut inventory, start) = (Inventory::default(), Instant::now());
+        inventory.was_silent(1);
+        inventory.born(1, start);
+        assert_eq!(inventory.next(start, true), None);
+    }
+}

@@ -1,0 +1,21 @@
+"""The link of the configuration file to a peer, and what `fieldgate scan` is told to find it there."""
+
+
+def tcp_link(port, more="", timeout="5s"):
+    """A `[[link.modbus-tcp]]` of the name `link`."""
+    return f'[[link.modbus-tcp]]\nname = "link"\nhost = "127.0.0.1"\nport = {port}\ntimeout = "{timeout}"\n{more}'
+
+
+def rtu_link(port, table="modbus-rtu", more=""):
+    """A `[[link.modbus-rtu]]`. Whoever opens it listens for one time-out first, so it is short."""
+    return f'[[link.{table}]]\nname = "link"\nport = "{port}"\nbaud = 115200\nparity = "none"\ntimeout = "1s"\n{more}'
+
+
+def tcp_scan(port):
+    """Arguments of `fieldgate scan`."""
+    return "tcp", f"127.0.0.1:{port}", "--timeout", "2s"
+
+
+def serial_scan(port):
+    """Arguments of `fieldgate scan`."""
+    return "serial", port, "--bauds", "115200", "--parities", "none", "--timeout", "1s"
