@@ -109,7 +109,7 @@ impl Bed {
                 on_line.insert(unit, slave);
                 let _ = writeln!(
                     text,
-                    "[[device]]\nname = \"d{device}\"\nlink = \"l{number}\"\nunit = {unit}\n[device.tag]"
+                    "[[device]]\nname = \"d{device}\"\nlink = \"l{number}\"\nunit = {unit}\nidentify = false\n[device.tag]"
                 );
                 for at in STARTS {
                     let _ = writeln!(text, "r{at} = {{ at = \"holding:{at}\", type = \"u64\" }}");
