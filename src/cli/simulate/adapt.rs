@@ -133,8 +133,8 @@ fn check(copy: &str, places: &Places<'_>) -> Result<(), String> {
         return Err("`backup` and `tls` cannot be left out: write each on a line of its own".into());
     }
     let north = &config.publish;
-    let silent = north.sparkplug.is_empty() && north.opcua.is_none();
-    if !places.keep_north && !(silent && config.store.path.is_none()) {
+    let goes_north = !north.sparkplug.is_empty() || north.opcua.is_some() || config.store.path.is_some();
+    if goes_north && !places.keep_north {
         return Err(
             "its publishers and store cannot be left out: write them as tables, as [publish.opcua]".into()
         );

@@ -15,7 +15,7 @@ use super::file::{compile_text, count};
 use super::run::{Stop, block_on};
 use super::{FAILED, GOOD, WRONG, show};
 use crate::config::{self, Config, closest};
-use crate::drivers::modbus::config::SerialLink;
+use crate::drivers::modbus::config::{Framing, SerialLink};
 use crate::model::Period;
 use crate::plan::GatewayPlan;
 use crate::simulate::modbus::manner::{self, Manner, Tally};
@@ -54,7 +54,7 @@ pub(super) struct Arguments {
     /// Answers that are exceptions, as 2% or every=50,code=6; code 4 without
     #[arg(long, value_name = "OFTEN")]
     exceptions: Option<Exceptions>,
-    /// Bytes on a serial line that are changed, lost or added, both ways, as 0.1%
+    /// Bytes that are changed, lost or added, both ways, as 0.1%; on serial lines, and sockets with their frames
     #[arg(long, value_name = "SHARE")]
     noise: Option<Percent>,
     /// Answers that end in the middle, where TCP closes the connection, as 1% or every=100
@@ -124,12 +124,12 @@ impl Arguments {
         if self.adapt.as_ref().is_some_and(same) {
             return Err("--adapt: this is the file itself; name another one".into());
         }
-        if self.noise.is_some()
-            && !config
-                .device
-                .iter()
-                .any(|d| self.means(d.get_ref()) && buses().any(|b| b == d.get_ref().link.get_ref()))
-        {
+        // Modbus TCP has no check sum, and nothing carries it that would let noise through.
+        let headers =
+            config.link.modbus_tcp.iter().map(|l| l.get_ref()).filter(|l| l.framing == Framing::Tcp);
+        let headers: Vec<_> = headers.map(|link| link.name.get_ref()).collect();
+        let mut meant = config.device.iter().map(|d| d.get_ref()).filter(|d| self.means(d));
+        if self.noise.is_some() && meant.all(|device| headers.contains(&device.link.get_ref())) {
             return Err("--noise: no device that it is for is on a serial line".into());
         }
         Ok(())
@@ -196,7 +196,10 @@ impl Arguments {
                 link.port.as_ref().map_or(if link.tls.is_some() { 802 } else { 502 }, |p| *p.get_ref());
             let ip = link.host.as_ref().and_then(|host| loopback(host.get_ref()));
             let listen = ip.map(|ip| SocketAddr::new(ip, port));
-            wishes.insert(name.clone(), Wish { listen, ..Wish::default() });
+            if link.listen.is_some() {
+                eprintln!("link `{name}` waits until its device dials in; that is not simulated");
+            }
+            wishes.insert(name.clone(), Wish { listen, unserved: link.listen.is_some(), ..Wish::default() });
         }
         for link in serial(config) {
             timeouts.insert(link.name.get_ref().as_str(), link.timeout.get_ref().0);

@@ -20,7 +20,7 @@ impl Dice {
     }
 
     /// The next number from 0 to below 1.
-    pub fn next(&mut self) -> f64 {
+    pub fn share(&mut self) -> f64 {
         // 53 bits are what a double holds.
         (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
     }

@@ -202,7 +202,7 @@ impl Manner {
     pub fn reply(&self, now: Duration, course: &mut Course) -> Reply {
         course.tally.requests += 1;
         // Each is thrown for each time, so that one fault does not move another.
-        let after = self.delay + self.jitter.mul_f64(course.dice.next());
+        let after = self.delay + self.jitter.mul_f64(course.dice.share());
         let drop = course.happens(self.drop);
         let late = course.happens(self.late.map(|l| l.often));
         let exception = course.happens(self.exceptions.map(|e| e.often));
@@ -245,7 +245,7 @@ impl Course {
         match often {
             None => false,
             Some(Often::Every(n)) => n > 0 && self.tally.requests.is_multiple_of(u64::from(n)),
-            Some(Often::Chance(chance)) => self.dice.next() < chance,
+            Some(Often::Chance(chance)) => self.dice.share() < chance,
         }
     }
 }

@@ -19,7 +19,7 @@ impl Noise {
     /// quarter has a byte before it that nobody sent.
     pub fn pass(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
         for byte in bytes {
-            if self.dice.next() >= self.chance {
+            if self.dice.share() >= self.chance {
                 out.push(*byte);
                 continue;
             }

@@ -25,6 +25,8 @@ use crate::plan::GatewayPlan;
 /// What is wished of one link.
 #[derive(Debug, Clone, Default)]
 pub struct Wish {
+    /// Not at all: its devices would have to dial in.
+    pub unserved: bool,
     /// Where its socket shall listen; without it on a free port of loopback.
     pub listen: Option<SocketAddr>,
     /// Noise on its line.
@@ -70,7 +72,12 @@ impl Replica {
                 // It has no devices to be simulated.
                 LinkSpec::System(_) | LinkSpec::Sim(_) => continue,
             };
-            let wish = wishes.get(&link.name).cloned().unwrap_or_default();
+            let mut wish = wishes.get(&link.name).cloned().unwrap_or_default();
+            // Modbus TCP has no check sum: what carries it lets no noise through.
+            wish.noise = wish.noise.filter(|_| framing != Framing::Tcp);
+            if wish.unserved {
+                continue;
+            }
             let mut drafts: BTreeMap<u8, Draft> = BTreeMap::new();
             let mut devices: Vec<(String, u8)> = Vec::new();
             let mut manners: HashMap<u8, Manner> = HashMap::new();
