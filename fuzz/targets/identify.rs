@@ -1,7 +1,7 @@
 //! Any bytes as answers to functions 43/14 and 17.
 #![no_main]
 
-use fieldgate::drivers::modbus::identify::{Identity, page, server_id};
+use fieldgate::drivers::modbus::identify::{Category, Identity, Question, page, server_id};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -10,6 +10,7 @@ fuzz_target!(|data: &[u8]| {
         // What is shown to people is printable.
         assert!(id.text().is_none_or(|text| text.chars().all(|c| !c.is_control())));
         let _ = id.running();
+        length_is_known(Question::ServerId, data);
         assert!(server_id(&data[..data.len() - 1]).is_err(), "a part is no answer");
     }
     // Pages as a device may send them one after another: the first byte of each is its length.
@@ -20,6 +21,7 @@ fuzz_target!(|data: &[u8]| {
         let Ok(page) = page(pdu) else { continue };
         let length: usize = page.objects.iter().map(|(_, bytes)| bytes.len() + 2).sum();
         assert_eq!(length + 7, pdu.len(), "every byte is accounted for");
+        length_is_known(Question::Device(Category::Basic, 0), pdu);
         match identity.add(asked, page) {
             Some(next) => {
                 assert!(next > asked, "a device that never comes to an end is left");
@@ -29,3 +31,12 @@ fuzz_target!(|data: &[u8]| {
         }
     }
 });
+
+/// A line without a length in its frames has the length from the first bytes.
+fn length_is_known(question: Question, pdu: &[u8]) {
+    for end in 0..pdu.len() {
+        let told = question.answer_length(&pdu[..end]);
+        assert!(matches!(told, Ok(None)) || told == Ok(Some(pdu.len())), "{told:?} at {end}");
+    }
+    assert_eq!(question.answer_length(pdu), Ok(Some(pdu.len())));
+}
