@@ -61,6 +61,9 @@ fn tcp_link(link: &TcpLink, mistakes: &mut Vec<Mistake>) {
     ranges::period("timeout", &link.timeout, mistakes);
     turnaround(&link.turnaround, mistakes);
     ranges::period("connect-timeout", &link.connect_timeout, mistakes);
+    if let Some(connections) = &link.connections {
+        ranges::number("connections", connections, 1..=16, mistakes);
+    }
     if let Some(pause) = &link.pause {
         ranges::period("pause", pause, mistakes);
     }
@@ -122,7 +125,9 @@ pub(super) fn compile(
         }
         let compiled = match &link.kind {
             Kind::ModbusTcp(table) => {
-                modbus::compile_tcp(table, &specs, &requests).map(|c| layout(c, LinkSpec::ModbusTcp))
+                let connections = table.connections.as_ref().map_or(1, |n| usize::from(*n.get_ref()));
+                modbus::compile_tcp(table, &specs, &requests)
+                    .map(|c| Layout { connections, ..layout(c, LinkSpec::ModbusTcp) })
             }
             Kind::ModbusRtu(table) => {
                 modbus::compile_rtu(table, &specs, &requests).map(|c| layout(c, LinkSpec::ModbusRtu))
@@ -209,12 +214,13 @@ pub(super) fn addresses(tags: &[TagDraft<'_>], mistakes: &mut Vec<Mistake>) {
 /// A driver's answer without its own spec type.
 struct Layout {
     spec: LinkSpec,
+    connections: usize,
     blocks: Vec<crate::drivers::driver::BlockPlan>,
     points: Vec<crate::drivers::driver::PointPlan>,
 }
 
 fn layout<S>(compiled: Compiled<S>, wrap: impl FnOnce(S) -> LinkSpec) -> Layout {
-    Layout { spec: wrap(compiled.spec), blocks: compiled.blocks, points: compiled.points }
+    Layout { spec: wrap(compiled.spec), connections: 1, blocks: compiled.blocks, points: compiled.points }
 }
 
 fn link_plan(
@@ -250,7 +256,14 @@ fn link_plan(
         let (read_back, device) = *read_in.get(&point.request)?;
         Some((rule.tag, WriteTask { point: Point(at), device, read_back, place: point.place, rule }))
     });
-    LinkPlan { name: name.to_owned(), spec: layout.spec, devices, writes: writes.collect(), blocks }
+    LinkPlan {
+        name: name.to_owned(),
+        spec: layout.spec,
+        connections: layout.connections,
+        devices,
+        writes: writes.collect(),
+        blocks,
+    }
 }
 
 /// The gateway's own link, device and tags.

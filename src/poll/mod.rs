@@ -1,6 +1,9 @@
-//! Says when: the task of one link, its schedule and the state of its devices.
+//! Says when: the task of one link, its lanes, its schedule and the state of its devices.
 
 pub mod forecast;
+mod hub;
+mod lane;
+mod load;
 pub mod plan;
 mod schedule;
 mod state;

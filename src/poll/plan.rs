@@ -15,6 +15,8 @@ pub struct LinkPlan {
     pub name: String,
     /// For the driver.
     pub spec: LinkSpec,
+    /// Connections at once, each with one transaction at a time; 1 on a serial line.
+    pub connections: usize,
     /// The devices reached through it.
     pub devices: Vec<DevicePlan>,
     /// The reads, each with its period.
@@ -24,9 +26,26 @@ pub struct LinkPlan {
 }
 
 impl LinkPlan {
-    /// How much of the link's time the reads ask for; above 1.0 not all can be held.
+    /// Transactions that can be under way at once.
+    pub fn lanes(&self) -> usize {
+        self.connections.max(1)
+    }
+
+    /// How much of the time of all its lanes the reads ask for; above 1.0 not all can be held.
     pub fn wanted_load(&self) -> f64 {
-        self.blocks.iter().map(|b| b.cost.as_secs_f64() / b.period.as_secs_f64().max(1e-6)).sum()
+        self.blocks.iter().map(BlockTask::load).sum::<f64>() / self.lanes() as f64
+    }
+
+    /// The load of the link, or of that device which asks for most where that is more: a device has one
+    /// transaction at a time, however many lanes there are.
+    pub fn tightest_load(&self) -> f64 {
+        let mut devices = vec![0.0; self.devices.len()];
+        for block in &self.blocks {
+            if let Some(load) = devices.get_mut(block.device) {
+                *load += block.load();
+            }
+        }
+        devices.into_iter().fold(self.wanted_load(), f64::max)
     }
 }
 
@@ -60,6 +79,13 @@ pub struct BlockTask {
     pub miss: Duration,
     /// What a hasty probe takes of a device that does not answer.
     pub probe: Duration,
+}
+
+impl BlockTask {
+    /// How much of a lane's time it asks for.
+    pub fn load(&self) -> f64 {
+        self.cost.as_secs_f64() / self.period.as_secs_f64().max(1e-6)
+    }
 }
 
 /// One writable tag.

@@ -1,0 +1,195 @@
+//! Several connections of one link: a slow device among fast ones, and hosts that take few connections.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use fieldgate::command::Origin;
+use fieldgate::drivers::modbus::{pdu, tcp};
+use fieldgate::model::{Clock, Value};
+use fieldgate::supervisor::Gateway;
+use fieldgate::telemetry::Connection;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+const SLOW: u8 = 4;
+const SLOW_ANSWER: Duration = Duration::from_millis(1500);
+
+/// What the host saw.
+#[derive(Default)]
+struct Seen {
+    open: usize,
+    most_open: usize,
+    refused: usize,
+    /// Transactions under way, and the most at once, by unit.
+    under_way: HashMap<u8, (usize, usize)>,
+    answers: HashMap<u8, u64>,
+    /// Answers of each unit while the slow one was asked.
+    meanwhile: Vec<HashMap<u8, u64>>,
+    written: Vec<u16>,
+}
+
+struct Host {
+    address: SocketAddr,
+    seen: Arc<Mutex<Seen>>,
+}
+
+/// Units behind one address; one may be slow. More connections than `most` are closed.
+async fn host(most: usize, slow: bool) -> Host {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, seen) = (listener.local_addr().unwrap(), Arc::<Mutex<Seen>>::default());
+    let shared = seen.clone();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            {
+                let mut seen = shared.lock().unwrap();
+                if seen.open >= most {
+                    seen.refused += 1;
+                    continue;
+                }
+                seen.open += 1;
+                seen.most_open = seen.most_open.max(seen.open);
+            }
+            let shared = shared.clone();
+            tokio::spawn(async move {
+                serve(stream, &shared, slow).await;
+                shared.lock().unwrap().open -= 1;
+            });
+        }
+    });
+    Host { address, seen }
+}
+
+async fn serve(mut stream: TcpStream, seen: &Mutex<Seen>, slow: bool) {
+    let mut request = [0; 12];
+    while stream.read_exact(&mut request).await.is_ok() {
+        let unit = request[6];
+        let before = {
+            let mut seen = seen.lock().unwrap();
+            let (now, most) = seen.under_way.entry(unit).or_default();
+            *now += 1;
+            *most = (*most).max(*now);
+            seen.answers.clone()
+        };
+        if slow && unit == SLOW {
+            tokio::time::sleep(SLOW_ANSWER).await;
+        } else {
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+        let mut frame = Vec::new();
+        let id = u16::from_be_bytes([request[0], request[1]]);
+        let mut raw = fieldgate::model::Raw::default();
+        tcp::encode(id, unit, &mut frame, |out| match pdu::Request::decode(&request[7..]).unwrap() {
+            pdu::Request::Read { count, .. } => {
+                out.extend_from_slice(&[3, count as u8 * 2]);
+                out.resize(out.len() + usize::from(count) * 2, 0);
+            }
+            write @ pdu::Request::WriteRegister { word, .. } => {
+                raw.words.push(word);
+                write.encode(out);
+            }
+            other => panic!("{other:?}"),
+        });
+        {
+            let mut seen = seen.lock().unwrap();
+            seen.under_way.get_mut(&unit).unwrap().0 -= 1;
+            *seen.answers.entry(unit).or_default() += 1;
+            seen.written.extend(raw.words);
+            if slow && unit == SLOW {
+                let now = seen.answers.clone();
+                let since = |(unit, n): (&u8, &u64)| (*unit, n - before.get(unit).unwrap_or(&0));
+                seen.meanwhile.push(now.iter().map(since).collect());
+            }
+        }
+        if stream.write_all(&frame).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn gateway(host: &Host, connections: u16) -> Gateway {
+    let mut text = format!(
+        "node = {{ group = \"g\", name = \"n\" }}\nscan = {{ all = \"200ms\" }}\n[[link.modbus-tcp]]\nname = \"net\"\n\
+         host = \"127.0.0.1\"\nport = {}\nconnections = {connections}\ntimeout = \"20s\"\n",
+        host.address.port()
+    );
+    for unit in 1..=SLOW {
+        text += &format!(
+            "[[device]]\nname = \"d{unit}\"\nlink = \"net\"\nunit = {unit}\nmax-gap = 0\n[device.tag]\n\
+             a = {{ at = \"holding:0\", type = \"u16\", access = \"read-write\" }}\n\
+             b = {{ at = \"holding:50\", type = \"u16\" }}\nc = {{ at = \"holding:90\", type = \"u16\" }}\n"
+        );
+    }
+    let loaded = fieldgate::config::load(&text);
+    let plan = fieldgate::plan::compile(&loaded.config.unwrap(), false, None).unwrap();
+    Gateway::start(plan, Clock::system()).await
+}
+
+impl Host {
+    /// Waits until this is so.
+    async fn until(&self, what: &str, so: impl Fn(&Seen) -> bool) {
+        let wait = async {
+            while !so(&self.seen.lock().unwrap()) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), wait).await.unwrap_or_else(|_| panic!("{what}"));
+    }
+}
+
+#[tokio::test]
+async fn a_slow_device_takes_one_connection_and_the_fast_ones_go_on_over_the_other() {
+    let host = host(8, true).await;
+    let gateway = gateway(&host, 2).await;
+    // The first of its reads are those before its birth.
+    host.until("the slow one is asked five times", |seen| seen.meanwhile.len() >= 5).await;
+    {
+        let seen = host.seen.lock().unwrap();
+        for meanwhile in &seen.meanwhile[1..] {
+            // Three blocks every 200 ms are 22 in that time.
+            assert!((1..SLOW).all(|unit| meanwhile.get(&unit).is_some_and(|n| *n >= 6)), "{meanwhile:?}");
+        }
+        assert_eq!(seen.most_open, 2);
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn no_device_has_two_transactions_at_once_also_with_writes_among_them() {
+    let host = host(8, false).await;
+    let gateway = gateway(&host, 4).await;
+    host.until("all answer", |seen| (1..=SLOW).all(|unit| seen.answers.get(&unit) >= Some(&6))).await;
+    let tag = gateway.directory().tags().iter().find(|tag| &*tag.path == "d1/a").unwrap().id;
+    let origin = || Origin { publisher: "test".into(), who: String::new() };
+    for value in 0..20 {
+        gateway.gate().write(tag, Value::U16(value), &origin()).await.unwrap();
+    }
+    host.until("all go on", |seen| (1..=SLOW).all(|unit| seen.answers.get(&unit) >= Some(&30))).await;
+    let seen = host.seen.lock().unwrap();
+    assert!(seen.under_way.values().all(|(_, most)| *most == 1), "{:?}", seen.under_way);
+    assert_eq!(seen.written, (0..20).collect::<Vec<_>>());
+    assert!(seen.most_open > 1);
+    drop(seen);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_host_that_takes_one_connection_is_polled_over_that_one() {
+    let host = host(1, false).await;
+    let gateway = gateway(&host, 4).await;
+    host.until("others are refused", |seen| seen.refused > 0).await;
+    let before: HashMap<u8, u64> = host.seen.lock().unwrap().answers.clone();
+    host.until("all go on", |seen| {
+        (1..=SLOW).all(|unit| seen.answers.get(&unit).copied() >= before.get(&unit).map(|n| n + 20))
+    })
+    .await;
+    assert_eq!(gateway.telemetry().link("net").state.get(), Connection::Up);
+    for unit in 1..=SLOW {
+        let device = gateway.telemetry().device(&format!("d{unit}"), "net");
+        assert_eq!((device.state.get(), device.deaths.get()), (1, 0), "unit {unit}");
+    }
+    gateway.stop().await;
+}
