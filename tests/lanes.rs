@@ -183,7 +183,8 @@ async fn a_host_that_takes_one_connection_is_polled_over_that_one() {
     host.until("others are refused", |seen| seen.refused > 0).await;
     let before: HashMap<u8, u64> = host.seen.lock().unwrap().answers.clone();
     host.until("all go on", |seen| {
-        (1..=SLOW).all(|unit| seen.answers.get(&unit).copied() >= before.get(&unit).map(|n| n + 20))
+        (1..=SLOW)
+            .all(|unit| seen.answers.get(&unit).is_some_and(|n| *n >= before.get(&unit).unwrap_or(&0) + 20))
     })
     .await;
     assert_eq!(gateway.telemetry().link("net").state.get(), Connection::Up);

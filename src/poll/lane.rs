@@ -126,7 +126,10 @@ impl Lane<'_> {
                     hub.hand_on(device, samples, false);
                     drop(hub);
                     self.lost(Fault::NotConnected);
-                    return self.shared.hub().unborn(device);
+                    if born {
+                        self.shared.hub().unborn(device);
+                    }
+                    return;
                 }
             }
             hub.turns.schedule.restart(block, Instant::now());
