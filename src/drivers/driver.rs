@@ -24,6 +24,14 @@ pub trait Driver: Send {
     /// Takes the next spec. False: the link must be opened anew (it is closed by this call).
     fn load(&mut self, spec: &Self::Spec) -> bool;
 
+    /// One more with the same spec over the same connection, where that takes several requests at once.
+    fn sibling(&self) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        None
+    }
+
     /// Opens the port or socket; does nothing when it is open. Ends within the spec's time-out.
     fn connect(&mut self) -> impl Future<Output = Result<(), Fault>> + Send;
 

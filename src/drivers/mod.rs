@@ -42,6 +42,11 @@ macro_rules! registry {
                 }
             }
 
+            /// See [`Driver::sibling`].
+            pub fn sibling(&self) -> Option<Link> {
+                match self { $( Link::$name(link) => link.sibling().map(Link::$name), )* }
+            }
+
             /// See [`Driver::connect`].
             pub async fn connect(&mut self) -> Result<(), Fault> {
                 match self { $( Link::$name(link) => link.connect().await, )* }

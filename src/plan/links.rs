@@ -64,6 +64,19 @@ fn tcp_link(link: &TcpLink, mistakes: &mut Vec<Mistake>) {
     if let Some(connections) = &link.connections {
         ranges::number("connections", connections, 1..=16, mistakes);
     }
+    if let Some(pipeline) = &link.pipeline {
+        let pipeline_length = ranges::number("pipeline", pipeline, 1..=16, mistakes);
+        if let Some(pause) = &link.pause
+            && pipeline_length > 1
+        {
+            mistakes.push(Mistake::new(
+                "pause-in-a-pipeline",
+                pause.span(),
+                "`pause` waits between an answer and the next request, `pipeline` does not wait for the answer",
+                "remove one of the two",
+            ));
+        }
+    }
     if let Some(pause) = &link.pause {
         ranges::period("pause", pause, mistakes);
     }
@@ -125,9 +138,14 @@ pub(super) fn compile(
         }
         let compiled = match &link.kind {
             Kind::ModbusTcp(table) => {
-                let connections = table.connections.as_ref().map_or(1, |n| usize::from(*n.get_ref()));
-                modbus::compile_tcp(table, &specs, &requests)
-                    .map(|c| Layout { connections, ..layout(c, LinkSpec::ModbusTcp) })
+                let number =
+                    |n: &Option<toml::Spanned<u16>>| n.as_ref().map_or(1, |n| usize::from(*n.get_ref()));
+                let (connections, pipeline) = (number(&table.connections), number(&table.pipeline));
+                modbus::compile_tcp(table, &specs, &requests).map(|c| Layout {
+                    connections,
+                    pipeline,
+                    ..layout(c, LinkSpec::ModbusTcp)
+                })
             }
             Kind::ModbusRtu(table) => {
                 modbus::compile_rtu(table, &specs, &requests).map(|c| layout(c, LinkSpec::ModbusRtu))
@@ -215,12 +233,19 @@ pub(super) fn addresses(tags: &[TagDraft<'_>], mistakes: &mut Vec<Mistake>) {
 struct Layout {
     spec: LinkSpec,
     connections: usize,
+    pipeline: usize,
     blocks: Vec<crate::drivers::driver::BlockPlan>,
     points: Vec<crate::drivers::driver::PointPlan>,
 }
 
 fn layout<S>(compiled: Compiled<S>, wrap: impl FnOnce(S) -> LinkSpec) -> Layout {
-    Layout { spec: wrap(compiled.spec), connections: 1, blocks: compiled.blocks, points: compiled.points }
+    Layout {
+        spec: wrap(compiled.spec),
+        connections: 1,
+        pipeline: 1,
+        blocks: compiled.blocks,
+        points: compiled.points,
+    }
 }
 
 fn link_plan(
@@ -260,6 +285,7 @@ fn link_plan(
         name: name.to_owned(),
         spec: layout.spec,
         connections: layout.connections,
+        pipeline: layout.pipeline,
         devices,
         writes: writes.collect(),
         blocks,

@@ -49,8 +49,8 @@ pub fn forecast(plan: &LinkPlan, dead: &[usize]) -> Forecast {
             && (end <= now || run.lanes.len() >= plan.lanes())
         {
             now = now.max(end);
-            let (_, device) = run.lanes.swap_remove(at);
-            turns.give_back(device);
+            let (_, (device, block)) = run.lanes.swap_remove(at);
+            turns.give_back(device, block);
             continue;
         }
         match turns.next(now, false) {
@@ -63,8 +63,8 @@ pub fn forecast(plan: &LinkPlan, dead: &[usize]) -> Forecast {
             Turn::Read(block) => {
                 turns.schedule.started(block, now);
                 let Some(task) = plan.blocks.get(block) else { continue };
-                turns.take(task.device);
-                run.start(now, task.device, &[(block, task.cost)]);
+                turns.take(task.device, Some(block));
+                run.start(now, (task.device, Some(block)), &[(block, task.cost)]);
             }
             Turn::Revive(device) if dead.contains(&device) => {
                 let first = turns.blocks_of(device).first().and_then(|at| Some((*at, plan.blocks.get(*at)?)));
@@ -75,8 +75,8 @@ pub fn forecast(plan: &LinkPlan, dead: &[usize]) -> Forecast {
                     health.failed(Fault::Timeout, took, now + took);
                 }
                 turns.tried_in_vain(took, now + took);
-                turns.take(device);
-                run.start(now, device, tried.as_slice());
+                turns.take(device, None);
+                run.start(now, (device, None), tried.as_slice());
             }
             Turn::Revive(device) => {
                 if let Some(health) = turns.health_mut(device) {
@@ -85,8 +85,8 @@ pub fn forecast(plan: &LinkPlan, dead: &[usize]) -> Forecast {
                 let blocks = turns.blocks_of(device).to_vec();
                 blocks.iter().for_each(|block| turns.schedule.restart(*block, now));
                 let reads = blocks.iter().filter_map(|at| Some((*at, plan.blocks.get(*at)?.cost)));
-                turns.take(device);
-                run.start(now, device, &reads.collect::<Vec<_>>());
+                turns.take(device, None);
+                run.start(now, (device, None), &reads.collect::<Vec<_>>());
             }
         }
     }
@@ -109,13 +109,13 @@ struct Run {
     busy: Duration,
     /// From when to when it is looked at.
     watched: (Instant, Instant),
-    /// Of each lane at work, until when and with which device.
-    lanes: Vec<(Instant, usize)>,
+    /// Of each lane at work, until when, and with which device or block of it.
+    lanes: Vec<(Instant, (usize, Option<usize>))>,
 }
 
 impl Run {
     /// A lane does these reads of a device, one after the other.
-    fn start(&mut self, now: Instant, device: usize, reads: &[(usize, Duration)]) {
+    fn start(&mut self, now: Instant, what: (usize, Option<usize>), reads: &[(usize, Duration)]) {
         let (warm, end) = self.watched;
         let mut at = now;
         for (block, took) in reads.iter().copied() {
@@ -131,7 +131,7 @@ impl Run {
             at += took;
         }
         // Reads that cost nothing (the gateway's own counters) must not keep time from moving.
-        self.lanes.push((at + Duration::from_micros(1), device));
+        self.lanes.push((at + Duration::from_micros(1), what));
     }
 }
 

@@ -49,6 +49,8 @@ struct LaneState {
     job: Option<Job>,
     /// What it served last: it knows that device best.
     device: Option<usize>,
+    /// The block that it reads by schedule.
+    block: Option<usize>,
     next_connect: Instant,
     backoff: Backoff,
 }
@@ -93,6 +95,7 @@ impl Hub {
             busy: false,
             job: None,
             device: None,
+            block: None,
             next_connect: now,
             backoff: Backoff::new(Self::LONGEST_LANE_PAUSE, seed ^ (at as u64) << 16),
         };
@@ -170,7 +173,7 @@ impl Hub {
                 Ok(lane) => match self.take_write(at) {
                     Some(write) => {
                         self.wrote = true;
-                        self.turns.take(device);
+                        self.turns.take(device, None);
                         self.give(lane, Some(device), Job::Write(write, device))
                     }
                     None => Next::Wait(None),
@@ -187,7 +190,7 @@ impl Hub {
                 };
                 match self.lane_for(device, now) {
                     Ok(lane) => {
-                        self.turns.take(device);
+                        self.turns.take(device, Some(block));
                         let missed = self.turns.schedule.started(block, now);
                         self.stats.overruns.add(missed);
                         self.give(lane, Some(device), Job::Read(block))
@@ -200,7 +203,7 @@ impl Hub {
             }
             Turn::Revive(device) => match self.lane_for(device, now) {
                 Ok(lane) => {
-                    self.turns.take(device);
+                    self.turns.take(device, None);
                     self.give(lane, Some(device), Job::Revive(device))
                 }
                 Err(next) => {
@@ -242,9 +245,17 @@ impl Hub {
         Err(if next <= now { self.give(at, None, Job::Connect) } else { Next::Wait(Some(next)) })
     }
 
+    /// The lanes that share the connection of this one.
+    fn group(&self, at: usize) -> std::ops::Range<usize> {
+        let pipeline = self.plan.pipeline.max(1);
+        let first = at - at % pipeline;
+        first..first + pipeline
+    }
+
     fn give(&mut self, at: usize, device: Option<usize>, job: Job) -> Next {
         if let Some(lane) = self.lanes.get_mut(at) {
             lane.busy = true;
+            lane.block = if let Job::Read(block) = job { Some(block) } else { None };
             lane.job = Some(job);
             lane.device = device;
         }
@@ -261,7 +272,7 @@ impl Hub {
         if let Some(lane) = self.lanes.get_mut(at) {
             lane.busy = false;
             if let Some(device) = lane.device {
-                self.turns.give_back(device);
+                self.turns.give_back(device, lane.block);
             }
         }
     }
@@ -269,8 +280,10 @@ impl Hub {
     /// The lane is open.
     pub(super) fn opened(&mut self, at: usize) {
         let was_up = self.is_up();
-        if let Some(lane) = self.lanes.get_mut(at) {
-            (lane.up, lane.proven) = (true, false);
+        for at in self.group(at) {
+            if let Some(lane) = self.lanes.get_mut(at) {
+                (lane.up, lane.proven) = (true, false);
+            }
         }
         self.stats.connects.bump();
         if was_up {
@@ -289,10 +302,18 @@ impl Hub {
     pub(super) fn lost(&mut self, at: usize, fault: Fault, trouble: &str) {
         let now = Instant::now();
         let trouble = if trouble.is_empty() { fault.to_string() } else { trouble.to_owned() };
-        if let Some(lane) = self.lanes.get_mut(at) {
-            self.broke += u32::from(lane.up && lane.proven);
-            lane.up = false;
-            lane.next_connect = now + lane.backoff.next();
+        let Some(lane) = self.lanes.get_mut(at) else { return };
+        if !lane.up && lane.device.is_some() {
+            // Another lane over the same connection has told it already.
+            return;
+        }
+        let pause = lane.backoff.next();
+        self.broke += u32::from(lane.up && lane.proven);
+        for at in self.group(at) {
+            if let Some(lane) = self.lanes.get_mut(at) {
+                lane.up = false;
+                lane.next_connect = now + pause;
+            }
         }
         // One after the other breaks, and on none of them is anything under way: no use to try them all.
         if self.broke > 1 && !self.lanes.iter().enumerate().any(|(i, l)| i != at && l.up && l.busy) {
@@ -315,12 +336,13 @@ impl Hub {
 
     /// Some lanes are open and one is not: perhaps the host takes no more of them.
     fn complain(&mut self, trouble: &str) {
-        let open = self.lanes.iter().filter(|lane| lane.up).count();
+        let pipeline = self.plan.pipeline.max(1);
+        let open = self.lanes.iter().filter(|lane| lane.up).count() / pipeline;
         if std::mem::replace(&mut self.complained, true) {
             tracing::debug!(link = %self.plan.name, trouble, open, "one connection less");
         } else {
             tracing::warn!(
-                link = %self.plan.name, trouble, open, wanted = self.lanes.len(),
+                link = %self.plan.name, trouble, open, wanted = self.plan.connections,
                 "not all connections of the link are open, the others go on; if the device takes no more than \
                  these, lower `connections`"
             );

@@ -62,6 +62,15 @@ impl Lane<'_> {
         loop {
             let (device, answer, took) = self.transact(block, Ask::Read).await;
             let mut hub = self.shared.hub();
+            if !hub.turns.health(device).is_some_and(Health::is_alive) {
+                // It died of other reads while this one was under way: what brings it back is its birth.
+                if answer.is_ok()
+                    && let Some(health) = hub.turns.health_mut(device)
+                {
+                    health.try_now(Instant::now());
+                }
+                return;
+            }
             match hub.judge(device, answer, took) {
                 None => {
                     drop(hub);

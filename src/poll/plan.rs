@@ -15,8 +15,10 @@ pub struct LinkPlan {
     pub name: String,
     /// For the driver.
     pub spec: LinkSpec,
-    /// Connections at once, each with one transaction at a time; 1 on a serial line.
+    /// Connections at once; 1 on a serial line.
     pub connections: usize,
+    /// Requests in flight on each; of one device, reads at once.
+    pub pipeline: usize,
     /// The devices reached through it.
     pub devices: Vec<DevicePlan>,
     /// The reads, each with its period.
@@ -28,7 +30,7 @@ pub struct LinkPlan {
 impl LinkPlan {
     /// Transactions that can be under way at once.
     pub fn lanes(&self) -> usize {
-        self.connections.max(1)
+        self.connections.max(1) * self.pipeline.max(1)
     }
 
     /// How much of the time of all its lanes the reads ask for; above 1.0 not all can be held.
@@ -37,12 +39,12 @@ impl LinkPlan {
     }
 
     /// The load of the link, or of that device which asks for most where that is more: a device has one
-    /// transaction at a time, however many lanes there are.
+    /// transaction at a time, or `pipeline` reads, however many lanes there are.
     pub fn tightest_load(&self) -> f64 {
         let mut devices = vec![0.0; self.devices.len()];
         for block in &self.blocks {
             if let Some(load) = devices.get_mut(block.device) {
-                *load += block.load();
+                *load += block.load() / self.pipeline.max(1) as f64;
             }
         }
         devices.into_iter().fold(self.wanted_load(), f64::max)

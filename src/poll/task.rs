@@ -46,12 +46,15 @@ pub async fn run(plan: LinkPlan, cx: Context) {
     let stats = cx.telemetry.link(&plan.name);
     stats.state.set(Connection::Connecting);
     stats.planned_permille.set((plan.wanted_load() * 1000.0).round() as i64);
-    let link = |_| {
+    let mut links: Vec<Link> = Vec::new();
+    for _ in 0..plan.connections.max(1) {
         let mut link = Link::new(&plan.spec, &cx.telemetry, &cx.clock);
         link.load(&plan.spec);
-        link
-    };
-    let links: Vec<Link> = (0..plan.lanes()).map(link).collect();
+        // The lanes over one connection stand side by side.
+        let siblings: Vec<_> = (1..plan.pipeline).filter_map(|_| link.sibling()).collect();
+        links.push(link);
+        links.extend(siblings);
+    }
     let shared = Shared {
         jobs: links.iter().map(|_| Notify::new()).collect(),
         changed: Notify::new(),

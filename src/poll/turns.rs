@@ -17,8 +17,13 @@ pub(crate) struct Turns {
     budget: Budget,
     device_of: Vec<usize>,
     blocks_of: Vec<Vec<usize>>,
-    /// With whom a lane is busy: a device has one transaction at a time.
-    busy: Vec<bool>,
+    /// Reads of a device that may be under way at once.
+    most: usize,
+    /// What is under way with each device: by schedule these many reads, or something that bears no other.
+    reading: Vec<usize>,
+    alone: Vec<bool>,
+    /// Blocks that are being read.
+    under_way: Vec<bool>,
     /// Writes that wait for their device: it is not polled before them.
     held: Vec<u32>,
 }
@@ -54,28 +59,51 @@ impl Turns {
             budget: Budget::new(now),
             device_of: plan.blocks.iter().map(|b| b.device).collect(),
             blocks_of: (0..plan.devices.len()).map(blocks_of).collect(),
-            busy: vec![false; plan.devices.len()],
+            most: plan.pipeline.max(1),
+            reading: vec![0; plan.devices.len()],
+            alone: vec![false; plan.devices.len()],
+            under_way: vec![false; plan.blocks.len()],
             held: vec![0; plan.devices.len()],
         }
     }
 
-    /// A lane is busy with this device from now on.
-    pub(crate) fn take(&mut self, device: usize) {
-        if let Some(busy) = self.busy.get_mut(device) {
-            *busy = true;
-        }
+    /// A lane is busy with this device from now on: reads a block by schedule, or has it for itself.
+    pub(crate) fn take(&mut self, device: usize, block: Option<usize>) {
+        self.set(device, block, true);
     }
 
     /// It is not any more.
-    pub(crate) fn give_back(&mut self, device: usize) {
-        if let Some(busy) = self.busy.get_mut(device) {
-            *busy = false;
+    pub(crate) fn give_back(&mut self, device: usize, block: Option<usize>) {
+        self.set(device, block, false);
+    }
+
+    fn set(&mut self, device: usize, block: Option<usize>, busy: bool) {
+        match block {
+            None => {
+                if let Some(alone) = self.alone.get_mut(device) {
+                    *alone = busy;
+                }
+            }
+            Some(block) => {
+                if let Some(under_way) = self.under_way.get_mut(block) {
+                    *under_way = busy;
+                }
+                if let Some(reading) = self.reading.get_mut(device) {
+                    *reading = if busy { *reading + 1 } else { reading.saturating_sub(1) };
+                }
+            }
         }
     }
 
     /// Whether no lane is busy with it.
     pub(crate) fn is_free(&self, device: usize) -> bool {
-        self.busy.get(device) == Some(&false)
+        self.reading.get(device) == Some(&0) && self.alone.get(device) == Some(&false)
+    }
+
+    /// Whether one block more of it may be read.
+    fn takes_a_read(&self, device: usize) -> bool {
+        self.reading.get(device).is_some_and(|reading| *reading < self.most)
+            && self.alone.get(device) == Some(&false)
     }
 
     /// A write waits for this device, or one less does.
@@ -125,16 +153,17 @@ impl Turns {
 
     /// Of devices that no lane is busy with, nor, unless `after_a_write`, a write waits for.
     pub(crate) fn next(&self, now: Instant, after_a_write: bool) -> Turn {
-        let may = |device: usize| {
-            self.is_free(device) && (after_a_write || self.held.get(device).is_none_or(|held| *held == 0))
-        };
+        let wanted = |device: usize| after_a_write || self.held.get(device).is_none_or(|held| *held == 0);
         let alive = |block: usize| {
             let device = *self.device_of.get(block)?;
-            self.health.get(device).filter(|_| may(device))?.polled_from()
+            let may =
+                self.takes_a_read(device) && self.under_way.get(block) == Some(&false) && wanted(device);
+            self.health.get(device).filter(|_| may)?.polled_from()
         };
         // A device that has answered is polled before one that may not answer at all; but that one
         // is tried as soon as there is a moment, or when it has waited long enough for one.
-        let tries = self.health.iter().enumerate().filter(|(device, _)| may(*device));
+        let tries =
+            self.health.iter().enumerate().filter(|(device, _)| self.is_free(*device) && wanted(*device));
         let tries = tries.filter_map(|(device, health)| {
             // Without a block there is nothing to try it with.
             let at = health.next_try().filter(|_| !self.blocks_of(device).is_empty())?;
@@ -184,6 +213,7 @@ mod tests {
         LinkPlan {
             name: "bus".into(),
             connections: 1,
+            pipeline: 1,
             spec: LinkSpec::Sim(compiled.spec),
             devices: (0..blocks.len()).map(device).collect(),
             blocks: (0..blocks.len()).filter(|at| blocks[*at]).map(block).collect(),

@@ -5,6 +5,7 @@ mod blocks;
 pub mod config;
 pub mod identify;
 mod learn;
+mod mux;
 mod pause;
 pub mod pdu;
 pub mod planner;
@@ -16,6 +17,7 @@ mod socket;
 mod stream;
 pub mod tcp;
 mod tcp_link;
+mod waiting;
 
 pub use rtu_link::{ModbusRtu, RtuSpec};
 pub use tcp_link::{ModbusTcp, TcpSpec};

@@ -1,5 +1,6 @@
 //! The wire of Modbus TCP: one socket, one request at a time, transaction identifiers strict.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -7,6 +8,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::blocks::Reads;
 use super::config::{ModbusDevice, TcpLink};
+use super::mux::Mux;
 use super::pdu::{self, Request};
 use super::read::{self, Lessons, Wire};
 use super::socket::Socket;
@@ -21,6 +23,7 @@ pub struct TcpSpec {
     socket: Socket,
     timeout: Duration,
     pause: Duration,
+    pipeline: u16,
     devices: Vec<ModbusDevice>,
     reads: Reads,
 }
@@ -31,6 +34,7 @@ impl TcpSpec {
             socket: Socket::new(link),
             timeout: link.timeout.get_ref().0,
             pause: link.pause.as_ref().map_or(Duration::ZERO, |p| p.get_ref().0),
+            pipeline: link.pipeline.as_ref().map_or(1, |n| *n.get_ref()),
             devices: devices.to_vec(),
             reads,
         }
@@ -42,6 +46,8 @@ impl TcpSpec {
 pub struct ModbusTcp {
     spec: Option<TcpSpec>,
     stream: Option<Stream>,
+    /// Instead of the stream, where it is shared.
+    mux: Option<Arc<Mux>>,
     transaction: u16,
     out: Vec<u8>,
     input: Vec<u8>,
@@ -180,6 +186,17 @@ impl Wire for ModbusTcp {
             Some(slowest) if hasty && !slowest.is_zero() => patience(*slowest).min(timeout_of_device),
             _ => timeout_of_device,
         };
+        if let Some(mux) = self.mux.clone() {
+            let sent = Instant::now();
+            let answer = mux.transact(unit, request, patience, &mut self.out).await;
+            let answer = answer.and_then(|pdu| request.answer(&pdu, into));
+            match answer {
+                Err(Fault::NotConnected) => self.trouble = mux.trouble(),
+                Err(Fault::Timeout) => {}
+                _ => self.seen(device, sent.elapsed()),
+            }
+            return pdu::behind_gateway(answer);
+        }
         if self.mid_write {
             self.close();
         }
@@ -228,8 +245,14 @@ impl Driver for ModbusTcp {
 
     fn load(&mut self, spec: &TcpSpec) -> bool {
         let stays = self.spec.as_ref().is_some_and(|old| old.socket == spec.socket);
-        if !stays {
+        if !stays || spec.pipeline <= 1 {
+            self.mux = None;
+        }
+        if !stays || spec.pipeline > 1 {
             self.close();
+        }
+        if spec.pipeline > 1 && self.mux.is_none() {
+            self.mux = Some(Arc::new(Mux::new(spec.socket.clone())));
         }
         self.slowest.clear();
         self.lessons.clear();
@@ -237,7 +260,22 @@ impl Driver for ModbusTcp {
         stays
     }
 
+    fn sibling(&self) -> Option<ModbusTcp> {
+        self.mux.is_some().then(|| ModbusTcp {
+            spec: self.spec.clone(),
+            mux: self.mux.clone(),
+            ..ModbusTcp::default()
+        })
+    }
+
     async fn connect(&mut self) -> Result<(), Fault> {
+        if let Some(mux) = self.mux.clone() {
+            let opened = mux.connect().await;
+            if opened.is_err() {
+                self.trouble = mux.trouble();
+            }
+            return opened;
+        }
         if self.stream.is_some() {
             return Ok(());
         }
