@@ -56,7 +56,7 @@ fn holds(plan: &LinkPlan, period: Duration) -> Option<Duration> {
         (own == 0.0 || left > 0.01)
             .then(|| Duration::from_secs_f64(if own == 0.0 { 0.0 } else { own / left }))
     };
-    let devices = (0..plan.devices.len()).map(|device| within(plan.pipeline.max(1) as f64, Some(device)));
+    let devices = (0..plan.devices.len()).map(|device| within(plan.at_once() as f64, Some(device)));
     let all: Option<Vec<_>> = devices.chain([within(plan.lanes() as f64, None)]).collect();
     all?.into_iter().max()
 }

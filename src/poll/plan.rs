@@ -17,7 +17,7 @@ pub struct LinkPlan {
     pub spec: LinkSpec,
     /// Connections at once; 1 on a serial line.
     pub connections: usize,
-    /// Requests in flight on each; of one device, reads at once.
+    /// Requests in flight on each.
     pub pipeline: usize,
     /// The devices reached through it.
     pub devices: Vec<DevicePlan>,
@@ -33,18 +33,24 @@ impl LinkPlan {
         self.connections.max(1) * self.pipeline.max(1)
     }
 
+    /// Reads of one device that may be under way at once: where there are others, one lane is left for them.
+    pub fn at_once(&self) -> usize {
+        let most = self.pipeline.max(1);
+        if self.devices.len() > 1 { most.min(self.lanes().saturating_sub(1)).max(1) } else { most }
+    }
+
     /// How much of the time of all its lanes the reads ask for; above 1.0 not all can be held.
     pub fn wanted_load(&self) -> f64 {
         self.blocks.iter().map(BlockTask::load).sum::<f64>() / self.lanes() as f64
     }
 
     /// The load of the link, or of that device which asks for most where that is more: a device has one
-    /// transaction at a time, or `pipeline` reads, however many lanes there are.
+    /// transaction at a time, in a pipeline a few reads, however many lanes there are.
     pub fn tightest_load(&self) -> f64 {
         let mut devices = vec![0.0; self.devices.len()];
         for block in &self.blocks {
             if let Some(load) = devices.get_mut(block.device) {
-                *load += block.load() / self.pipeline.max(1) as f64;
+                *load += block.load() / self.at_once() as f64;
             }
         }
         devices.into_iter().fold(self.wanted_load(), f64::max)

@@ -59,7 +59,7 @@ impl Turns {
             budget: Budget::new(now),
             device_of: plan.blocks.iter().map(|b| b.device).collect(),
             blocks_of: (0..plan.devices.len()).map(blocks_of).collect(),
-            most: plan.pipeline.max(1),
+            most: plan.at_once(),
             reading: vec![0; plan.devices.len()],
             alone: vec![false; plan.devices.len()],
             under_way: vec![false; plan.blocks.len()],
