@@ -196,12 +196,11 @@ async fn no_device_has_two_transactions_at_once_also_with_writes_among_them() {
         gateway.gate().write(tag, Value::U16(value), &origin()).await.unwrap();
     }
     host.until("all go on", |seen| (1..=SLOW).all(|unit| seen.answers.get(&unit) >= Some(&30))).await;
+    gateway.stop().await;
     let seen = host.seen.lock().unwrap();
     assert!(seen.under_way.values().all(|(_, most)| *most == 1), "{:?}", seen.under_way);
     assert_eq!(seen.written, (0..20).collect::<Vec<_>>());
     assert!(seen.most_open > 1);
-    drop(seen);
-    gateway.stop().await;
 }
 
 #[tokio::test]
@@ -249,11 +248,10 @@ async fn in_a_pipeline_reads_of_one_device_overlap_each_gets_its_own_answer_and_
             assert_eq!(sample.value, Some(Value::U16(u16::from(unit) << 8 | address)), "d{unit}/{tag}");
         }
     }
+    gateway.stop().await;
     let seen = host.seen.lock().unwrap();
     assert!(seen.under_way.values().all(|(_, most)| (1..=3).contains(most)), "{:?}", seen.under_way);
     assert!(seen.under_way.values().any(|(_, most)| *most > 1));
     assert!(!seen.beside_a_write);
     assert_eq!((seen.most_open, seen.written.as_slice()), (1, (0..20).collect::<Vec<_>>().as_slice()));
-    drop(seen);
-    gateway.stop().await;
 }
