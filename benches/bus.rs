@@ -1,5 +1,5 @@
 //! How much of a serial line's time is useful: a saturated bus of eight devices at three speeds, and one
-//! of the eight dead.
+//! of the eight dead; whether a line is loaded as planned; how late fast devices on TCP are beside a slow one.
 //!
 //! The devices are a thread on a pseudo-terminal that keeps the time of a real line (8N1): the request's
 //! characters, the silence that ends it, 5 ms of its own, the answer's characters. It counts every request that
@@ -8,8 +8,8 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use fieldgate::drivers::modbus::config::Parity;
@@ -18,6 +18,7 @@ use fieldgate::model::Clock;
 use fieldgate::supervisor::Gateway;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const DEVICES: u8 = 8;
 const REGISTERS: usize = 20;
@@ -81,10 +82,12 @@ fn slaves(baud: u32, line: Arc<Line>) -> String {
     path
 }
 
-async fn gateway(port: &str, baud: u32) -> Gateway {
+async fn gateway(port: &str, baud: u32, period: &str) -> Gateway {
+    // What the line has before the answer begins: the silence that ends the request, and the device.
+    let turnaround = (Pace::new(baud, Parity::None, 1).silence() + TURNAROUND).as_micros().div_ceil(1000);
     let mut text = format!(
-        "node = {{ group = \"bench\", name = \"bus\" }}\nscan = {{ all = \"5ms\" }}\n\
-         [[link.modbus-rtu]]\nname = \"bus\"\nport = \"{port}\"\nbaud = {baud}\nparity = \"none\"\nstop-bits = 1\ntimeout = \"200ms\"\n"
+        "node = {{ group = \"bench\", name = \"bus\" }}\nscan = {{ all = \"{period}\" }}\n\
+         [[link.modbus-rtu]]\nname = \"bus\"\nport = \"{port}\"\nbaud = {baud}\nparity = \"none\"\nstop-bits = 1\ntimeout = \"200ms\"\nturnaround = \"{turnaround}ms\"\n"
     );
     for unit in 1..=DEVICES {
         text += &format!(
@@ -103,7 +106,7 @@ async fn main() {
     let seconds: u64 = std::env::args().filter_map(|a| a.parse().ok()).next().unwrap_or(20);
     for baud in [9600, 19_200, 115_200] {
         let line = Arc::new(Line::default());
-        let gateway = gateway(&slaves(baud, line.clone()), baud).await;
+        let gateway = gateway(&slaves(baud, line.clone()), baud, "5ms").await;
         while (1..=DEVICES).any(|unit| polls(&gateway, unit) < 3) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -123,7 +126,98 @@ async fn main() {
         }
         line.stop.store(true, Relaxed);
         gateway.stop().await;
+        if baud <= 19_200 {
+            load(baud, seconds).await;
+        }
     }
+    for connections in [1, 2] {
+        slow_among_fast(connections, seconds).await;
+    }
+}
+
+/// A line that is not full: the load that the plan expects and the one that is measured.
+async fn load(baud: u32, seconds: u64) {
+    let line = Arc::new(Line::default());
+    let gateway = gateway(&slaves(baud, line.clone()), baud, "1s").await;
+    while (1..=DEVICES).any(|unit| polls(&gateway, unit) < 4) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let stats = gateway.telemetry().link("bus");
+    let (began, busy) = (Instant::now(), stats.busy_us.get());
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    let measured = (stats.busy_us.get() - busy) as f64 / began.elapsed().as_micros() as f64;
+    let planned = stats.planned_permille.get() as f64 / 1000.0;
+    println!(
+        "{baud} baud, every second: load {:.1} % measured, {:.1} % planned, ratio {:.3}",
+        measured * 100.0,
+        planned * 100.0,
+        measured / planned
+    );
+    line.stop.store(true, Relaxed);
+    gateway.stop().await;
+}
+
+/// Eight units on TCP that answer at once, and one that takes three seconds: how late the eight are asked.
+async fn slow_among_fast(connections: u16, seconds: u64) {
+    const PERIOD: Duration = Duration::from_millis(200);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let asked = Arc::new(Mutex::new(vec![Vec::<Instant>::new(); 10]));
+    let seen = asked.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let seen = seen.clone();
+            tokio::spawn(async move {
+                let mut request = [0; 12];
+                while stream.read_exact(&mut request).await.is_ok() {
+                    let unit = usize::from(request[6]);
+                    seen.lock().unwrap()[unit].push(Instant::now());
+                    if unit == 9 {
+                        tokio::time::sleep(Duration::from_secs(3)).await;
+                    }
+                    let mut frame = request[..9].to_vec();
+                    frame[5] = 3 + request[11] * 2;
+                    frame[8] = request[11] * 2;
+                    frame.resize(9 + usize::from(frame[8]), 0);
+                    let _ = stream.write_all(&frame).await;
+                }
+            });
+        }
+    });
+    let mut text = format!(
+        "node = {{ group = \"bench\", name = \"slow\" }}\nscan = {{ all = \"200ms\" }}\n[[link.modbus-tcp]]\n\
+         name = \"net\"\nhost = \"127.0.0.1\"\nport = {port}\ntimeout = \"10s\"\nconnections = {connections}\n"
+    );
+    for unit in 1..=9 {
+        text += &format!(
+            "[[device]]\nname = \"device-{unit}\"\nlink = \"net\"\nunit = {unit}\n[device.tag]\n\
+             all = {{ at = \"holding:0\", type = \"string\", length = {} }}\n",
+            REGISTERS * 2
+        );
+    }
+    let plan =
+        fieldgate::plan::compile(&fieldgate::config::load(&text).config.unwrap(), false, None).unwrap();
+    let gateway = Gateway::start(plan, Clock::system()).await;
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    asked.lock().unwrap().iter_mut().for_each(Vec::clear);
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    let mut late = Vec::new();
+    for times in &asked.lock().unwrap()[1..9] {
+        // From the beat that fits all of them: the earliest within a period.
+        let since: Vec<f64> = times.iter().map(|at| (*at - times[0]).as_secs_f64() + 10.0).collect();
+        let off = |at: f64| at - (at / PERIOD.as_secs_f64()).round() * PERIOD.as_secs_f64();
+        let first = since.iter().map(|at| off(*at)).fold(f64::MAX, f64::min);
+        late.extend(since.iter().map(|at| off(*at) - first));
+    }
+    late.sort_by(f64::total_cmp);
+    let p99 = late.get(late.len() * 99 / 100).copied().unwrap_or(f64::NAN);
+    println!(
+        "TCP, one of nine takes 3 s, {connections} connection(s): the others {:.2} polls/s each of 5, p99 {:.1} ms late, {:.1} % of the period",
+        late.len() as f64 / 8.0 / seconds as f64,
+        p99 * 1e3,
+        p99 / PERIOD.as_secs_f64() * 100.0
+    );
+    gateway.stop().await;
 }
 
 /// One of eight does not answer; then it does again.

@@ -205,6 +205,21 @@ async fn all_dead_devices_together_take_a_twentieth_of_a_full_line() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_slow_device_is_forecast_to_hold_up_the_others_unless_there_is_a_second_lane() {
+    let mut plan = saturated();
+    plan.blocks.iter_mut().for_each(|block| block.period = Duration::from_secs(1));
+    plan.blocks[0].cost = Duration::from_secs(3);
+    let slowest = |plan: &poll::LinkPlan| {
+        let periods = poll::forecast::forecast(plan, &[]).periods;
+        periods[1..].iter().map(|period| period.unwrap()).max().unwrap()
+    };
+    assert!(slowest(&plan) >= Duration::from_secs(2), "{:?}", slowest(&plan));
+    plan.connections = 2;
+    assert!(slowest(&plan) <= Duration::from_millis(1050), "{:?}", slowest(&plan));
+    assert!(plan.wanted_load() < 2.0 && plan.tightest_load() > 2.9);
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_lost_frame_makes_no_bad_sample() {
     let mut rig = rig();
     rig.until(0, DeviceState::Alive).await;

@@ -86,7 +86,11 @@ impl<'a> Report<'a> {
         let mut out = String::new();
         let load = self.link.wanted_load();
         let bar = "#".repeat((load.min(1.0) * 40.0).round() as usize);
-        let _ = writeln!(out, "link {}  {:.1} % of its time  [{bar:<40}]", self.link.name, load * 100.0);
+        let of = match self.link.lanes() {
+            1 => "its time".into(),
+            lanes => format!("the time of its {lanes} connections"),
+        };
+        let _ = writeln!(out, "link {}  {:.1} % of {of}  [{bar:<40}]", self.link.name, load * 100.0);
         let _ = writeln!(
             out,
             "  {:<20} {:<22} {:>9} {:>9} {:>7} {:>5}",
@@ -170,6 +174,7 @@ impl<'a> Report<'a> {
         serde_json::json!({
             "link": self.link.name,
             "load": self.link.wanted_load(),
+            "connections": self.link.lanes(),
             "blocks": blocks,
             "classes": classes_json(self.link, &self.good),
             "dead": dead,

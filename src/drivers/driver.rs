@@ -24,6 +24,16 @@ pub trait Driver: Send {
     /// Takes the next spec. False: the link must be opened anew (it is closed by this call).
     fn load(&mut self, spec: &Self::Spec) -> bool;
 
+    /// One more with the same spec that shares what was learned: over the same connection, where that takes
+    /// several requests at once, or over one of its own.
+    fn sibling(&self, same_connection: bool) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        let _ = same_connection;
+        None
+    }
+
     /// Opens the port or socket; does nothing when it is open. Ends within the spec's time-out.
     fn connect(&mut self) -> impl Future<Output = Result<(), Fault>> + Send;
 

@@ -43,6 +43,11 @@ macro_rules! registry {
                 }
             }
 
+            /// See [`Driver::sibling`].
+            pub fn sibling(&self, same_connection: bool) -> Option<Link> {
+                match self { $( Link::$name(link) => link.sibling(same_connection).map(Link::$name), )* }
+            }
+
             /// See [`Driver::connect`].
             pub async fn connect(&mut self) -> Result<(), Fault> {
                 match self { $( Link::$name(link) => link.connect().await, )* }

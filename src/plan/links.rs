@@ -66,6 +66,22 @@ fn tcp_link(link: &TcpLink, mistakes: &mut Vec<Mistake>) {
             "remove `echo-transaction-id`; it belongs to `framing = \"tcp\"`",
         ));
     }
+    if let Some(connections) = &link.connections {
+        ranges::number("connections", connections, 1..=16, mistakes);
+    }
+    if let Some(pipeline) = &link.pipeline {
+        let pipeline_length = ranges::number("pipeline", pipeline, 1..=16, mistakes);
+        if let Some(pause) = &link.pause
+            && pipeline_length > 1
+        {
+            mistakes.push(Mistake::new(
+                "pause-in-a-pipeline",
+                pause.span(),
+                "`pause` waits between an answer and the next request, `pipeline` does not wait for the answer",
+                "remove one of the two",
+            ));
+        }
+    }
     if let Some(pause) = &link.pause {
         ranges::period("pause", pause, mistakes);
     }
@@ -158,7 +174,14 @@ pub(super) fn compile(
         }
         let compiled = match &link.kind {
             Kind::Tcp(table) if table.is_numbered() => {
-                modbus::compile_tcp(table, &specs, &requests).map(|c| layout(c, LinkSpec::ModbusTcp))
+                let number =
+                    |n: &Option<toml::Spanned<u16>>| n.as_ref().map_or(1, |n| usize::from(*n.get_ref()));
+                let (connections, pipeline) = (number(&table.connections), number(&table.pipeline));
+                modbus::compile_tcp(table, &specs, &requests).map(|c| Layout {
+                    connections,
+                    pipeline,
+                    ..layout(c, LinkSpec::ModbusTcp)
+                })
             }
             Kind::Tcp(table) => {
                 modbus::compile_socket(table, &specs, &requests).map(|c| layout(c, LinkSpec::ModbusLine))
@@ -399,12 +422,20 @@ pub(super) fn addresses(tags: &[TagDraft<'_>], mistakes: &mut Vec<Mistake>) {
 /// A driver's answer without its own spec type.
 struct Layout {
     spec: LinkSpec,
+    connections: usize,
+    pipeline: usize,
     blocks: Vec<crate::drivers::driver::BlockPlan>,
     points: Vec<crate::drivers::driver::PointPlan>,
 }
 
 fn layout<S>(compiled: Compiled<S>, wrap: impl FnOnce(S) -> LinkSpec) -> Layout {
-    Layout { spec: wrap(compiled.spec), blocks: compiled.blocks, points: compiled.points }
+    Layout {
+        spec: wrap(compiled.spec),
+        connections: 1,
+        pipeline: 1,
+        blocks: compiled.blocks,
+        points: compiled.points,
+    }
 }
 
 fn link_plan(
@@ -442,7 +473,15 @@ fn link_plan(
         let device = *device_of.get(point.request)?;
         Some((rule.tag, WriteTask { point: Point(at), device, read_back, place: point.place, rule }))
     });
-    LinkPlan { name: name.to_owned(), spec: layout.spec, devices, writes: writes.collect(), blocks }
+    LinkPlan {
+        name: name.to_owned(),
+        spec: layout.spec,
+        connections: layout.connections,
+        pipeline: layout.pipeline,
+        devices,
+        writes: writes.collect(),
+        blocks,
+    }
 }
 
 /// The gateway's own link, device and tags.

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::model::Mistake;
-use crate::poll::LinkPlan;
 use crate::poll::forecast::forecast;
+use crate::poll::{BlockTask, LinkPlan};
 
 /// A warning for each scan class that a link cannot hold, with the period that would hold.
 pub(super) fn overloaded(config: &Config, plans: &[LinkPlan], warnings: &mut Vec<Mistake>) {
-    for plan in plans.iter().filter(|plan| plan.wanted_load() > FULL) {
+    for plan in plans.iter().filter(|plan| plan.tightest_load() > FULL) {
         let forecast = forecast(plan, &[]);
         for (name, period) in &config.scan {
             let wanted_period = period.get_ref().0;
@@ -46,10 +46,19 @@ const LATE: f64 = 1.05;
 
 /// The shortest period of the blocks of `period` with which the link would not be full.
 fn holds(plan: &LinkPlan, period: Duration) -> Option<Duration> {
-    let (own, others): (Vec<_>, Vec<_>) = plan.blocks.iter().partition(|b| b.period == period);
-    let others: f64 = others.iter().map(|b| b.cost.as_secs_f64() / b.period.as_secs_f64().max(1e-6)).sum();
-    let own: f64 = own.iter().map(|b| b.cost.as_secs_f64()).sum();
-    (others < FULL - 0.01).then(|| Duration::from_secs_f64(own / (FULL - others)))
+    // What so many lanes can do of these blocks.
+    let within = |lanes: f64, device: Option<usize>| {
+        let blocks = plan.blocks.iter().filter(|b| device.is_none_or(|device| b.device == device));
+        let (own, others): (Vec<_>, Vec<_>) = blocks.partition(|b| b.period == period);
+        let others: f64 = others.into_iter().map(BlockTask::load).sum();
+        let own: f64 = own.iter().map(|b| b.cost.as_secs_f64()).sum();
+        let left = lanes * FULL - others;
+        (own == 0.0 || left > 0.01)
+            .then(|| Duration::from_secs_f64(if own == 0.0 { 0.0 } else { own / left }))
+    };
+    let devices = (0..plan.devices.len()).map(|device| within(plan.at_once() as f64, Some(device)));
+    let all: Option<Vec<_>> = devices.chain([within(plan.lanes() as f64, None)]).collect();
+    all?.into_iter().max()
 }
 
 /// Rounded up to what one writes: `420ms`, `1.7s`.

@@ -11,7 +11,7 @@ use crate::model::Fault;
 /// What is to be expected of a link.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Forecast {
-    /// Share of the time with a transaction under way, 0 to 1.
+    /// Share of the time of all lanes with a transaction under way, 0 to 1.
     pub load: f64,
     /// Of each block of the plan, how often it is really read; `None` where its device is dead.
     pub periods: Vec<Option<Duration>>,
@@ -30,24 +30,41 @@ pub fn forecast(plan: &LinkPlan, dead: &[usize]) -> Forecast {
         start + Duration::from_secs(30) + plan.blocks.iter().map(|b| b.cost + b.miss).sum::<Duration>();
     let end = warm + watched;
     let mut turns = Turns::new(plan, 1, start);
-    let mut reads = vec![0_u32; plan.blocks.len()];
-    let mut second = Vec::new();
-    let mut busy = Duration::ZERO;
+    let mut run = Run {
+        reads: vec![0; plan.blocks.len()],
+        second: Vec::new(),
+        busy: Duration::ZERO,
+        watched: (warm, end),
+        lanes: Vec::new(),
+    };
     let mut now = start;
     for _ in 0..MOST_STEPS {
         if now >= end {
             break;
         }
-        let done: Vec<(usize, Duration)> = match turns.next(now) {
-            Turn::Wait(None) => break,
-            Turn::Wait(Some(until)) => {
+        // The lane that is free next, and its device with it.
+        let free = run.lanes.iter().enumerate().min_by_key(|(_, (end, _))| *end);
+        let free = free.map(|(at, (end, _))| (at, *end));
+        if let Some((at, end)) = free
+            && (end <= now || run.lanes.len() >= plan.lanes())
+        {
+            now = now.max(end);
+            let (_, (device, block)) = run.lanes.swap_remove(at);
+            turns.give_back(device, block);
+            continue;
+        }
+        match turns.next(now, false) {
+            Turn::Wait(None) if free.is_none() => break,
+            Turn::Wait(until) => {
+                let until = until.into_iter().chain(free.map(|(_, end)| end)).min().unwrap_or(now);
                 // A wait that is over moves time all the same.
                 now = until.max(now + Duration::from_micros(1));
-                continue;
             }
             Turn::Read(block) => {
                 turns.schedule.started(block, now);
-                plan.blocks.get(block).map(|b| (block, b.cost)).into_iter().collect()
+                let Some(task) = plan.blocks.get(block) else { continue };
+                turns.take(task.device, Some(block));
+                run.start(now, (task.device, Some(block)), &[(block, task.cost)]);
             }
             Turn::Revive(device) if dead.contains(&device) => {
                 let first = turns.blocks_of(device).first().and_then(|at| Some((*at, plan.blocks.get(*at)?)));
@@ -58,7 +75,8 @@ pub fn forecast(plan: &LinkPlan, dead: &[usize]) -> Forecast {
                     health.failed(Fault::Timeout, took, now + took);
                 }
                 turns.tried_in_vain(took, now + took);
-                tried.into_iter().collect()
+                turns.take(device, None);
+                run.start(now, (device, None), tried.as_slice());
             }
             Turn::Revive(device) => {
                 if let Some(health) = turns.health_mut(device) {
@@ -66,23 +84,11 @@ pub fn forecast(plan: &LinkPlan, dead: &[usize]) -> Forecast {
                 }
                 let blocks = turns.blocks_of(device).to_vec();
                 blocks.iter().for_each(|block| turns.schedule.restart(*block, now));
-                blocks.iter().filter_map(|at| Some((*at, plan.blocks.get(*at)?.cost))).collect()
+                let reads = blocks.iter().filter_map(|at| Some((*at, plan.blocks.get(*at)?.cost)));
+                turns.take(device, None);
+                run.start(now, (device, None), &reads.collect::<Vec<_>>());
             }
-        };
-        for (block, took) in done {
-            if now >= warm && now < end {
-                busy += took.min(end - now);
-                if let Some(count) = reads.get_mut(block) {
-                    *count += 1;
-                }
-                if now < warm + Duration::from_secs(1) {
-                    second.push((block, now - warm, took));
-                }
-            }
-            now += took;
         }
-        // Reads that cost nothing (the gateway's own counters) must not keep time from moving.
-        now += Duration::from_micros(1);
     }
     let span = now.saturating_duration_since(warm).max(Duration::from_millis(1));
     let period = |(at, count): (usize, &u32)| {
@@ -90,9 +96,42 @@ pub fn forecast(plan: &LinkPlan, dead: &[usize]) -> Forecast {
         (!dead.contains(&device) && *count > 0).then(|| span / *count)
     };
     Forecast {
-        load: busy.as_secs_f64() / span.as_secs_f64(),
-        periods: reads.iter().enumerate().map(period).collect(),
-        second,
+        load: run.busy.as_secs_f64() / span.as_secs_f64() / plan.lanes() as f64,
+        periods: run.reads.iter().enumerate().map(period).collect(),
+        second: run.second,
+    }
+}
+
+/// What was seen of a run.
+struct Run {
+    reads: Vec<u32>,
+    second: Vec<(usize, Duration, Duration)>,
+    busy: Duration,
+    /// From when to when it is looked at.
+    watched: (Instant, Instant),
+    /// Of each lane at work, until when, and with which device or block of it.
+    lanes: Vec<(Instant, (usize, Option<usize>))>,
+}
+
+impl Run {
+    /// A lane does these reads of a device, one after the other.
+    fn start(&mut self, now: Instant, what: (usize, Option<usize>), reads: &[(usize, Duration)]) {
+        let (warm, end) = self.watched;
+        let mut at = now;
+        for (block, took) in reads.iter().copied() {
+            if at >= warm && at < end {
+                self.busy += took.min(end - at);
+                if let Some(count) = self.reads.get_mut(block) {
+                    *count += 1;
+                }
+                if at < warm + Duration::from_secs(1) {
+                    self.second.push((block, at - warm, took));
+                }
+            }
+            at += took;
+        }
+        // Reads that cost nothing (the gateway's own counters) must not keep time from moving.
+        self.lanes.push((at + Duration::from_micros(1), what));
     }
 }
 

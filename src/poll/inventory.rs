@@ -38,15 +38,15 @@ impl Inventory {
         self.silent.insert(device);
     }
 
-    /// Whether any device waits.
-    pub(crate) fn has_any(&self) -> bool {
-        !self.waiting.is_empty()
-    }
-
-    /// The device to be asked now, if any.
-    pub(crate) fn next(&mut self, now: Instant, idle: bool) -> Option<usize> {
-        let due = |since: &Instant| idle || now.saturating_duration_since(*since) >= Self::PATIENCE;
-        let at = self.waiting.iter().position(|(_, since)| due(since))?;
+    /// The device to be asked now, if any of those that are free.
+    pub(crate) fn next(
+        &mut self,
+        now: Instant,
+        idle: bool,
+        is_free: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
+        let due = |since: Instant| idle || now.saturating_duration_since(since) >= Self::PATIENCE;
+        let at = self.waiting.iter().position(|(device, since)| due(*since) && is_free(*device))?;
         Some(self.waiting.remove(at).0)
     }
 }
@@ -60,14 +60,14 @@ mod tests {
         let (mut inventory, start) = (Inventory::default(), Instant::now());
         inventory.born(1, start);
         inventory.born(1, start);
-        assert_eq!(inventory.next(start, false), None);
-        assert_eq!(inventory.next(start, true), Some(1));
-        assert_eq!(inventory.next(start, true), None);
+        assert_eq!(inventory.next(start, false, |_| true), None);
+        assert_eq!(inventory.next(start, true, |_| true), Some(1));
+        assert_eq!(inventory.next(start, true, |_| true), None);
         inventory.born(1, start);
         inventory.born(2, start);
         inventory.died(1);
-        assert_eq!(inventory.next(start + Inventory::PATIENCE, false), Some(2));
-        assert_eq!(inventory.next(start + Inventory::PATIENCE, true), None);
+        assert_eq!(inventory.next(start + Inventory::PATIENCE, false, |_| true), Some(2));
+        assert_eq!(inventory.next(start + Inventory::PATIENCE, true, |_| true), None);
     }
 
     #[test]
@@ -75,6 +75,16 @@ mod tests {
         let (mut inventory, start) = (Inventory::default(), Instant::now());
         inventory.was_silent(1);
         inventory.born(1, start);
-        assert_eq!(inventory.next(start, true), None);
+        assert_eq!(inventory.next(start, true, |_| true), None);
+    }
+
+    #[test]
+    fn a_device_with_a_request_under_way_waits_and_another_goes_ahead() {
+        let (mut inventory, start) = (Inventory::default(), Instant::now());
+        inventory.born(1, start);
+        inventory.born(2, start);
+        assert_eq!(inventory.next(start, true, |device| device == 2), Some(2));
+        assert_eq!(inventory.next(start, true, |_| false), None);
+        assert_eq!(inventory.next(start, true, |_| true), Some(1));
     }
 }

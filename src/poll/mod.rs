@@ -1,7 +1,10 @@
-//! Says when: the task of one link, its schedule and the state of its devices.
+//! Says when: the task of one link, its lanes, its schedule and the state of its devices.
 
 pub mod forecast;
+mod hub;
 pub mod inventory;
+mod lane;
+mod load;
 mod plan;
 mod schedule;
 mod state;

@@ -15,6 +15,10 @@ pub struct LinkPlan {
     pub name: String,
     /// For the driver.
     pub spec: LinkSpec,
+    /// Connections at once; 1 on a serial line.
+    pub connections: usize,
+    /// Requests in flight on each.
+    pub pipeline: usize,
     /// The devices reached through it.
     pub devices: Vec<DevicePlan>,
     /// The reads, each with its period.
@@ -24,16 +28,38 @@ pub struct LinkPlan {
 }
 
 impl LinkPlan {
-    /// How much of the link's time the reads ask for; above 1.0 not all can be held.
+    /// Transactions that can be under way at once.
+    pub fn lanes(&self) -> usize {
+        self.connections.max(1) * self.pipeline.max(1)
+    }
+
+    /// Reads of one device that may be under way at once: where there are others, one lane is left for them.
+    pub fn at_once(&self) -> usize {
+        let most = self.pipeline.max(1);
+        if self.devices.len() > 1 { most.min(self.lanes().saturating_sub(1)).max(1) } else { most }
+    }
+
+    /// How much of the time of all its lanes the reads ask for; above 1.0 not all can be held.
     pub fn wanted_load(&self) -> f64 {
         // `sum` of nothing is -0.
-        let of = |b: &BlockTask| b.cost.as_secs_f64() / b.period.as_secs_f64().max(1e-6);
-        self.blocks.iter().map(of).fold(0.0, |sum, load| sum + load)
+        self.blocks.iter().map(BlockTask::load).fold(0.0, |sum, load| sum + load) / self.lanes() as f64
     }
 
     /// Under which name the store keeps what is learned of a device: on another link it is another box.
     pub fn learned_as(&self, device: usize) -> Option<String> {
         Some(format!("{}/{}", self.name, self.devices.get(device)?.name))
+    }
+
+    /// The load of the link, or of that device which asks for most where that is more: a device has one
+    /// transaction at a time, in a pipeline a few reads, however many lanes there are.
+    pub fn tightest_load(&self) -> f64 {
+        let mut devices = vec![0.0; self.devices.len()];
+        for block in &self.blocks {
+            if let Some(load) = devices.get_mut(block.device) {
+                *load += block.load() / self.at_once() as f64;
+            }
+        }
+        devices.into_iter().fold(self.wanted_load(), f64::max)
     }
 }
 
@@ -67,6 +93,13 @@ pub struct BlockTask {
     pub miss: Duration,
     /// What a hasty probe takes of a device that does not answer.
     pub probe: Duration,
+}
+
+impl BlockTask {
+    /// How much of a lane's time it asks for.
+    pub fn load(&self) -> f64 {
+        self.cost.as_secs_f64() / self.period.as_secs_f64().max(1e-6)
+    }
 }
 
 /// One writable tag.

@@ -47,6 +47,13 @@ impl Schedule {
         u64::from(missed)
     }
 
+    /// The block was started and not read: it is due at once.
+    pub(crate) fn again(&mut self, block: usize, now: Instant) {
+        if let Some(entry) = self.entries.get_mut(block) {
+            entry.due = now;
+        }
+    }
+
     /// The block was read out of turn: its beat starts anew.
     pub(crate) fn restart(&mut self, block: usize, now: Instant) {
         if let Some(entry) = self.entries.get_mut(block) {

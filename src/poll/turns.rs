@@ -17,6 +17,15 @@ pub(crate) struct Turns {
     budget: Budget,
     device_of: Vec<usize>,
     blocks_of: Vec<Vec<usize>>,
+    /// Reads of a device that may be under way at once.
+    most: usize,
+    /// What is under way with each device: by schedule these many reads, or something that bears no other.
+    reading: Vec<usize>,
+    alone: Vec<bool>,
+    /// Blocks that are being read.
+    under_way: Vec<bool>,
+    /// Writes that wait for their device: it is not polled before them.
+    held: Vec<u32>,
 }
 
 /// What to do next.
@@ -50,6 +59,57 @@ impl Turns {
             budget: Budget::new(now),
             device_of: plan.blocks.iter().map(|b| b.device).collect(),
             blocks_of: (0..plan.devices.len()).map(blocks_of).collect(),
+            most: plan.at_once(),
+            reading: vec![0; plan.devices.len()],
+            alone: vec![false; plan.devices.len()],
+            under_way: vec![false; plan.blocks.len()],
+            held: vec![0; plan.devices.len()],
+        }
+    }
+
+    /// A lane is busy with this device from now on: reads a block by schedule, or has it for itself.
+    pub(crate) fn take(&mut self, device: usize, block: Option<usize>) {
+        self.set(device, block, true);
+    }
+
+    /// It is not any more.
+    pub(crate) fn give_back(&mut self, device: usize, block: Option<usize>) {
+        self.set(device, block, false);
+    }
+
+    fn set(&mut self, device: usize, block: Option<usize>, busy: bool) {
+        match block {
+            None => {
+                if let Some(alone) = self.alone.get_mut(device) {
+                    *alone = busy;
+                }
+            }
+            Some(block) => {
+                if let Some(under_way) = self.under_way.get_mut(block) {
+                    *under_way = busy;
+                }
+                if let Some(reading) = self.reading.get_mut(device) {
+                    *reading = if busy { *reading + 1 } else { reading.saturating_sub(1) };
+                }
+            }
+        }
+    }
+
+    /// Whether no lane is busy with it.
+    pub(crate) fn is_free(&self, device: usize) -> bool {
+        self.reading.get(device) == Some(&0) && self.alone.get(device) == Some(&false)
+    }
+
+    /// Whether one block more of it may be read.
+    fn takes_a_read(&self, device: usize) -> bool {
+        self.reading.get(device).is_some_and(|reading| *reading < self.most)
+            && self.alone.get(device) == Some(&false)
+    }
+
+    /// A write waits for this device, or one less does.
+    pub(crate) fn hold(&mut self, device: usize, more: bool) {
+        if let Some(held) = self.held.get_mut(device) {
+            *held = if more { held.saturating_add(1) } else { held.saturating_sub(1) };
         }
     }
 
@@ -91,11 +151,20 @@ impl Turns {
         }
     }
 
-    pub(crate) fn next(&self, now: Instant) -> Turn {
-        let alive = |block: usize| self.health.get(*self.device_of.get(block)?)?.polled_from();
+    /// Of devices that no lane is busy with, nor, unless `after_a_write`, a write waits for.
+    pub(crate) fn next(&self, now: Instant, after_a_write: bool) -> Turn {
+        let wanted = |device: usize| after_a_write || self.held.get(device).is_none_or(|held| *held == 0);
+        let alive = |block: usize| {
+            let device = *self.device_of.get(block)?;
+            let may =
+                self.takes_a_read(device) && self.under_way.get(block) == Some(&false) && wanted(device);
+            self.health.get(device).filter(|_| may)?.polled_from()
+        };
         // A device that has answered is polled before one that may not answer at all; but that one
         // is tried as soon as there is a moment, or when it has waited long enough for one.
-        let tries = self.health.iter().enumerate().filter_map(|(device, health)| {
+        let tries =
+            self.health.iter().enumerate().filter(|(device, _)| self.is_free(*device) && wanted(*device));
+        let tries = tries.filter_map(|(device, health)| {
             // Without a block there is nothing to try it with.
             let at = health.next_try().filter(|_| !self.blocks_of(device).is_empty())?;
             Some((if health.is_left_alone() { at.max(self.budget.free_at()) } else { at }, device))
@@ -143,6 +212,8 @@ mod tests {
         };
         LinkPlan {
             name: "bus".into(),
+            connections: 1,
+            pipeline: 1,
             spec: LinkSpec::Sim(compiled.spec),
             devices: (0..blocks.len()).map(device).collect(),
             blocks: (0..blocks.len()).filter(|at| blocks[*at]).map(block).collect(),
@@ -154,10 +225,10 @@ mod tests {
     async fn a_device_is_looked_for_also_on_a_line_that_is_never_idle() {
         let start = Instant::now();
         let mut turns = Turns::new(&plan(&[true, true]), 1, start);
-        assert_eq!(turns.next(start), Turn::Revive(0));
+        assert_eq!(turns.next(start, false), Turn::Revive(0));
         turns.health_mut(0).unwrap().answered();
         // One read takes longer than its period, so the first device alone fills the line.
-        let looked_for = (0..20).find(|turn| match turns.next(start + MS(150 * turn)) {
+        let looked_for = (0..20).find(|turn| match turns.next(start + MS(150 * turn), false) {
             Turn::Revive(1) => true,
             Turn::Read(0) => {
                 turns.schedule.started(0, start + MS(150 * turn));
@@ -171,6 +242,6 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_device_without_blocks_is_not_tried() {
         let start = Instant::now();
-        assert_eq!(Turns::new(&plan(&[false]), 1, start).next(start), Turn::Wait(None));
+        assert_eq!(Turns::new(&plan(&[false]), 1, start).next(start, false), Turn::Wait(None));
     }
 }

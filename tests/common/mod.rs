@@ -50,6 +50,8 @@ pub(crate) fn bench_plan(name: &str, bench: &Bench, first: u32) -> LinkPlan {
     };
     LinkPlan {
         name: name.into(),
+        connections: 1,
+        pipeline: 1,
         spec: LinkSpec::Sim(compiled.spec),
         devices: (0..2)
             .map(|i| DevicePlan {

@@ -341,3 +341,22 @@ impl PointSpec {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_probe_asks_for_one_register_and_a_patient_one_for_the_shortest_value() {
+        let block = BlockSpec {
+            device: 0,
+            area: Area::Holding,
+            start: 100,
+            count: 30,
+            parts: parts([(0, 20), (20, 2), (26, 4)].into_iter()).into(),
+        };
+        let read = |start, count| pdu::Request::Read { area: Area::Holding, start, count };
+        assert_eq!(block.probe(false), read(120, 1));
+        assert_eq!(block.probe(true), read(120, 2));
+    }
+}

@@ -34,6 +34,12 @@ pub struct TcpLink {
     /// Pause between an answer and the next request.
     #[serde(default)]
     pub pause: Option<Spanned<Period>>,
+    /// Connections at once to this host, 1 to 16.
+    #[serde(default)]
+    pub connections: Option<Spanned<u16>>,
+    /// Requests in flight on one connection, 1 to 16.
+    #[serde(default)]
+    pub pipeline: Option<Spanned<u16>>,
     /// Expected time from a request to its answer, for the plan of the link; it cuts nothing short.
     #[serde(default = "two_milliseconds")]
     pub turnaround: Spanned<Period>,

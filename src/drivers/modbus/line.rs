@@ -2,7 +2,7 @@
 //! a socket, and Modbus TCP without transaction identifiers. One request at a time, silent whenever a late
 //! answer may come.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, DerefMut};
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
@@ -142,7 +142,7 @@ impl Wire for ModbusLine {
         self.spec.as_ref().map(|spec| &spec.reads).ok_or(Fault::NotConnected)
     }
 
-    fn lessons(&mut self) -> &mut Lessons {
+    fn lessons(&mut self) -> impl DerefMut<Target = Lessons> {
         &mut self.lessons
     }
 

@@ -16,6 +16,7 @@ mod learn;
 mod lessons;
 mod line;
 mod listen;
+mod mux;
 mod pause;
 pub mod pdu;
 pub mod planner;
@@ -32,6 +33,7 @@ pub mod tcp;
 mod tcp_link;
 #[cfg(feature = "tls")]
 mod tls;
+mod waiting;
 mod who;
 mod write;
 

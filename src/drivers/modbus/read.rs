@@ -1,5 +1,7 @@
 //! A read of a block, whole or, where the device refuses that, in the parts that it does not refuse.
 
+use std::ops::DerefMut;
+
 use tokio::time::Instant;
 
 use super::blocks::{BlockSpec, Reads};
@@ -15,7 +17,7 @@ pub(super) trait Wire {
     fn reads(&mut self) -> Result<&Reads, Fault>;
 
     /// What was learned since.
-    fn lessons(&mut self) -> &mut Lessons;
+    fn lessons(&mut self) -> impl DerefMut<Target = Lessons>;
 
     /// The device's name, for the log.
     fn name(&self, device: usize) -> &str;

@@ -41,6 +41,11 @@ pub(super) struct Door {
 }
 
 impl Door {
+    /// One that led to this peer.
+    pub(super) fn to(peer: String) -> Door {
+        Door { peer, ..Door::default() }
+    }
+
     /// Who is or was at the other end.
     pub(super) fn peer(&self) -> &str {
         &self.peer

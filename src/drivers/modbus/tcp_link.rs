@@ -1,5 +1,7 @@
 //! The wire of Modbus TCP: one socket, one request at a time, transaction identifiers strict.
 
+use std::ops::DerefMut;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
@@ -9,6 +11,7 @@ use super::blocks::{Extent, Reads};
 use super::config::{ModbusDevice, TcpLink};
 use super::facts::Facts;
 use super::lessons::{self, Lessons};
+use super::mux::Mux;
 use super::pdu::{self, Request};
 use super::read::{self, Wire};
 use super::socket::{Door, Socket};
@@ -23,6 +26,7 @@ pub struct TcpSpec {
     socket: Socket,
     timeout: Duration,
     pause: Duration,
+    pipeline: u16,
     devices: Vec<ModbusDevice>,
     reads: Reads,
 }
@@ -33,6 +37,7 @@ impl TcpSpec {
             socket: Socket::new(link),
             timeout: link.timeout.get_ref().0,
             pause: link.pause.as_ref().map_or(Duration::ZERO, |p| p.get_ref().0),
+            pipeline: link.pipeline.as_ref().map_or(1, |n| *n.get_ref()),
             devices: devices.to_vec(),
             reads,
         }
@@ -60,6 +65,8 @@ pub struct ModbusTcp {
     spec: Option<TcpSpec>,
     stream: Option<Stream>,
     door: Door,
+    /// Instead of the stream, where it is shared.
+    mux: Option<Arc<Mux>>,
     transaction: u16,
     out: Vec<u8>,
     input: Vec<u8>,
@@ -69,7 +76,8 @@ pub struct ModbusTcp {
     /// The slowest answer seen of each device, by its index.
     slowest: Vec<Duration>,
     next_request: Option<Instant>,
-    lessons: Lessons,
+    /// Shared with its siblings.
+    lessons: Arc<Mutex<Lessons>>,
     tally: Tally,
     trouble: String,
 }
@@ -88,6 +96,10 @@ impl ModbusTcp {
         self.input.clear();
         self.mid_write = false;
         self.timeouts_in_a_row = 0;
+    }
+
+    fn learned_by_all(&self) -> MutexGuard<'_, Lessons> {
+        self.lessons.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn unset(&mut self) -> Fault {
@@ -177,8 +189,8 @@ impl Wire for ModbusTcp {
         self.spec.as_ref().map(|spec| &spec.reads).ok_or(Fault::NotConnected)
     }
 
-    fn lessons(&mut self) -> &mut Lessons {
-        &mut self.lessons
+    fn lessons(&mut self) -> impl DerefMut<Target = Lessons> {
+        self.learned_by_all()
     }
 
     fn name(&self, device: usize) -> &str {
@@ -200,6 +212,17 @@ impl Wire for ModbusTcp {
             Some(slowest) if hasty && !slowest.is_zero() => patience(*slowest).min(timeout_of_device),
             _ => timeout_of_device,
         };
+        if let Some(mux) = self.mux.clone() {
+            let sent = Instant::now();
+            let answer = mux.transact(unit, request, patience, &mut self.out).await;
+            let answer = answer.and_then(|pdu| request.answer(&pdu, into));
+            match answer {
+                Err(Fault::NotConnected) => self.trouble = mux.trouble(),
+                Err(Fault::Timeout) => {}
+                _ => self.seen(device, sent.elapsed()),
+            }
+            return pdu::behind_gateway(answer);
+        }
         if self.mid_write {
             self.close();
         }
@@ -247,17 +270,46 @@ impl Driver for ModbusTcp {
 
     fn load(&mut self, spec: &TcpSpec) -> bool {
         let stays = self.spec.as_ref().is_some_and(|old| old.socket == spec.socket);
-        if !stays {
+        if !stays || spec.pipeline <= 1 {
+            self.mux = None;
+        }
+        if !stays || spec.pipeline > 1 {
             self.close();
             self.door = Door::default();
         }
+        if spec.pipeline > 1 && self.mux.is_none() {
+            self.mux = Some(Arc::new(Mux::new(spec.socket.clone())));
+        }
         self.slowest.clear();
-        self.lessons.load(&spec.devices);
+        self.learned_by_all().load(&spec.devices);
         self.spec = Some(spec.clone());
         stays
     }
 
+    fn sibling(&self, same_connection: bool) -> Option<ModbusTcp> {
+        let spec = self.spec.clone()?;
+        let mux = match (&self.mux, same_connection) {
+            (Some(mux), true) => Some(mux.clone()),
+            (Some(_), false) => Some(Arc::new(Mux::new(spec.socket.clone()))),
+            (None, true) => return None,
+            (None, false) => None,
+        };
+        Some(ModbusTcp { spec: Some(spec), mux, lessons: self.lessons.clone(), ..ModbusTcp::default() })
+    }
+
     async fn connect(&mut self) -> Result<(), Fault> {
+        if let Some(mux) = self.mux.clone() {
+            return match mux.connect().await {
+                Ok(peer) => {
+                    self.door = Door::to(peer);
+                    Ok(())
+                }
+                Err(fault) => {
+                    self.trouble = mux.trouble();
+                    Err(fault)
+                }
+            };
+        }
         if self.stream.is_some() {
             return Ok(());
         }
@@ -309,10 +361,10 @@ impl Driver for ModbusTcp {
     }
 
     fn learned(&mut self) -> Option<(usize, String)> {
-        self.lessons.learned()
+        self.learned_by_all().learned()
     }
 
     fn recall(&mut self, device: usize, text: &str) {
-        self.lessons.recall(device, text);
+        self.learned_by_all().recall(device, text);
     }
 }

@@ -1,0 +1,564 @@
+//! What the lanes of a link share: its plan, whose turn it is, and what became of what they did.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::inventory::Inventory;
+use super::load::LoadMeter;
+use super::plan::LinkPlan;
+use super::state::{Backoff, Health, Verdict};
+use super::task::Context;
+use super::turns::{Turn, Turns};
+use crate::command::{Refusal, Write};
+use crate::drivers::driver::Tally;
+use crate::model::{Bad, Batch, Clock, DeviceState, Fault, Identified, Identity, Raw, Sample};
+use crate::normalize::Normalizer;
+use crate::store::Store;
+use crate::telemetry::{Connection, DeviceStats, LinkStats};
+
+/// One for all lanes; locked between transactions, never while one is under way.
+pub(super) struct Hub {
+    pub(super) plan: LinkPlan,
+    pub(super) turns: Turns,
+    inventory: Inventory,
+    pub(super) normalizer: Normalizer,
+    pub(super) stats: Arc<LinkStats>,
+    pub(super) load: LoadMeter,
+    devices: Vec<Arc<DeviceStats>>,
+    store: Arc<Store>,
+    clock: Clock,
+    lanes: Vec<LaneState>,
+    /// Writes that wait for their device, in the order in which they came.
+    writes: VecDeque<Write>,
+    /// The last turn was a write's: a flood of them leaves every second turn to polling.
+    wrote: bool,
+    /// Where no lane is open, when one is tried again.
+    next_connect: Instant,
+    backoff: Backoff,
+    /// That not all lanes can be opened was said.
+    complained: bool,
+    /// Lanes over which something was answered once, and that broke since anybody answered.
+    broke: u32,
+}
+
+struct LaneState {
+    up: bool,
+    /// Something was answered over it since it was opened.
+    proven: bool,
+    busy: bool,
+    job: Option<Job>,
+    /// What it served last: it knows that device best.
+    device: Option<usize>,
+    /// The block that it reads by schedule.
+    block: Option<usize>,
+    next_connect: Instant,
+    backoff: Backoff,
+}
+
+/// What a lane is given to do.
+#[derive(Debug)]
+pub(super) enum Job {
+    /// Open the port or socket.
+    Connect,
+    /// Read this block of a living device.
+    Read(usize),
+    /// Try this device, which is not alive.
+    Revive(usize),
+    /// Ask this device who it is.
+    Identify(usize),
+    /// Write this tag of this device.
+    Write(Write, usize),
+}
+
+/// What the desk does next.
+pub(super) enum Next {
+    /// Wake this lane: it has a job.
+    Wake(usize),
+    /// Nothing before this moment, unless something changes.
+    Wait(Option<Instant>),
+}
+
+impl Hub {
+    /// The longest pause between two tries to open a lane more than the host takes.
+    const LONGEST_LANE_PAUSE: Duration = Duration::from_secs(60);
+    /// Writes taken out of the mailbox ahead of their turn, so that one device holds up its own only.
+    const MOST_WRITES: usize = 16;
+
+    /// `longest_pause`: between two tries to open the link.
+    pub(super) fn new(plan: LinkPlan, cx: &Context, longest_pause: Duration) -> Hub {
+        let now = Instant::now();
+        // Different for each link and each start.
+        let seed = cx.clock.now().0 as u64
+            ^ (plan.name.bytes().fold(7, |s: u64, b| s.wrapping_mul(31) + u64::from(b)));
+        let lane = |at: usize| LaneState {
+            up: false,
+            proven: false,
+            busy: false,
+            job: None,
+            device: None,
+            block: None,
+            next_connect: now,
+            backoff: Backoff::new(Self::LONGEST_LANE_PAUSE, seed ^ (at as u64) << 16),
+        };
+        Hub {
+            turns: Turns::new(&plan, seed, now),
+            inventory: Inventory::default(),
+            normalizer: Normalizer::new(plan.blocks.iter().map(|b| b.rules.as_slice())),
+            stats: cx.telemetry.link(&plan.name),
+            load: LoadMeter::new(now, plan.lanes()),
+            devices: plan.devices.iter().map(|d| cx.telemetry.device(&d.name, &plan.name)).collect(),
+            store: cx.store.clone(),
+            clock: cx.clock.clone(),
+            lanes: (0..plan.lanes()).map(lane).collect(),
+            writes: VecDeque::new(),
+            wrote: false,
+            next_connect: now,
+            backoff: Backoff::new(longest_pause, seed),
+            complained: false,
+            broke: 0,
+            plan,
+        }
+    }
+
+    fn is_up(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.up)
+    }
+
+    /// Whether one write more may be taken out of the mailbox.
+    pub(super) fn takes_writes(&self) -> bool {
+        self.writes.len() < Self::MOST_WRITES
+    }
+
+    /// A write that came out of the mailbox.
+    pub(super) fn ask(&mut self, write: Write) {
+        match self.plan.writes.get(&write.tag) {
+            Some(task) => {
+                self.turns.hold(task.device, true);
+                self.writes.push_back(write);
+            }
+            None => drop(write.reply.send(Err(Refusal::ReadOnly))),
+        }
+    }
+
+    /// No write that waits is done any more.
+    pub(super) fn refuse_writes(&mut self) {
+        while let Some(write) = self.take_write(0) {
+            // Who asked may have gone meanwhile.
+            let _ = write.reply.send(Err(Refusal::LinkDown));
+        }
+    }
+
+    fn take_write(&mut self, at: usize) -> Option<Write> {
+        let write = self.writes.remove(at)?;
+        if let Some(task) = self.plan.writes.get(&write.tag) {
+            self.turns.hold(task.device, false);
+        }
+        Some(write)
+    }
+
+    /// The first write whose device is free; of one device they keep their order.
+    fn next_write(&self) -> Option<(usize, usize)> {
+        let device = |write: &Write| self.plan.writes.get(&write.tag).map(|task| task.device);
+        let mut waiting = self.writes.iter().enumerate().filter_map(|(at, w)| Some((at, device(w)?)));
+        waiting.find(|(_, device)| self.turns.is_free(*device))
+    }
+
+    /// Gives the next job to a lane, if there are both.
+    pub(super) fn assign(&mut self, now: Instant) -> Next {
+        if !self.is_up() {
+            return self.assign_first(now);
+        }
+        // Writes go ahead of polling, but a flood of them leaves every second turn to it.
+        let wrote = std::mem::replace(&mut self.wrote, false);
+        if !wrote && let Some((at, device)) = self.next_write() {
+            return match self.lane_for(device, now) {
+                Ok(lane) => match self.take_write(at) {
+                    Some(write) => {
+                        self.wrote = true;
+                        self.turns.take(device, None);
+                        self.give(lane, Some(device), Job::Write(write, device))
+                    }
+                    None => Next::Wait(None),
+                },
+                Err(next) => next,
+            };
+        }
+        if let Some(next) = self.assign_identify(now, false) {
+            return next;
+        }
+        match self.turns.next(now, wrote) {
+            Turn::Wait(_) if wrote && self.next_write().is_some() => self.assign(now),
+            Turn::Wait(until) => self.assign_identify(now, true).unwrap_or(Next::Wait(until)),
+            Turn::Read(block) => {
+                let Some(device) = self.plan.blocks.get(block).map(|b| b.device) else {
+                    return Next::Wait(None);
+                };
+                match self.lane_for(device, now) {
+                    Ok(lane) => {
+                        self.turns.take(device, Some(block));
+                        let missed = self.turns.schedule.started(block, now);
+                        self.stats.overruns.add(missed);
+                        self.give(lane, Some(device), Job::Read(block))
+                    }
+                    Err(next) => {
+                        self.wrote = wrote;
+                        next
+                    }
+                }
+            }
+            Turn::Revive(device) => match self.lane_for(device, now) {
+                Ok(lane) => {
+                    self.turns.take(device, None);
+                    self.give(lane, Some(device), Job::Revive(device))
+                }
+                Err(next) => {
+                    self.wrote = wrote;
+                    next
+                }
+            },
+        }
+    }
+
+    /// Asks a device who it is, where one waits for that, is free, and an open lane is.
+    fn assign_identify(&mut self, now: Instant, idle: bool) -> Option<Next> {
+        let lane = self.lanes.iter().position(|lane| lane.up && !lane.busy)?;
+        let turns = &self.turns;
+        let device = self.inventory.next(now, idle, |device| turns.is_free(device))?;
+        self.turns.take(device, None);
+        Some(self.give(lane, Some(device), Job::Identify(device)))
+    }
+
+    /// While no lane is open, one tries to be.
+    fn assign_first(&mut self, now: Instant) -> Next {
+        if self.lanes.iter().any(|lane| lane.busy) {
+            return Next::Wait(None);
+        }
+        if self.next_connect <= now {
+            return self.give(0, None, Job::Connect);
+        }
+        self.refuse_writes();
+        Next::Wait(Some(self.next_connect))
+    }
+
+    /// An open lane without a job: the one that knows the device, or any. Where there is none, one more is
+    /// opened.
+    fn lane_for(&mut self, device: usize, now: Instant) -> Result<usize, Next> {
+        let idle = |lane: &LaneState| lane.up && !lane.busy;
+        let knows = self.lanes.iter().position(|lane| idle(lane) && lane.device == Some(device));
+        if let Some(at) = knows.or_else(|| self.lanes.iter().position(idle)) {
+            return Ok(at);
+        }
+        if self.lanes.iter().any(|lane| lane.busy && !lane.up) {
+            return Err(Next::Wait(None));
+        }
+        let closed = self.lanes.iter().enumerate().filter(|(_, lane)| !lane.up);
+        let Some((at, next)) = closed.map(|(at, lane)| (at, lane.next_connect)).min_by_key(|(_, next)| *next)
+        else {
+            return Err(Next::Wait(None));
+        };
+        Err(if next <= now { self.give(at, None, Job::Connect) } else { Next::Wait(Some(next)) })
+    }
+
+    /// The lanes that share the connection of this one.
+    fn group(&self, at: usize) -> std::ops::Range<usize> {
+        let pipeline = self.plan.pipeline.max(1);
+        let first = at - at % pipeline;
+        first..first + pipeline
+    }
+
+    fn give(&mut self, at: usize, device: Option<usize>, job: Job) -> Next {
+        if let Some(lane) = self.lanes.get_mut(at) {
+            lane.busy = true;
+            lane.block = if let Job::Read(block) = job { Some(block) } else { None };
+            lane.job = Some(job);
+            lane.device = device;
+        }
+        Next::Wake(at)
+    }
+
+    /// The job of a lane, which takes it away.
+    pub(super) fn take_job(&mut self, at: usize) -> Option<Job> {
+        self.lanes.get_mut(at)?.job.take()
+    }
+
+    /// The lane is done with its job, and its device may be asked again.
+    pub(super) fn done(&mut self, at: usize) {
+        if let Some(lane) = self.lanes.get_mut(at) {
+            lane.busy = false;
+            if let Some(device) = lane.device {
+                self.turns.give_back(device, lane.block);
+            }
+        }
+    }
+
+    /// The lane is open.
+    pub(super) fn opened(&mut self, at: usize, address: &str) {
+        let was_up = self.is_up();
+        for at in self.group(at) {
+            if let Some(lane) = self.lanes.get_mut(at) {
+                (lane.up, lane.proven) = (true, false);
+            }
+        }
+        self.stats.connects.bump();
+        if was_up {
+            tracing::debug!(link = %self.plan.name, lane = at, "one connection more");
+            return;
+        }
+        self.backoff.reset();
+        if self.stats.state.set(Connection::Up) {
+            tracing::info!(link = %self.plan.name, "link is up");
+        }
+        self.stats.address.lock().unwrap_or_else(|e| e.into_inner()).replace_range(.., address);
+        self.turns.try_all(Instant::now());
+        self.bear_unread();
+    }
+
+    /// A device of which nothing is ever read is there while its link is: what it does not take, each write
+    /// tells.
+    fn bear_unread(&mut self) {
+        for device in 0..self.plan.devices.len() {
+            let samples = self.never_read(device);
+            if samples.is_empty() || !self.turns.blocks_of(device).is_empty() {
+                continue;
+            }
+            if let Some(health) = self.turns.health_mut(device) {
+                health.answered();
+            }
+            self.hand_on(device, samples, true);
+        }
+    }
+
+    /// What is to be said of the tags of a device that are only written, when it is born.
+    fn never_read(&self, device: usize) -> Vec<Sample> {
+        let now = self.clock.now();
+        let unread = self.plan.writes.iter().filter(|(_, w)| w.device == device && w.read_back.is_none());
+        let mut samples: Vec<_> = unread.map(|(tag, _)| Sample::bad(*tag, Bad::NeverRead, now)).collect();
+        samples.sort_by_key(|sample| sample.tag);
+        samples
+    }
+
+    /// The port or socket of a lane is gone, or could not be opened. The link is gone with its last lane: then
+    /// all its devices are dead, said once; tried again after a pause.
+    pub(super) fn lost(&mut self, at: usize, fault: Fault, trouble: &str) {
+        let now = Instant::now();
+        let trouble = if trouble.is_empty() { fault.to_string() } else { trouble.to_owned() };
+        let Some(lane) = self.lanes.get_mut(at) else { return };
+        if !lane.up && lane.device.is_some() {
+            // Another lane over the same connection has told it already.
+            return;
+        }
+        let pause = lane.backoff.next();
+        self.broke += u32::from(lane.up && lane.proven);
+        for at in self.group(at) {
+            if let Some(lane) = self.lanes.get_mut(at) {
+                lane.up = false;
+                lane.next_connect = now + pause;
+            }
+        }
+        // One after the other breaks, and on none of them is anything under way: no use to try them all.
+        if self.broke > 1 && !self.lanes.iter().enumerate().any(|(i, l)| i != at && l.up && l.busy) {
+            self.lanes.iter_mut().for_each(|lane| lane.up = false);
+        }
+        if self.is_up() {
+            return self.complain(&trouble);
+        }
+        let pause = self.backoff.next();
+        self.next_connect = now + pause;
+        if self.stats.state.down(trouble.clone()) {
+            tracing::warn!(link = %self.plan.name, %trouble, next_try = ?pause, "link is down");
+        } else {
+            tracing::debug!(link = %self.plan.name, %trouble, next_try = ?pause, "link is still down");
+        }
+        for device in self.turns.lose_all(now) {
+            self.bury(device, Fault::NotConnected);
+        }
+    }
+
+    /// Some lanes are open and one is not: perhaps the host takes no more of them.
+    fn complain(&mut self, trouble: &str) {
+        let pipeline = self.plan.pipeline.max(1);
+        let open = self.lanes.iter().filter(|lane| lane.up).count() / pipeline;
+        if std::mem::replace(&mut self.complained, true) {
+            tracing::debug!(link = %self.plan.name, trouble, open, "one connection less");
+        } else {
+            tracing::warn!(
+                link = %self.plan.name, trouble, open, wanted = self.plan.connections,
+                "not all connections of the link are open, the others go on; if the device takes no more than \
+                 these, lower `connections`"
+            );
+        }
+    }
+
+    /// The lane broke while it read this block, which says nothing of the device; `false` where the link is
+    /// gone with it. Another lane reads the block.
+    pub(super) fn again(&mut self, block: usize) -> bool {
+        let up = self.is_up();
+        if up {
+            self.turns.schedule.again(block, Instant::now());
+        }
+        up
+    }
+
+    /// The lane broke in the middle of a birth: the device is born again on another one.
+    pub(super) fn unborn(&mut self, device: usize) {
+        if !self.is_up() {
+            return;
+        }
+        let now = Instant::now();
+        let Some(health) = self.turns.health_mut(device) else { return };
+        let verdict = health.failed(Fault::NotConnected, Duration::ZERO, now);
+        health.try_now(now);
+        if verdict == Verdict::Died {
+            self.bury(device, Fault::NotConnected);
+        }
+    }
+
+    /// A device said who it is, or did not. Whatever came of it, its health is that of its reads.
+    pub(super) fn identified(&mut self, device: usize, said: Result<Identity, Fault>, took: Duration) {
+        self.load.busy(took);
+        self.stats.busy_us.add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        match said {
+            Ok(identity) if identity.is_unknown() => {}
+            Ok(identity) => {
+                let Some(plan) = self.plan.devices.get(device) else { return };
+                let known = Identified { identity: Arc::new(identity), at: self.clock.now() };
+                self.store.identify(plan.id, known);
+                self.hand_on(device, Vec::new(), true);
+            }
+            Err(Fault::NotConnected) => {}
+            Err(fault) => {
+                tracing::info!(
+                    link = %self.plan.name, device = self.device_name(device), %fault,
+                    "the device does not say who it is, and is not asked again"
+                );
+                self.inventory.was_silent(device);
+            }
+        }
+    }
+
+    /// What was learned of a device, for later runs.
+    pub(super) fn remember(&self, device: usize, text: String) {
+        if let Some(name) = self.plan.learned_as(device) {
+            self.store.remember(&name, text);
+        }
+    }
+
+    /// What else was on the wire.
+    pub(super) fn tally(&self, Tally { echoes, foreign, noise, late }: Tally) {
+        self.stats.echoes.add(echoes);
+        self.stats.foreign.add(foreign);
+        self.stats.noise.add(noise);
+        self.stats.late.add(late);
+    }
+
+    /// One transaction of a lane is over.
+    pub(super) fn count(&mut self, at: usize, device: usize, answer: Result<(), Fault>, took: Duration) {
+        self.load.busy(took);
+        self.stats.busy_us.add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        self.stats.requests.bump();
+        match answer {
+            Ok(()) => self.stats.answers.bump(),
+            Err(Fault::Timeout) => self.stats.timeouts.bump(),
+            Err(Fault::Garbled) => self.stats.garbled.bump(),
+            Err(Fault::Refused(_) | Fault::Busy | Fault::Altered) => self.stats.refused.bump(),
+            Err(Fault::NotConnected | Fault::Unsupported) => {}
+        }
+        // Open means that something was said over it: some hosts take a connection only to close it.
+        if answer.is_ok() {
+            self.broke = 0;
+            if let Some(lane) = self.lanes.get_mut(at) {
+                lane.proven = true;
+                lane.backoff.reset();
+            }
+        }
+        let Some(stats) = self.devices.get(device) else { return };
+        stats.requests.bump();
+        match answer {
+            Ok(()) => stats.last_answer.set(self.clock.now().0),
+            Err(fault) => {
+                stats.faults.bump();
+                tracing::debug!(link = %self.plan.name, device = stats.name, %fault, "no value");
+            }
+        }
+    }
+
+    /// What the answer says of the device; `None` where the lane itself is gone, which says nothing of it.
+    pub(super) fn judge(
+        &mut self,
+        device: usize,
+        answer: Result<(), Fault>,
+        took: Duration,
+    ) -> Option<Verdict> {
+        let health = self.turns.health_mut(device)?;
+        match answer {
+            Ok(()) => Some(health.answered()),
+            Err(Fault::NotConnected) => None,
+            Err(fault) => Some(health.failed(fault, took, Instant::now())),
+        }
+    }
+
+    pub(super) fn apply(&mut self, block: usize, answer: Result<&Raw, Fault>, samples: &mut Vec<Sample>) {
+        let now = self.clock.now();
+        self.normalizer.apply(block, answer, now, samples);
+    }
+
+    /// The device is dead: all its tags bad, in one batch.
+    pub(super) fn bury(&mut self, device: usize, fault: Fault) {
+        let mut samples = Vec::new();
+        for block in 0..self.plan.blocks.len() {
+            if self.plan.blocks.get(block).is_some_and(|b| b.device == device) {
+                self.apply(block, Err(fault), &mut samples);
+            }
+        }
+        self.inventory.died(device);
+        if let Some(stats) = self.devices.get(device) {
+            stats.deaths.bump();
+        }
+        // Where the link is gone that was said, once, for all its devices.
+        if fault != Fault::NotConnected {
+            let now = Instant::now();
+            let next_try = self.turns.health(device).and_then(Health::next_try);
+            let next_try = next_try.map(|at| at.saturating_duration_since(now));
+            tracing::warn!(
+                link = %self.plan.name, device = self.device_name(device), %fault, ?next_try,
+                "device does not answer; check power, wiring and unit number"
+            );
+        }
+        self.hand_on(device, samples, true);
+    }
+
+    /// Hands samples to the store; without any, only where the device's state changed.
+    pub(super) fn hand_on(&mut self, device: usize, samples: Vec<Sample>, state_changed: bool) {
+        if samples.is_empty() && !state_changed {
+            return;
+        }
+        let (Some(plan), Some(health)) = (self.plan.devices.get(device), self.turns.health(device)) else {
+            return;
+        };
+        let state = health.state();
+        if let Some(stats) = self.devices.get(device) {
+            stats.state.set(match state {
+                DeviceState::Unknown => 0,
+                DeviceState::Alive => 1,
+                DeviceState::Dead => 2,
+            });
+        }
+        self.stats.samples.add(samples.len() as u64);
+        self.store.accept(Batch { device: plan.id, state, samples });
+    }
+
+    /// The device answers again.
+    pub(super) fn born(&mut self, device: usize, mut samples: Vec<Sample>) {
+        tracing::info!(link = %self.plan.name, device = self.device_name(device), "device answers");
+        samples.extend(self.never_read(device));
+        self.hand_on(device, samples, true);
+        self.inventory.born(device, Instant::now());
+    }
+
+    fn device_name(&self, device: usize) -> &str {
+        self.plan.devices.get(device).map_or("", |d| d.name.as_str())
+    }
+}
