@@ -144,7 +144,7 @@ async fn on_plc(plc: &plc::OnSocket, devices: &str) -> Gateway {
 #[tokio::test]
 async fn a_device_that_silently_limits_what_is_written_is_found_out_and_its_value_comes_home() {
     let plc = plc::OnSocket::new();
-    let devices = "[[device]]\nname = \"d\"\nlink = \"l\"\nunit = 2\nwrite = \"read-back\"\n\
+    let devices = "[[device]]\nname = \"d\"\nlink = \"l\"\nunit = 2\nwrite = \"read-back\"\nidentify = false\n\
                    tag.a = { at = \"holding:8\", type = \"u16\", access = \"read-write\" }\n";
     let gateway = on_plc(&plc, devices).await;
     until(&gateway, "d/a", Quality::Good).await;

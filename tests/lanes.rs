@@ -144,7 +144,7 @@ async fn gateway(host: &Host, lanes: &str) -> Gateway {
     );
     for unit in 1..=SLOW {
         text += &format!(
-            "[[device]]\nname = \"d{unit}\"\nlink = \"net\"\nunit = {unit}\nmax-gap = 0\n[device.tag]\n\
+            "[[device]]\nname = \"d{unit}\"\nlink = \"net\"\nunit = {unit}\nmax-gap = 0\nidentify = false\n[device.tag]\n\
              a = {{ at = \"holding:0\", type = \"u16\", access = \"read-write\" }}\n\
              b = {{ at = \"holding:50\", type = \"u16\" }}\nc = {{ at = \"holding:90\", type = \"u16\" }}\n"
         );

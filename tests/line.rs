@@ -196,7 +196,7 @@ async fn what_the_driver_counts_is_in_the_counters_of_its_link() {
     let text = format!(
         "[node]\ngroup = \"g\"\nname = \"n\"\n[scan]\nfast = \"20ms\"\n\
          [[link.modbus-rtu]]\nname = \"bus\"\nport = \"{}\"\nbaud = 115200\ntimeout = \"50ms\"\n\
-         [[device]]\nname = \"d\"\nlink = \"bus\"\n[device.tag]\nlevel = {{ at = \"holding:10\", type = \"u16\" }}\n",
+         [[device]]\nname = \"d\"\nlink = \"bus\"\nidentify = false\n[device.tag]\nlevel = {{ at = \"holding:10\", type = \"u16\" }}\n",
         peer.port.display()
     );
     let config = fieldgate::config::load(&text).config.unwrap();

@@ -66,24 +66,48 @@ fn tcp_link(link: &TcpLink, mistakes: &mut Vec<Mistake>) {
             "remove `echo-transaction-id`; it belongs to `framing = \"tcp\"`",
         ));
     }
-    if let Some(connections) = &link.connections {
-        ranges::number("connections", connections, 1..=16, mistakes);
-    }
-    if let Some(pipeline) = &link.pipeline {
-        let pipeline_length = ranges::number("pipeline", pipeline, 1..=16, mistakes);
-        if let Some(pause) = &link.pause
-            && pipeline_length > 1
-        {
-            mistakes.push(Mistake::new(
-                "pause-in-a-pipeline",
-                pause.span(),
-                "`pause` waits between an answer and the next request, `pipeline` does not wait for the answer",
-                "remove one of the two",
-            ));
-        }
-    }
+    at_once(link, mistakes);
     if let Some(pause) = &link.pause {
         ranges::period("pause", pause, mistakes);
+    }
+}
+
+/// How many transactions may be under way at once.
+fn at_once(link: &TcpLink, mistakes: &mut Vec<Mistake>) {
+    for (key, number) in [("connections", &link.connections), ("pipeline", &link.pipeline)] {
+        let Some(number) = number else { continue };
+        if ranges::number(key, number, 1..=16, mistakes) <= 1 {
+            continue;
+        }
+        let mut no = |code, message: String, help: String| {
+            mistakes.push(Mistake::new(code, number.span(), message, help));
+        };
+        if !link.is_numbered() {
+            no(
+                "key-of-another-framing",
+                "answers that do not say which request they answer allow one request at a time".into(),
+                format!(
+                    "remove `{key}`; it belongs to `framing = \"tcp\"` with `echo-transaction-id = true`"
+                ),
+            );
+        }
+        if link.listen.is_some() {
+            no(
+                "not-with-listen",
+                format!("`{key}` is for hosts that the gateway dials, but this link listens"),
+                format!("leave `{key}` out"),
+            );
+        }
+    }
+    if let (Some(pipeline), Some(pause)) = (&link.pipeline, &link.pause)
+        && *pipeline.get_ref() > 1
+    {
+        mistakes.push(Mistake::new(
+            "pause-in-a-pipeline",
+            pause.span(),
+            "`pause` waits between an answer and the next request, `pipeline` does not wait for the answer",
+            "remove one of the two",
+        ));
     }
 }
 

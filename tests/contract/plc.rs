@@ -153,6 +153,7 @@ impl Plc {
                 .and_then(|now| put(&mut memory.holding, at, &[now[0] & and | or & !and]))
                 .map(|()| out.extend_from_slice(pdu))
                 .map_err(u8::from),
+            Ok(Query::Identify(_)) => Err(pdu::exception::ILLEGAL_FUNCTION),
             Ok(write) => match write {
                 Query::WriteCoil { at, on } => put(&mut memory.coils, at, &[on]),
                 Query::WriteRegister { at, word } => put(&mut memory.holding, at, &[word]),

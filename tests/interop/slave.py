@@ -36,6 +36,8 @@ async def everything(title, folder, link, connect, functions):
                 await masks(title, client)
             if 23 in functions:
                 await writes_and_reads(title, client)
+            if 17 in functions:
+                await names(title, client, 43 in functions)
             await refusals(title, client)
         finally:
             await client.stop()
@@ -99,6 +101,20 @@ async def writes_and_reads(title, client):
     words = [(at * 40503 + 9) & 0xFFFF for at in range(121)]
     equal(f"{title}: function 23: 121 registers are written, 125 read", await client.ask(23, 0, 125, 0, *words),
           ("=", words + rest))
+
+
+async def names(title, client, has_43):
+    """Functions 17 and 43/14 (sections 6.13 and 6.21)."""
+    # What the bytes of function 17 mean is left to the device, and each library cuts them in its own way.
+    kind, said = await client.ask(17)
+    ok(f"{title}: function 17: it has its name", kind == "=" and b"plc" in bytes(said), repr((kind, said)))
+    if has_43:
+        basic = {0: b"Fieldgate", 1: b"simulated"}
+        answer = await client.ask(43, 1, 0)
+        equal(f"{title}: function 43/14: vendor and product",
+              (answer[0], {at: answer[1].get(at) for at in basic} if answer[0] == "=" else answer), ("=", basic))
+        answer = await client.ask(43, 2, 4)
+        equal(f"{title}: function 43/14 from object 4 on", answer, ("=", {4: b"plc"}))
 
 
 async def refusals(title, client):

@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn frames_with_functions_of_others_count_as_frames_and_the_rest_as_noise() {
-        let mut heard = heard(Framing::Rtu, &[&[0x2B, 0x0E, 1, 0]]);
+        let mut heard = heard(Framing::Rtu, &[&[8, 0, 0, 0xA5, 0x37]]);
         assert!(!book(&mut heard, Framing::Rtu));
         assert!(heard.end_of_run());
         heard.input.extend_from_slice(&[9, 3, 2]);

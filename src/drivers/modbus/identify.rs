@@ -159,6 +159,41 @@ fn answer(pdu: &[u8], function: u8) -> Result<&[u8], Fault> {
     }
 }
 
+/// Appends the answer to function 43/14 of a device that has these objects, in their order: as many from `from`
+/// on as fit. One that does not know that object begins with its first (section 6.21).
+pub fn encode_page(category: Category, from: u8, objects: &[(u8, String)], out: &mut Vec<u8>) {
+    let last = if category == Category::Basic { 2 } else { 6 };
+    let code = if category == Category::Basic { 1 } else { 2 };
+    let of_category = objects.iter().filter(|(object, _)| *object <= last);
+    let from = of_category.clone().find(|(object, _)| *object == from).map_or(0, |(object, _)| *object);
+    let start = out.len();
+    // Conformity level 2: basic and regular, as a stream.
+    out.extend_from_slice(&[TRANSPORT, MEI, code, 2, 0, 0, 0]);
+    let (mut count, mut next) = (0, None);
+    for (object, text) in of_category.filter(|(object, _)| *object >= from) {
+        let text = text.as_bytes();
+        let text = text.get(..text.len().min(pdu::MOST - 9)).unwrap_or_default();
+        if out.len() - start + 2 + text.len() > pdu::MOST {
+            next = Some(*object);
+            break;
+        }
+        out.extend_from_slice(&[*object, text.len() as u8]);
+        out.extend_from_slice(text);
+        count += 1;
+    }
+    if let Some([more, following, number]) = out.get_mut(start + 4..start + 7) {
+        (*more, *following, *number) = next.map_or((0, 0, count), |next| (0xFF, next, count));
+    }
+}
+
+/// Appends the answer to function 17 of a device that runs and calls itself so.
+pub fn encode_server_id(name: &str, out: &mut Vec<u8>) {
+    let name = name.as_bytes();
+    let name = name.get(..name.len().min(pdu::MOST - 4)).unwrap_or_default();
+    out.extend_from_slice(&[SERVER_ID, name.len() as u8 + 2, 1, 0xFF]);
+    out.extend_from_slice(name);
+}
+
 /// What is known of a device, gathered page by page.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Identity {
@@ -305,5 +340,34 @@ mod tests {
                 Identity::default().add(0, page);
             }
         }
+    }
+
+    #[test]
+    fn what_a_device_says_of_itself_comes_back_page_by_page() {
+        let objects: Vec<_> = (0..7).map(|object| (object, format!("{object}").repeat(100))).collect();
+        let mut said = Identity::default();
+        let (mut next, mut pages) = (Some(0), 0);
+        while let Some(from) = next.take() {
+            let mut pdu = Vec::new();
+            encode_page(Category::Regular, from, &objects, &mut pdu);
+            let asked = Question::Device(Category::Regular, from);
+            assert_eq!(asked.answer_length(&pdu), Ok(Some(pdu.len())));
+            next = said.add(from, page(&pdu).unwrap());
+            pages += 1;
+        }
+        assert_eq!((said.level, pages), (2, 4));
+        assert_eq!(said.objects, objects.into_iter().collect());
+        let mut pdu = Vec::new();
+        encode_server_id("pump-1", &mut pdu);
+        let id = server_id(&pdu).unwrap();
+        assert_eq!((id.text(), id.running()), (Some("pump-1".into()), Some(true)));
+    }
+
+    #[test]
+    fn a_basic_question_is_answered_by_basic_objects_and_an_unknown_object_by_the_first() {
+        let objects = [(0, "v".to_owned()), (1, "c".to_owned()), (4, "p".to_owned())];
+        let mut pdu = Vec::new();
+        encode_page(Category::Basic, 2, &objects, &mut pdu);
+        assert_eq!(page(&pdu).unwrap().objects, [(0, b"v".to_vec()), (1, b"c".to_vec())]);
     }
 }

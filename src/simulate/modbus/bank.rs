@@ -1,6 +1,7 @@
 //! The registers of a simulated device: requests in, answers out, and the values that lie in them.
 
 use crate::drivers::modbus::address::Area;
+use crate::drivers::modbus::identify::{self, Question};
 use crate::drivers::modbus::pdu::{self, Request, exception};
 use crate::model::{Order, Raw};
 
@@ -11,6 +12,7 @@ pub struct Bank {
     discretes: Vec<bool>,
     inputs: Vec<u16>,
     holdings: Vec<u16>,
+    card: Vec<(u8, String)>,
 }
 
 /// How many of each a device has.
@@ -34,7 +36,14 @@ impl Bank {
             discretes: vec![false; usize::from(sizes.discretes)],
             inputs: vec![0; usize::from(sizes.inputs)],
             holdings: vec![0; usize::from(sizes.holdings)],
+            card: Vec::new(),
         }
+    }
+
+    /// What it says of itself, by the objects of function 43/14 in their order; without any it knows neither
+    /// that function nor 17.
+    pub fn introduce(&mut self, card: Vec<(u8, String)>) {
+        self.card = card;
     }
 
     /// Does what a request asks and appends the PDU of the answer, an exception where it cannot be done.
@@ -78,7 +87,16 @@ impl Bank {
                 return Ok(());
             }
             // A simulated device does not say who it is.
-            Request::Identify(_) => return Err(exception::ILLEGAL_FUNCTION),
+            Request::Identify(_) if self.card.is_empty() => return Err(exception::ILLEGAL_FUNCTION),
+            Request::Identify(Question::Device(category, from)) => {
+                identify::encode_page(*category, *from, &self.card, out);
+                return Ok(());
+            }
+            Request::Identify(Question::ServerId) => {
+                let name = self.card.iter().max_by_key(|(object, _)| (*object == 4, *object == 1));
+                identify::encode_server_id(name.map_or("", |(_, name)| name), out);
+                return Ok(());
+            }
         }
         let start = out.len();
         request.encode(out);

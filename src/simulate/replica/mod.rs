@@ -96,13 +96,24 @@ impl Replica {
             }
             // What is only written is in no block.
             for write in link.writes.values() {
-                if let Some(point) = points.get(write.point.0) {
-                    drafts.entry(point.unit).or_default().reach(point, write.place);
+                match points.get(write.point.0) {
+                    // A broadcast is obeyed by all, and nobody is unit 0.
+                    Some(point) if framing != Framing::Tcp && point.unit == 0 => {
+                        for draft in drafts.values_mut() {
+                            draft.reach(point, write.place);
+                        }
+                    }
+                    Some(point) => {
+                        drafts.entry(point.unit).or_default().reach(point, write.place);
+                    }
+                    None => {}
                 }
             }
             let mut slaves = Slaves::new();
             for (unit, draft) in drafts {
-                let (bank, movement) = draft.finish();
+                let (mut bank, movement) = draft.finish();
+                let name = devices.iter().find(|(_, of)| *of == unit).map_or("", |(name, _)| name);
+                bank.introduce(card(name));
                 let slave = Slave::new(bank, manners.get(&unit).copied().unwrap_or_default());
                 moving.push((movement, slave.clone()));
                 slaves.insert(unit, slave);
@@ -142,6 +153,12 @@ impl Replica {
     pub fn tally(&self) -> Tally {
         self.slaves.iter().map(|slave| slave.tally()).fold(Tally::default(), |sum, one| sum + one)
     }
+}
+
+/// What a simulated device answers when it is asked who it is.
+fn card(name: &str) -> Vec<(u8, String)> {
+    let text = |object, text: &str| (object, text.to_owned());
+    vec![text(0, "Fieldgate"), text(1, "simulated"), text(2, env!("CARGO_PKG_VERSION")), text(4, name)]
 }
 
 /// A number of a name's own (FNV-1a, stirred: names that differ in their last letter only are far apart).
