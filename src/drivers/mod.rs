@@ -19,7 +19,8 @@ macro_rules! registry {
         #[derive(Debug, Clone, PartialEq)]
         pub enum LinkSpec { $( $(#[$doc])* $name($spec), )* }
 
-        /// A link of any driver.
+        /// A link of any driver. There are a few of them, each for as long as its task.
+        #[allow(clippy::large_enum_variant)]
         #[derive(Debug)]
         pub enum Link { $( $(#[$doc])* $name($driver), )* }
 
