@@ -91,7 +91,7 @@ async fn gateway(port: &str, baud: u32, period: &str) -> Gateway {
     );
     for unit in 1..=DEVICES {
         text += &format!(
-            "[[device]]\nname = \"device-{unit}\"\nlink = \"bus\"\nunit = {unit}\n[device.tag]\n\
+            "[[device]]\nname = \"device-{unit}\"\nlink = \"bus\"\nunit = {unit}\nidentify = false\n[device.tag]\n\
              all = {{ at = \"holding:0\", type = \"string\", length = {} }}\n",
             REGISTERS * 2
         );
@@ -190,7 +190,7 @@ async fn slow_among_fast(connections: u16, seconds: u64) {
     );
     for unit in 1..=9 {
         text += &format!(
-            "[[device]]\nname = \"device-{unit}\"\nlink = \"net\"\nunit = {unit}\n[device.tag]\n\
+            "[[device]]\nname = \"device-{unit}\"\nlink = \"net\"\nunit = {unit}\nidentify = false\n[device.tag]\n\
              all = {{ at = \"holding:0\", type = \"string\", length = {} }}\n",
             REGISTERS * 2
         );
