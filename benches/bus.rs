@@ -35,6 +35,20 @@ struct Line {
     stop: AtomicBool,
 }
 
+/// Waits for a request. A line hears its first bit at once, where a thread that sleeps is late: around the moment
+/// from which one may come, this one does not sleep.
+fn first_byte(port: &mut File, byte: &mut [u8], from: Instant) -> bool {
+    let blocking = rustix::fs::fcntl_getfl(&*port).unwrap();
+    rustix::fs::fcntl_setfl(&*port, blocking | rustix::fs::OFlags::NONBLOCK).unwrap();
+    let until = from + Duration::from_millis(1);
+    let mut heard = false;
+    while !heard && Instant::now() < until {
+        heard = port.read(byte).is_ok_and(|bytes| bytes == 1);
+    }
+    rustix::fs::fcntl_setfl(&*port, blocking).unwrap();
+    heard || port.read_exact(byte).is_ok()
+}
+
 fn slaves(baud: u32, line: Arc<Line>) -> String {
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&master).unwrap();
@@ -49,7 +63,9 @@ fn slaves(baud: u32, line: Arc<Line>) -> String {
         let _keep = keep;
         let (mut port, mut silent_since) = (File::from(master), Instant::now());
         let mut request = [0; 8];
-        while !line.stop.load(Relaxed) && port.read_exact(&mut request[..1]).is_ok() {
+        while !line.stop.load(Relaxed)
+            && first_byte(&mut port, &mut request[..1], silent_since + pace.silence())
+        {
             let began = Instant::now();
             if began < silent_since + pace.silence() {
                 line.early.fetch_add(1, Relaxed);

@@ -136,9 +136,9 @@ async fn answer(request: [u8; 12], seen: &Mutex<Seen>, slow: bool) -> Vec<u8> {
     frame
 }
 
-async fn gateway(host: &Host, lanes: &str) -> Gateway {
+async fn gateway(host: &Host, every: &str, lanes: &str) -> Gateway {
     let mut text = format!(
-        "node = {{ group = \"g\", name = \"n\" }}\nscan = {{ all = \"200ms\" }}\n[[link.modbus-tcp]]\nname = \"net\"\n\
+        "node = {{ group = \"g\", name = \"n\" }}\nscan = {{ all = \"{every}\" }}\n[[link.modbus-tcp]]\nname = \"net\"\n\
          host = \"127.0.0.1\"\nport = {}\n{lanes}\ntimeout = \"20s\"\n",
         host.address.port()
     );
@@ -178,7 +178,7 @@ impl Host {
 #[tokio::test]
 async fn a_slow_device_takes_one_connection_and_the_fast_ones_go_on_over_the_other() {
     let host = host(8, true, false).await;
-    let gateway = gateway(&host, "connections = 2").await;
+    let gateway = gateway(&host, "200ms", "connections = 2").await;
     // The first of its reads are those before its birth.
     host.until("the slow one is asked five times", |seen| seen.meanwhile.len() >= 5).await;
     host.fast_ones_went_on(2);
@@ -188,7 +188,7 @@ async fn a_slow_device_takes_one_connection_and_the_fast_ones_go_on_over_the_oth
 #[tokio::test]
 async fn no_device_has_two_transactions_at_once_also_with_writes_among_them() {
     let host = host(8, false, false).await;
-    let gateway = gateway(&host, "connections = 4").await;
+    let gateway = gateway(&host, "200ms", "connections = 4").await;
     host.until("all answer", |seen| (1..=SLOW).all(|unit| seen.answers.get(&unit) >= Some(&6))).await;
     let tag = gateway.directory().tags().iter().find(|tag| &*tag.path == "d1/a").unwrap().id;
     let origin = || Origin { publisher: "test".into(), who: String::new() };
@@ -206,7 +206,7 @@ async fn no_device_has_two_transactions_at_once_also_with_writes_among_them() {
 #[tokio::test]
 async fn a_host_that_takes_one_connection_is_polled_over_that_one() {
     let host = host(1, false, false).await;
-    let gateway = gateway(&host, "connections = 4").await;
+    let gateway = gateway(&host, "200ms", "connections = 4").await;
     host.until("others are refused", |seen| seen.refused > 0).await;
     let before: HashMap<u8, u64> = host.seen.lock().unwrap().answers.clone();
     host.until("all go on", |seen| {
@@ -226,7 +226,7 @@ async fn a_host_that_takes_one_connection_is_polled_over_that_one() {
 async fn in_a_pipeline_a_slow_device_holds_up_nobody_on_the_same_connection() {
     let host = host(8, true, true).await;
     // Three of four are for its own blocks.
-    let gateway = gateway(&host, "pipeline = 4").await;
+    let gateway = gateway(&host, "200ms", "pipeline = 4").await;
     host.until("the slow one is asked eight times", |seen| seen.meanwhile.len() >= 8).await;
     host.fast_ones_went_on(1);
     gateway.stop().await;
@@ -235,7 +235,8 @@ async fn in_a_pipeline_a_slow_device_holds_up_nobody_on_the_same_connection() {
 #[tokio::test]
 async fn in_a_pipeline_reads_of_one_device_overlap_each_gets_its_own_answer_and_a_write_is_alone() {
     let host = host(8, false, true).await;
-    let gateway = gateway(&host, "pipeline = 3").await;
+    // All that a device has is always due.
+    let gateway = gateway(&host, "10ms", "pipeline = 3").await;
     host.until("all answer", |seen| (1..=SLOW).all(|unit| seen.answers.get(&unit) >= Some(&30))).await;
     let path = |path: &str| gateway.directory().tags().iter().find(|tag| &*tag.path == path).unwrap().id;
     let origin = || Origin { publisher: "test".into(), who: String::new() };

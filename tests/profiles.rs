@@ -287,8 +287,8 @@ fn a_shipped_profile_goes_out_as_a_list_and_comes_in_again_as_it_was() {
         assert_eq!(text(fieldgate(folder.path(), &["tags", "export", "c.toml"]).stdout), exported);
         assert!(exported.lines().count() > 3);
         let [a, b, c] = ["a.toml", "b.toml", "c.toml"].map(|file| from_file(&folder.path().join(file)));
-        assert_eq!((&a.directory, rules(&a)), (&b.directory, rules(&b)), "{profile}");
-        assert_eq!((&a.directory, rules(&a)), (&c.directory, rules(&c)), "{profile}");
+        assert_eq!((a.directory.tags(), rules(&a)), (b.directory.tags(), rules(&b)), "{profile}");
+        assert_eq!((a.directory.tags(), rules(&a)), (c.directory.tags(), rules(&c)), "{profile}");
     }
 }
 
