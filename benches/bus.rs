@@ -32,11 +32,6 @@ struct Line {
     /// Requests that came too early.
     early: AtomicU64,
     answers: AtomicU64,
-    /// Requests, and how many microseconds after the silence they came in all.
-    requests: AtomicU64,
-    waited: AtomicU64,
-    /// How many microseconds the answers themselves were late.
-    overslept: AtomicU64,
     stop: AtomicBool,
 }
 
@@ -75,9 +70,6 @@ fn slaves(baud: u32, line: Arc<Line>) -> String {
             if began < silent_since + pace.silence() {
                 line.early.fetch_add(1, Relaxed);
             }
-            line.requests.fetch_add(1, Relaxed);
-            let after = began.saturating_duration_since(silent_since + pace.silence());
-            line.waited.fetch_add(after.as_micros() as u64, Relaxed);
             port.read_exact(&mut request[1..]).unwrap();
             assert!(rtu::decode(&request).is_some());
             let heard = began + pace.bytes(request.len());
@@ -99,7 +91,6 @@ fn slaves(baud: u32, line: Arc<Line>) -> String {
             }
             // Before the write: the other side may read it before this thread runs again.
             silent_since = Instant::now();
-            line.overslept.fetch_add((silent_since - end).as_micros() as u64, Relaxed);
             port.write_all(&answer).unwrap();
             line.answers.fetch_add(u64::from(asked == REGISTERS), Relaxed);
         }
@@ -145,12 +136,6 @@ async fn main() {
             rate,
             1.0 / transaction.as_secs_f64(),
             line.early.load(Relaxed)
-        );
-        let requests = line.requests.load(Relaxed).max(1);
-        println!(
-            "  a request begins {} µs after the silence, an answer ends {} µs late, on average",
-            line.waited.load(Relaxed) / requests,
-            line.overslept.load(Relaxed) / requests
         );
         if baud == 19_200 {
             one_dead(&gateway, &line, transaction, seconds).await;

@@ -27,10 +27,6 @@ impl Pause {
         Pause(fd.ok().and_then(|fd| register(fd).ok()))
     }
 
-    /// How long a processor that sleeps may take to run this again: the last bit of a wait is spent awake, and
-    /// whatever else there is to do goes ahead.
-    const WAKING: Duration = Duration::from_micros(150);
-
     /// Returns at that moment or a little later, never before.
     pub(super) async fn until(&mut self, at: Instant) {
         loop {
@@ -38,11 +34,7 @@ impl Pause {
             if left.is_zero() {
                 return;
             }
-            if left <= Self::WAKING {
-                tokio::task::yield_now().await;
-                continue;
-            }
-            if self.precise(left - Self::WAKING).await.is_err() {
+            if self.precise(left).await.is_err() {
                 self.0 = None;
                 return tokio::time::sleep_until(at).await;
             }
