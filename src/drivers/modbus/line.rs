@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::blocks::Reads;
 use super::carrier::LineSpec;
-use super::config::Framing;
+use super::config::{Framing, ModbusDevice};
 use super::heard::Heard;
 use super::lessons::Lessons;
 use super::pause::Pause;
@@ -146,9 +146,8 @@ impl Wire for ModbusLine {
         &mut self.lessons
     }
 
-    fn name(&self, device: usize) -> &str {
-        let spec = self.spec.as_ref();
-        spec.and_then(|s| s.devices.get(device)).map_or("", |d| d.name.as_str())
+    fn device(&self, device: usize) -> Option<&ModbusDevice> {
+        self.spec.as_ref()?.devices.get(device)
     }
 
     async fn transact(
@@ -280,7 +279,7 @@ impl Driver for ModbusLine {
         let Some(spec) = &self.spec else { return Err(self.closed()) };
         let device = spec.reads.points.get(point.0).ok_or(Fault::Unsupported)?.device;
         // Nobody answers a broadcast, so nothing can be taken for its answer.
-        if !spec.devices.get(device).is_some_and(|d| d.broadcast) {
+        if !self.device(device).is_some_and(|d| d.broadcast) {
             self.know_echo(device).await?;
         }
         write::write(self, point, raw).await
@@ -303,9 +302,7 @@ impl Driver for ModbusLine {
     }
 
     async fn identify(&mut self, device: usize) -> Result<Identity, Fault> {
-        let spec = self.spec.as_ref().and_then(|s| s.devices.get(device));
-        let wanted = spec.is_some_and(|d| d.identify && !d.broadcast);
-        if wanted { who::identify(self, device).await } else { Ok(Identity::default()) }
+        who::identify(self, device).await
     }
 
     fn learned(&mut self) -> Option<(usize, String)> {

@@ -55,6 +55,11 @@ impl Mux {
         lock(&self.trouble).clone()
     }
 
+    /// Answers that came too late since this was last asked by any lane.
+    pub(super) fn take_late(&self) -> u64 {
+        lock(&self.waiting).take_late()
+    }
+
     /// Opens the connection; does nothing when it is open. Gives who is at the other end.
     pub(super) async fn connect(&self) -> Result<String, Fault> {
         let mut way = self.way.lock().await;

@@ -5,6 +5,7 @@ use std::ops::DerefMut;
 use tokio::time::Instant;
 
 use super::blocks::{BlockSpec, Reads};
+use super::config::ModbusDevice;
 use super::learn::{Lesson, Part, is_lesson};
 use super::lessons::Lessons;
 use super::pdu::Request;
@@ -19,8 +20,13 @@ pub(super) trait Wire {
     /// What was learned since.
     fn lessons(&mut self) -> impl DerefMut<Target = Lessons>;
 
-    /// The device's name, for the log.
-    fn name(&self, device: usize) -> &str;
+    /// A device of what was loaded.
+    fn device(&self, device: usize) -> Option<&ModbusDevice>;
+
+    /// Its name, for the log.
+    fn name(&self, device: usize) -> &str {
+        self.device(device).map_or("", |device| device.name.as_str())
+    }
 
     /// One request and its answer, which is put behind what `into` holds. `hasty`: gives up as soon as the
     /// device would have answered were it as quick as ever.

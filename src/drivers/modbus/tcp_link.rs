@@ -78,7 +78,8 @@ pub struct ModbusTcp {
     next_request: Option<Instant>,
     /// Shared with its siblings.
     lessons: Arc<Mutex<Lessons>>,
-    tally: Tally,
+    /// Answers that came too late since this was last told.
+    late: u64,
     trouble: String,
 }
 
@@ -155,7 +156,7 @@ impl ModbusTcp {
                     match verdict {
                         Some(answer) => return answer,
                         None => {
-                            self.tally.late += 1;
+                            self.late += 1;
                             tracing::debug!("a late answer was dropped");
                         }
                     }
@@ -193,9 +194,8 @@ impl Wire for ModbusTcp {
         self.learned_by_all()
     }
 
-    fn name(&self, device: usize) -> &str {
-        let spec = self.spec.as_ref();
-        spec.and_then(|s| s.devices.get(device)).map_or("", |d| d.name.as_str())
+    fn device(&self, device: usize) -> Option<&ModbusDevice> {
+        self.spec.as_ref()?.devices.get(device)
     }
 
     async fn transact(
@@ -348,7 +348,8 @@ impl Driver for ModbusTcp {
     }
 
     fn tally(&mut self) -> Tally {
-        std::mem::take(&mut self.tally)
+        let shared = self.mux.as_ref().map_or(0, |mux| mux.take_late());
+        Tally { late: std::mem::take(&mut self.late) + shared, ..Tally::default() }
     }
 
     fn trouble(&self) -> &str {
@@ -356,8 +357,7 @@ impl Driver for ModbusTcp {
     }
 
     async fn identify(&mut self, device: usize) -> Result<Identity, Fault> {
-        let wanted = self.spec.as_ref().and_then(|s| s.devices.get(device)).is_some_and(|d| d.identify);
-        if wanted { who::identify(self, device).await } else { Ok(Identity::default()) }
+        who::identify(self, device).await
     }
 
     fn learned(&mut self) -> Option<(usize, String)> {

@@ -16,6 +16,8 @@ pub(super) struct Waiting {
     last: u16,
     by_transaction: HashMap<u16, (u8, oneshot::Sender<Outcome>)>,
     timeouts_in_a_row: u32,
+    /// Answers that came too late since this was last taken.
+    late: u64,
 }
 
 impl Waiting {
@@ -38,12 +40,18 @@ impl Waiting {
     pub(super) fn answer(&mut self, frame: &Frame<'_>) {
         let Some((unit, sender)) = self.by_transaction.remove(&frame.transaction) else {
             tracing::debug!("a late answer was dropped");
+            self.late += 1;
             return;
         };
         self.timeouts_in_a_row = 0;
         let outcome = if frame.unit == unit { Ok(frame.pdu.to_vec()) } else { Err(Fault::Garbled) };
         // Who asked may have gone meanwhile.
         let _ = sender.send(outcome);
+    }
+
+    /// How many answers came too late since this was last asked.
+    pub(super) fn take_late(&mut self) -> u64 {
+        std::mem::take(&mut self.late)
     }
 
     /// Nobody waits for this one any more. Gives how many in a row were not answered.
@@ -91,6 +99,7 @@ mod tests {
         let (next, mut answer) = waiting.enter(1);
         waiting.answer(&frame(late, 1, &[3, 2, 0, 9]));
         assert!(answer.try_recv().is_err());
+        assert_eq!((waiting.take_late(), waiting.take_late()), (1, 0));
         waiting.answer(&frame(next, 2, &[3, 2, 0, 9]));
         assert_eq!(answer.try_recv(), Ok(Err(Fault::Garbled)));
     }

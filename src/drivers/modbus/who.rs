@@ -5,9 +5,13 @@ use super::pdu::Request;
 use super::read::Wire;
 use crate::model::{Fault, Identity, Raw};
 
-/// What the device says; unknown where it refuses both functions. A silence ends it at once, since some
+/// What the device says; unknown where it refuses both functions, or is not to be asked. A silence ends it at once, since some
 /// devices stumble over a function that they do not know: an error where nothing was said before.
 pub(super) async fn identify(wire: &mut impl Wire, device: usize) -> Result<Identity, Fault> {
+    // Nobody answers a broadcast.
+    if !wire.device(device).is_some_and(|device| device.identify && !device.broadcast) {
+        return Ok(Identity::default());
+    }
     let mut said = identify::Identity::default();
     let mut ended = device_identification(wire, device, &mut said).await;
     let mut server_id = None;
