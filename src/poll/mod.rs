@@ -5,6 +5,7 @@ mod hub;
 pub mod inventory;
 mod lane;
 mod load;
+mod outcome;
 mod plan;
 mod schedule;
 mod state;
