@@ -295,6 +295,7 @@ async fn a_busy_port_is_tried_again() {
 async fn the_assets_say_what_is_configured_and_what_the_device_says_itself() {
     let mut cx = context();
     let plate = Plate {
+        is_asked: true,
         protocol: "modbus-rtu",
         address: "/dev/ttyS0".into(),
         unit: Some(3),

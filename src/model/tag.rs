@@ -98,6 +98,8 @@ pub struct Plate {
     pub address: String,
     /// Its number on the link.
     pub unit: Option<u16>,
+    /// It is asked who it is.
+    pub is_asked: bool,
     /// Who makes it, by its profile.
     pub manufacturer: Option<String>,
     /// What they call it, by its profile.

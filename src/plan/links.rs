@@ -269,7 +269,7 @@ fn modbus_device(draft: &DeviceDraft<'_>, serial: bool, mistakes: &mut Vec<Mista
         read_modify_write: bit_write == BitWrite::ReadModifyWrite,
         timeout: timeout.or(broadcast.map(|_| BROADCAST_DELAY)),
         holes: holes(draft, mistakes),
-        identify: table.identify.or(profile.and_then(|p| p.identify)).unwrap_or(defaults.identify),
+        identify: identifies(draft),
     }
 }
 
@@ -287,12 +287,18 @@ pub(super) fn plates(links: &[LinkTable<'_>], drafts: &[DeviceDraft<'_>]) -> Has
             unit: Some(
                 draft.table.unit.as_ref().map_or(u16::from(!is_broadcast(draft)), |unit| *unit.get_ref()),
             ),
+            is_asked: identifies(draft) && !is_broadcast(draft),
             manufacturer: draft.profile.and_then(|p| p.manufacturer.clone()),
             model: draft.profile.and_then(|p| p.model.clone()),
         };
         Some((draft.id, plate))
     };
     drafts.iter().filter_map(plate).collect()
+}
+
+/// Whether a device is to be asked who it is.
+fn identifies(draft: &DeviceDraft<'_>) -> bool {
+    draft.table.identify.or(draft.profile.and_then(|p| p.identify)).unwrap_or(true)
 }
 
 fn is_broadcast(draft: &DeviceDraft<'_>) -> bool {

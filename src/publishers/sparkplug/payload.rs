@@ -279,13 +279,15 @@ impl Metric {
         }
     }
 
-    /// A metric of the node itself that is no tag.
-    pub fn own(name: &str, datatype: u32, value: Raw, at: Timestamp) -> Metric {
+    /// A metric that is no tag; null without a value.
+    pub fn own(name: &str, datatype: u32, value: impl Into<Option<Raw>>, at: Timestamp) -> Metric {
+        let value = value.into();
         Metric {
             name: Some(name.to_owned()),
             timestamp: Some(millis(at)),
             datatype: Some(datatype),
-            value: Some(value),
+            is_null: value.is_none().then_some(true),
+            value,
             ..Metric::default()
         }
     }

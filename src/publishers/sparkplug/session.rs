@@ -63,7 +63,7 @@ struct Device {
     is_node: bool,
     status: Status,
     data: Arc<str>,
-    /// What its birth said of who it is.
+    /// What was said of who it is.
     identity: Option<Arc<Identity>>,
 }
 
@@ -211,22 +211,44 @@ impl Session {
                 let nothing_new = batch.samples.iter().all(|s| s.quality.is_bad());
                 return if nothing_new { Taken::Told } else { Taken::Unborn };
             }
-            // Its birth said something else of who it is: what is in a birth changes only by another one.
-            (DeviceState::Alive, Status::Born) if !history && self.is_another(batch.device, image) => {
-                self.bear(batch.device, image, now, out);
-                if !self.is_born(batch.device) {
-                    return Taken::Never;
+            (_, Status::Born) => {
+                if !history {
+                    self.tell_identity(batch.device, image, now);
                 }
-                self.add(batch, false, |_| true);
+                self.add(batch, history, |_| true);
             }
-            (_, Status::Born) => self.add(batch, history, |_| true),
         }
         Taken::Told
     }
 
-    fn is_another(&self, device: DeviceId, image: &Store) -> bool {
+    /// Data with who the device is, where that is not what was said of it.
+    fn tell_identity(&mut self, device: DeviceId, image: &Store, now: Timestamp) {
         let known = image.identity(device).map(|known| known.identity);
-        known.is_some() && self.devices.get(&device).is_some_and(|d| d.identity != known)
+        if known.is_some() && self.devices.get(&device).is_some_and(|d| d.identity != known) {
+            let metrics = self.identity(device, image, now);
+            self.queue(device, false, metrics);
+        }
+    }
+
+    /// The metrics of who a device is, from now on said: null what is not known. None where it is not asked.
+    fn identity(&mut self, id: DeviceId, image: &Store, now: Timestamp) -> Vec<Metric> {
+        let known = image.identity(id);
+        let at = known.as_ref().map_or(now, |known| known.at);
+        let identity = known.map(|known| known.identity);
+        if let Some(device) = self.devices.get_mut(&id) {
+            device.identity = identity.clone();
+        }
+        if !self.directory.plate(id).is_some_and(|plate| plate.is_asked) {
+            return Vec::new();
+        }
+        // A tag of that name is what the file wants.
+        let is_free = |name: &str| !self.directory.tags_of(id).any(|tag| &*tag.name == name);
+        identity_texts(&identity.unwrap_or_default())
+            .into_iter()
+            .map(|(name, value)| (format!("Properties/{name}"), value.clone().map(Raw::Text)))
+            .filter(|(name, _)| is_free(name))
+            .map(|(name, value)| Metric::own(&name, STRING, value, at))
+            .collect()
     }
 
     /// Whether something waits to be flushed.
@@ -269,11 +291,16 @@ impl Session {
             let metric = Metric::data(alias(sample.tag), sample, history, !(good && state.good));
             // After historical good, a host that had a bad live value still has it.
             state.good = good && (!history || state.good);
-            let group = self.pending.iter_mut().rev().find(|g| g.device == batch.device);
-            match group.filter(|g| g.history == history) {
-                Some(group) => group.metrics.push(metric),
-                None => self.pending.push(Group { device: batch.device, history, metrics: vec![metric] }),
-            }
+            self.queue(batch.device, history, [metric]);
+        }
+    }
+
+    /// Puts metrics into the next payload of their device.
+    fn queue(&mut self, device: DeviceId, history: bool, metrics: impl IntoIterator<Item = Metric>) {
+        let group = self.pending.iter_mut().rev().find(|g| g.device == device);
+        match group.filter(|g| g.history == history) {
+            Some(group) => group.metrics.extend(metrics),
+            None => self.pending.push(Group { device, history, metrics: metrics.into_iter().collect() }),
         }
     }
 
@@ -311,21 +338,7 @@ impl Session {
             })
             .collect();
         metrics.sort_by_key(|m| m.timestamp);
-        let known = image.identity(device);
-        if let Some(known) = &known {
-            let own = identity_metrics(&known.identity)
-                .into_iter()
-                .map(|(name, value)| (format!("Properties/{name}"), value));
-            // A tag of that name is what the file wants.
-            let is_free = |name: &str| !directory.tags_of(device).any(|tag| &*tag.name == name);
-            metrics.extend(
-                own.filter(|(name, _)| is_free(name))
-                    .map(|(name, value)| Metric::own(&name, STRING, Raw::Text(value), known.at)),
-            );
-        }
-        if let Some(device) = self.devices.get_mut(&device) {
-            device.identity = known.map(|known| known.identity);
-        }
+        metrics.extend(self.identity(device, image, now));
         metrics
     }
 
@@ -348,9 +361,8 @@ impl Session {
     }
 }
 
-/// What a device says of itself, by the names of the metrics; they have no alias, since they never change
-/// without a birth.
-fn identity_metrics(identity: &Identity) -> Vec<(&'static str, String)> {
+/// What a device says of itself, by the names of the metrics; they have no alias, since they hardly ever change.
+fn identity_texts(identity: &Identity) -> [(&'static str, &Option<String>); 8] {
     let Identity {
         vendor,
         product_code,
@@ -372,9 +384,6 @@ fn identity_metrics(identity: &Identity) -> Vec<(&'static str, String)> {
         ("Application", application),
         ("Server ID", server_id),
     ]
-    .into_iter()
-    .filter_map(|(name, value)| Some((name, value.clone()?)))
-    .collect()
 }
 
 /// Unique over node and devices, as the tag's number is (tck-id-payloads-alias-uniqueness).
@@ -469,12 +478,17 @@ mod tests {
     }
 
     #[test]
-    fn another_identity_is_told_by_one_birth_and_the_same_one_by_none() {
+    fn another_identity_is_told_as_data_once_and_the_birth_has_its_metrics_as_null_before() {
         let store = Store::in_memory();
         store.accept(batch(1000, 0));
-        let mut session = Session::new(directory(1), 0, 1 << 20);
+        let plate = crate::model::Plate { is_asked: true, ..Default::default() };
+        let asked = Directory::clone(&directory(1)).with_plates([(PLC, plate)].into());
+        let mut session = Session::new(Arc::new(asked), 0, 1 << 20);
         let mut out = Vec::new();
         session.births(&store, Timestamp(2000), &mut out);
+        let born: Vec<_> = out.iter().flat_map(|m| Payload::parse(&m.payload).unwrap().metrics).collect();
+        let null = born.iter().find(|m| m.name.as_deref() == Some("Properties/Manufacturer")).unwrap();
+        assert_eq!((null.is_null, &null.value), (Some(true), &None));
         let silent = Batch { samples: Vec::new(), ..batch(0, 0) };
         let mut told = |vendor: &str, at: i64| {
             let identity = Identity { vendor: Some(vendor.into()), ..Identity::default() };
@@ -486,9 +500,9 @@ mod tests {
             let named = metrics.filter(|m| m.name.as_deref() == Some("Properties/Manufacturer"));
             (kinds(&out).join(" "), named.filter_map(|m| m.value).collect::<Vec<_>>())
         };
-        assert_eq!(told("Acme", 3000), ("DBIRTH".into(), vec![Raw::Text("Acme".into())]));
+        assert_eq!(told("Acme", 3000), ("DDATA".into(), vec![Raw::Text("Acme".into())]));
         assert_eq!(told("Acme", 4000), (String::new(), vec![]));
-        assert_eq!(told("Other", 5000), ("DBIRTH".into(), vec![Raw::Text("Other".into())]));
+        assert_eq!(told("Other", 5000), ("DDATA".into(), vec![Raw::Text("Other".into())]));
         // A birth for another reason says it again.
         let mut out = Vec::new();
         session.births(&store, Timestamp(6000), &mut out);
