@@ -10,7 +10,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::model::{
-    Batch, Clock, DataType, DeviceState, Directory, Era, Quality, Sample, Stamp, Timestamp, Value,
+    Batch, Clock, DataType, DeviceState, Directory, Era, Quality, Sample, Stamp, TagId, Timestamp,
+    Value,
 };
 
 use super::dictionary::Dictionary;
@@ -184,13 +185,6 @@ fn inflate<'a>(opened: &Opened<'a>) -> Option<std::borrow::Cow<'a, [u8]>> {
     })
 }
 
-struct Row {
-    seq: u64,
-    device: u64,
-    state: DeviceState,
-    samples: usize,
-}
-
 fn rows(cut: &mut Cut<'_>, head: &Head) -> Option<Vec<Row>> {
     let (mut rows, mut seq) = (Vec::new(), head.first);
     for _ in 0..head.batches {
@@ -209,15 +203,23 @@ fn rows(cut: &mut Cut<'_>, head: &Head) -> Option<Vec<Row>> {
     (total as u64 == head.samples && total <= cut.0.len()).then_some(rows)
 }
 
-/// Reads a block back into today's numbers. Paths that are no longer configured, or whose type no
-/// longer fits, go to `missing`.
-pub(super) fn decode(
+/// A batch as it was written, its names still references.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) seq: u64,
+    pub(super) device: u64,
+    state: DeviceState,
+    /// How many samples it has.
+    pub(super) samples: usize,
+}
+
+/// Reads a block batch by batch: each with its samples and the references of their tags; `visit` may end it
+/// with `None`. None for a block that fails its check.
+pub(super) fn each(
     block: &[u8],
-    names: &Dictionary,
-    directory: &Directory,
     clock: &Clock,
-    missing: &mut BTreeSet<String>,
-) -> Option<Vec<Item>> {
+    visit: &mut dyn FnMut(&Row, &mut dyn Iterator<Item = Option<(u64, Sample)>>) -> Option<()>,
+) -> Option<()> {
     let opened = open(block)?;
     let head = opened.head;
     let columns = inflate(&opened)?;
@@ -236,26 +238,42 @@ pub(super) fn decode(
         times.push(Timestamp(before));
     }
     let stamps = if head.marked { read_runs(&mut cut, total)? } else { vec![0; total] };
-    let mut timed = Vec::with_capacity(total);
-    for (at, code) in times.into_iter().zip(stamps) {
-        timed.push(match code {
-            0 => (at, Stamp::Synchronised),
-            1 => clock.of_era(at, opened.era.as_ref()?),
-            2 => (at, Stamp::Lapsed),
-            3 => (at, Stamp::Unknown),
-            _ => return None,
-        });
-    }
     let qualities = read_runs(&mut cut, total)?;
     let kinds = read_runs(&mut cut, total)?;
-
-    let mut all = tags.into_iter().zip(timed).zip(qualities.into_iter().zip(kinds));
-    let mut items = Vec::with_capacity(rows.len());
+    let mut all = tags.into_iter().zip(times.into_iter().zip(stamps)).zip(qualities.into_iter().zip(kinds));
+    let era = opened.era.as_ref();
     for row in rows {
-        let mut samples = Vec::with_capacity(row.samples);
-        for ((tag, (at, stamp)), (quality, kind)) in all.by_ref().take(row.samples) {
+        let mut samples = all.by_ref().take(row.samples).map(|((tag, (at, stamp)), (quality, kind))| {
             let value = if kind == 0 { None } else { Some(value(&mut cut, kind)?) };
             let quality = Quality::from_code(u16::try_from(quality).ok()?)?;
+            let (at, stamp) = match stamp {
+                0 => (at, Stamp::Synchronised),
+                1 => clock.of_era(at, era?),
+                2 => (at, Stamp::Lapsed),
+                3 => (at, Stamp::Unknown),
+                _ => return None,
+            };
+            Some((tag, Sample { tag: TagId(u32::MAX), value, quality, at, stamp }))
+        });
+        visit(&row, &mut samples)?;
+    }
+    Some(())
+}
+
+/// Reads a block back into today's numbers. Paths that are no longer configured, or whose type no
+/// longer fits, go to `missing`.
+pub(super) fn decode(
+    block: &[u8],
+    names: &Dictionary,
+    directory: &Directory,
+    clock: &Clock,
+    missing: &mut BTreeSet<String>,
+) -> Option<Vec<Item>> {
+    let mut items = Vec::new();
+    each(block, clock, &mut |row, read| {
+        let mut samples = Vec::with_capacity(row.samples);
+        for read in read {
+            let (tag, sample) = read?;
             let Some(path) = names.name(tag) else {
                 missing.insert(format!("(name {tag} lost)"));
                 continue;
@@ -264,7 +282,7 @@ pub(super) fn decode(
                 missing.insert(path.to_string());
                 continue;
             };
-            let value = match value.map(|v| v.coerce(known.kind)) {
+            let value = match sample.value.map(|v| v.coerce(known.kind)) {
                 None => None,
                 Some(Some(fits)) => Some(fits),
                 Some(None) => {
@@ -272,7 +290,7 @@ pub(super) fn decode(
                     continue;
                 }
             };
-            samples.push(Sample { tag: known.id, value, quality, at, stamp });
+            samples.push(Sample { tag: known.id, value, ..sample });
         }
         let name = names.name(row.device);
         let device = name.and_then(|name| directory.devices().iter().find(|d| d.name == *name));
@@ -280,7 +298,8 @@ pub(super) fn decode(
             .filter(|_| row.samples == 0 || !samples.is_empty())
             .map(|d| Arc::new(Batch { device: d.id, state: row.state, samples }));
         items.push(Item { seq: row.seq, stored: row.samples as u64, batch });
-    }
+        Some(())
+    })?;
     Some(items)
 }
 
@@ -370,7 +389,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::model::{Access, Bad, Boot, Device, DeviceId, Tag, TagId, Uncertain};
+    use crate::model::{Access, Bad, Boot, Device, DeviceId, Tag, Uncertain};
     use proptest::prelude::*;
 
     fn directory() -> Directory {

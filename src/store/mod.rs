@@ -9,6 +9,7 @@ mod dictionary;
 mod disk;
 mod durable;
 mod image;
+pub mod inspect;
 pub mod learned;
 mod losses;
 pub mod options;

@@ -22,10 +22,10 @@ const SEGMENT_BLOCKS: u64 = 4096;
 /// And with so many bytes of blocks.
 const SEGMENT_BYTES: u64 = 8 << 20;
 /// Keys of dictionary records begin with this; sequence numbers never do.
-const NAMES: u8 = 0xFF;
+pub(super) const NAMES: u8 = 0xFF;
 /// The list of a segment's blocks, while it grows and when nothing more comes into it.
-const GROWING: &str = "index.open";
-const INDEX: &str = "index";
+pub(super) const GROWING: &str = "index.open";
+pub(super) const INDEX: &str = "index";
 
 /// What was found when the folder was opened.
 #[derive(Debug, Default)]
@@ -382,7 +382,7 @@ fn index_entry(block: &Block) -> Vec<u8> {
 }
 
 /// The blocks listed, and whether all of the list is well.
-fn read_index(bytes: &[u8], segment: u64) -> (Vec<Block>, bool) {
+pub(super) fn read_index(bytes: &[u8], segment: u64) -> (Vec<Block>, bool) {
     let mut blocks = Vec::new();
     let mut cut = Cut(bytes);
     while !cut.0.is_empty() {
@@ -413,7 +413,7 @@ fn read_entry(entry: &[u8], segment: u64) -> Option<Block> {
 }
 
 /// What a folder takes on the disk.
-fn size(folder: &Path) -> u64 {
+pub(super) fn size(folder: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let Ok(entries) = fs::read_dir(folder) else { return 0 };
     let sizes = entries.flatten().filter_map(|entry| entry.metadata().ok());
