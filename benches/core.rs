@@ -45,7 +45,7 @@ fn decode_and_normalize(bencher: divan::Bencher<'_, '_>) {
         samples.clear();
         poll += 1;
         let answer = answers.get(poll % 64).ok_or(Fault::Timeout);
-        normalizer.apply(0, answer, Timestamp(poll as i64), &mut samples);
+        normalizer.apply(0, answer, (Timestamp(poll as i64), Stamp::Synchronised), &mut samples);
         samples.len()
     });
 }
@@ -61,7 +61,7 @@ fn decode_normalize_and_accept(bencher: divan::Bencher<'_, '_>) {
         let mut samples = Vec::with_capacity(60);
         poll += 1;
         let answer = answers.get(poll % 64).ok_or(Fault::Timeout);
-        normalizer.apply(0, answer, Timestamp(poll as i64), &mut samples);
+        normalizer.apply(0, answer, (Timestamp(poll as i64), Stamp::Synchronised), &mut samples);
         store.accept(Batch { device: DeviceId(0), state: DeviceState::Alive, samples });
     });
 }

@@ -14,12 +14,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::command::{Gate, WriteRule};
-use crate::model::{Bad, Batch, Clock, DeviceState, Directory, Sample, TagId};
+use crate::model::{Bad, Batch, Clock, DeviceState, Directory, Followed, Sample, TagId};
 use crate::plan::GatewayPlan;
 use crate::poll::{self, LinkPlan};
 use crate::publishers::publisher::Context;
 use crate::publishers::{self, PublisherSpec};
-use crate::store::Store;
+use crate::store::{self, Store};
 use crate::telemetry::{Connection, Counter, Telemetry};
 
 /// A running gateway.
@@ -64,6 +64,8 @@ impl Gateway {
     /// Starts all links and publishers. A child that cannot get its port tries again by itself.
     pub async fn start(plan: GatewayPlan, clock: Clock) -> Gateway {
         let telemetry = Telemetry::new(clock.now());
+        // Before the first sample, so that it carries what is known of the clock.
+        follow(&clock, &telemetry);
         let stats = telemetry.store.clone();
         let folder = plan.store.path.clone().unwrap_or_else(|| PathBuf::from("."));
         let store = {
@@ -212,12 +214,7 @@ impl Gateway {
                     () = stop.cancelled() => return,
                     _ = every.tick() => {}
                 }
-                if let Some(step) = clock.follow() {
-                    tracing::warn!(
-                        step_ms = step / 1000,
-                        "the wall clock was stepped; time stamps follow it"
-                    );
-                }
+                follow(&clock, &telemetry);
                 let now = clock.now();
                 for reader in store.readers() {
                     let Some(stats) = telemetry.publishers().into_iter().find(|p| p.name == reader.name)
@@ -234,6 +231,36 @@ impl Gateway {
     }
 }
 
+/// Looks at the wall clock, and says what became of it.
+fn follow(clock: &Clock, telemetry: &Telemetry) {
+    let was = telemetry.clock.synchronised.get();
+    let followed = clock.follow(store::clock_is_synchronised());
+    let is = i64::from(clock.is_synchronised());
+    telemetry.clock.synchronised.set(is);
+    match followed {
+        Followed::Steady if was > is => {
+            tracing::warn!("the clock is no longer synchronised; samples say so from here on");
+        }
+        Followed::Steady => {}
+        Followed::Synchronised(step) => {
+            if step.unsigned_abs() >= Clock::STEP.as_micros() as u64 {
+                telemetry.clock.steps.bump();
+            }
+            tracing::info!(
+                step_ms = step / 1000,
+                "the clock is synchronised; earlier time stamps are put right"
+            );
+        }
+        Followed::Stepped(step) => {
+            telemetry.clock.steps.bump();
+            tracing::warn!(
+                step_ms = step / 1000,
+                "the wall clock was stepped; after a step back time stamps go on at half the pace, marked, until it is there"
+            );
+        }
+    }
+}
+
 fn write_rule(tag: &crate::model::Tag, mailbox: mpsc::Sender<crate::command::Write>) -> WriteRule {
     WriteRule {
         path: tag.path.clone(),
@@ -247,9 +274,9 @@ fn write_rule(tag: &crate::model::Tag, mailbox: mpsc::Sender<crate::command::Wri
 
 /// The link's task fell: its tags are not polled until it runs again, so nobody may take them for good.
 fn orphan(plan: &LinkPlan, store: &Store, clock: &Clock) {
-    let at = clock.now();
+    let (at, stamp) = clock.stamp();
     for device in &plan.devices {
-        let bad = |tag: &TagId| Sample::bad(*tag, Bad::Stopped, at);
+        let bad = |tag: &TagId| Sample { stamp, ..Sample::bad(*tag, Bad::Stopped, at) };
         let samples = device.tags.iter().map(bad).collect();
         store.accept(Batch { device: device.id, state: DeviceState::Dead, samples });
     }

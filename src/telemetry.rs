@@ -224,6 +224,17 @@ pub struct StoreStats {
     pub damaged: Counter,
     /// Errors of the disk.
     pub disk_errors: Counter,
+    /// Samples that were stamped before the clock was synchronised and left with the right time.
+    pub restamped: Counter,
+}
+
+/// The clock.
+#[derive(Debug, Default)]
+pub struct ClockStats {
+    /// 1 while it is synchronised.
+    pub synchronised: Gauge,
+    /// Times that the wall clock was stepped, the first synchronisation among them.
+    pub steps: Counter,
 }
 
 /// All counters of one gateway.
@@ -233,6 +244,10 @@ pub struct Telemetry {
     pub started: Timestamp,
     /// The store's.
     pub store: Arc<StoreStats>,
+    /// The clock's.
+    pub clock: ClockStats,
+    /// The same moment as `started`, which no step of the clock moves.
+    since: std::time::Instant,
     links: Mutex<Vec<Arc<LinkStats>>>,
     devices: Mutex<Vec<Arc<DeviceStats>>>,
     publishers: Mutex<Vec<Arc<PublisherStats>>>,
@@ -244,10 +259,17 @@ impl Telemetry {
         Arc::new(Telemetry {
             started,
             store: Arc::default(),
+            clock: ClockStats::default(),
+            since: std::time::Instant::now(),
             links: Mutex::default(),
             devices: Mutex::default(),
             publishers: Mutex::default(),
         })
+    }
+
+    /// Time since the start, whatever became of the clock.
+    pub fn uptime(&self) -> std::time::Duration {
+        self.since.elapsed()
     }
 
     /// The counters of a link, made at the first call.

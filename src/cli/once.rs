@@ -46,7 +46,7 @@ pub(super) async fn read_all(plan: &GatewayPlan, clock: &Clock) -> (Vec<Reading>
 }
 
 async fn read_link(plan: LinkPlan, clock: Clock) -> (Vec<Reading>, Option<String>) {
-    let mut link = Link::new(&plan.spec, &Telemetry::new(clock.now()), &clock);
+    let mut link = Link::new(&plan.spec, &Telemetry::new(clock.now()));
     link.load(&plan.spec);
     let mut raw = Raw::default();
     let mut readings = Vec::new();

@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write, stderr};
 use std::time::{Duration, Instant};
 
-/// How far a scan is.
+/// How far a scan, or another work of many steps, is.
 #[derive(Debug)]
 pub(super) struct Progress {
     shown: bool,
@@ -36,13 +36,18 @@ impl Progress {
 
     /// One more.
     pub(super) fn step(&mut self, unit: u8, found: usize) {
+        self.advance(&format!("unit {unit}, {found} found"));
+    }
+
+    /// One more, and what is to be said of it.
+    pub(super) fn advance(&mut self, note: &str) {
         self.done += 1;
         // Ten times a second is enough for an eye.
         let fresh = self.drawn.is_none_or(|at| at.elapsed() >= Duration::from_millis(100));
         if self.shown && fresh {
             self.drawn = Some(Instant::now());
             let line = line(self.done, self.total, self.started.elapsed());
-            let _ = write!(stderr(), "\r\x1b[K{line}  {} unit {unit}, {found} found", self.at);
+            let _ = write!(stderr(), "\r\x1b[K{line}  {} {note}", self.at);
             let _ = stderr().flush();
         }
     }

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::driver::{Block, Driver, Point, Tally};
-use crate::model::{Clock, Fault, Identity, Raw};
+use crate::model::{Fault, Identity, Raw};
 use crate::telemetry::Telemetry;
 
 /// One match for all drivers, so that the data path has no dynamic dispatch.
 macro_rules! registry {
-    ($( $(#[$doc:meta])* $name:ident($spec:ty, $driver:ty) = |$telemetry:ident, $clock:ident| $new:expr; )*) => {
+    ($( $(#[$doc:meta])* $name:ident($spec:ty, $driver:ty) = |$telemetry:ident| $new:expr; )*) => {
         /// What a link needs to run, of any driver.
         #[derive(Debug, Clone, PartialEq)]
         pub enum LinkSpec { $( $(#[$doc])* $name($spec), )* }
@@ -26,11 +26,11 @@ macro_rules! registry {
 
         impl Link {
             /// A link that this spec can be loaded into.
-            pub fn new(spec: &LinkSpec, telemetry: &Arc<Telemetry>, clock: &Clock) -> Link {
+            pub fn new(spec: &LinkSpec, telemetry: &Arc<Telemetry>) -> Link {
                 match spec {
                     $( LinkSpec::$name(_) => {
-                        let ($telemetry, $clock) = (telemetry, clock);
-                        let _ = ($telemetry, $clock);
+                        let $telemetry = telemetry;
+                        let _ = $telemetry;
                         Link::$name($new)
                     } )*
                 }
@@ -109,11 +109,11 @@ macro_rules! registry {
 
 registry! {
     /// Modbus TCP, each answer with the number of its request.
-    ModbusTcp(modbus::TcpSpec, modbus::ModbusTcp) = |_telemetry, _clock| modbus::ModbusTcp::default();
+    ModbusTcp(modbus::TcpSpec, modbus::ModbusTcp) = |_telemetry| modbus::ModbusTcp::default();
     /// Modbus RTU or ASCII on a serial line or a socket, and Modbus TCP without those numbers.
-    ModbusLine(modbus::LineSpec, modbus::ModbusLine) = |_telemetry, _clock| modbus::ModbusLine::default();
+    ModbusLine(modbus::LineSpec, modbus::ModbusLine) = |_telemetry| modbus::ModbusLine::default();
     /// The example driver.
-    Sim(sim::Spec, sim::Sim) = |_telemetry, _clock| sim::Sim::default();
+    Sim(sim::Spec, sim::Sim) = |_telemetry| sim::Sim::default();
     /// The gateway itself.
-    System(system::Spec, system::System) = |telemetry, clock| system::System::new(telemetry.clone(), clock.clone());
+    System(system::Spec, system::System) = |telemetry| system::System::new(telemetry.clone());
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::driver::{AddressError, Block, BlockPlan, Compiled, Driver, Point, Request, Slot};
-use crate::model::{Clock, DataType, Fault, Place, Raw};
+use crate::model::{DataType, Fault, Place, Raw};
 use crate::telemetry::Telemetry;
 
 /// Which counters are read, in the order of the words of the one block.
@@ -52,29 +52,29 @@ macro_rules! points {
     };
 }
 
-/// What the gateway's own points are read from.
-struct Gateway<'a> {
-    telemetry: &'a Telemetry,
-    clock: &'a Clock,
-}
-
-points! { GatewayPoint, Gateway<'_>,
+points! { GatewayPoint, Telemetry,
     Uptime "uptime" Some("s"), "time since the gateway started",
-        |g| unsigned((g.clock.now().0 - g.telemetry.started.0) / 1_000_000);
+        |g| g.uptime().as_secs();
     Samples "samples" None, "samples accepted by the store",
-        |g| g.telemetry.store.accepted.get();
+        |g| g.store.accepted.get();
     SpoolBytes "spool/bytes" Some("B"), "bytes of undelivered samples on disk",
-        |g| unsigned(g.telemetry.store.spool_bytes.get());
+        |g| unsigned(g.store.spool_bytes.get());
     SpoolDurable "spool/durable" None, "1: flushes were proven to reach the disk",
-        |g| unsigned(g.telemetry.store.durable.get());
+        |g| unsigned(g.store.durable.get());
     SpoolDamaged "spool/damaged" None, "blocks and segments set aside because they were damaged",
-        |g| g.telemetry.store.damaged.get() + g.telemetry.store.quarantined.get();
+        |g| g.store.damaged.get() + g.store.quarantined.get();
     DiskErrors "spool/disk-errors" None, "errors of the disk",
-        |g| g.telemetry.store.disk_errors.get();
+        |g| g.store.disk_errors.get();
+    ClockSynchronised "clock/synchronised" None, "1: the operating system's clock is synchronised",
+        |g| unsigned(g.clock.synchronised.get());
+    ClockSteps "clock/steps" None, "times that the wall clock was stepped",
+        |g| g.clock.steps.get();
+    ClockRestamped "clock/restamped" None, "samples whose time was put right after the first synchronisation",
+        |g| g.store.restamped.get();
     DevicesAlive "devices/alive" None, "devices that answer",
-        |g| count_devices(g.telemetry, 1);
+        |g| count_devices(g, 1);
     DevicesDead "devices/dead" None, "devices that do not answer",
-        |g| count_devices(g.telemetry, 2);
+        |g| count_devices(g, 2);
 }
 
 points! { LinkPoint, crate::telemetry::LinkStats,
@@ -196,13 +196,12 @@ fn parse(address: &str) -> Option<Counted> {
 pub struct System {
     spec: Spec,
     telemetry: Arc<Telemetry>,
-    clock: Clock,
 }
 
 impl System {
     /// Reads these counters.
-    pub fn new(telemetry: Arc<Telemetry>, clock: Clock) -> System {
-        System { spec: Spec { points: Vec::new() }, telemetry, clock }
+    pub fn new(telemetry: Arc<Telemetry>) -> System {
+        System { spec: Spec { points: Vec::new() }, telemetry }
     }
 }
 
@@ -221,10 +220,9 @@ impl Driver for System {
     async fn read(&mut self, _block: Block, into: &mut Raw) -> Result<(), Fault> {
         into.clear();
         let (links, publishers) = (self.telemetry.links(), self.telemetry.publishers());
-        let gateway = Gateway { telemetry: &self.telemetry, clock: &self.clock };
         for point in &self.spec.points {
             let value = match point {
-                Counted::Gateway(point) => point.read(&gateway),
+                Counted::Gateway(point) => point.read(&self.telemetry),
                 Counted::Link(name, point) => {
                     links.iter().find(|l| l.name == *name).map_or(0, |l| point.read(l))
                 }
@@ -255,8 +253,10 @@ mod tests {
 
     #[tokio::test]
     async fn every_tag_of_the_gateway_reads_its_own_counter() {
-        let clock = Clock::starting_at(Timestamp(0));
-        let telemetry = Telemetry::new(clock.now());
+        let telemetry = Telemetry::new(Timestamp(0));
+        telemetry.clock.synchronised.set(1);
+        telemetry.clock.steps.add(2);
+        telemetry.store.restamped.add(9);
         telemetry.link("bus-a").timeouts.add(3);
         telemetry.link("bus-a").echoes.add(4);
         telemetry.link("bus-a").foreign.add(5);
@@ -277,7 +277,7 @@ mod tests {
             })
             .collect();
         let compiled = compile(&requests).unwrap();
-        let mut system = System::new(telemetry, clock);
+        let mut system = System::new(telemetry);
         system.load(&compiled.spec);
         let mut raw = Raw::default();
         system.read(Block(0), &mut raw).await.unwrap();
@@ -291,6 +291,9 @@ mod tests {
         assert_eq!(value("links/bus-a/noise"), 6);
         assert_eq!(value("links/bus-a/late"), 8);
         assert_eq!(value("publishers/cloud/pending"), 7);
+        assert_eq!(value("gateway/clock/synchronised"), 1);
+        assert_eq!(value("gateway/clock/steps"), 2);
+        assert_eq!(value("gateway/clock/restamped"), 9);
         assert_eq!(value("gateway/devices/dead"), 1);
         assert_eq!(value("gateway/devices/alive"), 0);
     }

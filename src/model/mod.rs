@@ -1,5 +1,6 @@
 //! The vocabulary: values, qualities, faults, raw words, tags, samples, time. Imports nothing of ours.
 
+pub mod clock;
 pub mod fault;
 pub mod identity;
 pub mod mistake;
@@ -12,6 +13,7 @@ pub mod time;
 pub mod units;
 pub mod value;
 
+pub use clock::{Boot, Clock, Era, Followed};
 pub use fault::Fault;
 pub use identity::{Identified, Identity};
 pub use mistake::Mistake;
@@ -20,6 +22,6 @@ pub use raw::{Missing, Order, Place, Raw};
 pub use sample::{Batch, DeviceState, Sample};
 pub use secret::Secret;
 pub use tag::{Access, Device, DeviceId, Directory, Plate, Tag, TagId};
-pub use time::{Clock, Timestamp};
+pub use time::{Stamp, Timestamp};
 pub use units::{Period, Size};
 pub use value::{DataType, Value};

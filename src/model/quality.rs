@@ -1,6 +1,7 @@
 //! How far a sample can be trusted.
 
-/// The quality of a sample. Decided in `normalize/quality.rs` and nowhere else.
+/// The quality of a sample. Decided in `normalize/quality.rs` and nowhere else, but for what a clock that was
+/// not set takes from it (`model/clock.rs`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Quality {
     /// The value is what the device said.
@@ -16,6 +17,8 @@ pub enum Quality {
 pub enum Uncertain {
     /// Outside the tag's `low` … `high`.
     OutOfLimits,
+    /// It is not known when it was taken: the clock was not synchronised, and cannot be put right any more.
+    TimeUnknown,
 }
 
 /// Why there is no value.
@@ -61,6 +64,7 @@ impl Quality {
         match self {
             Quality::Good => 0x0000,
             Quality::Uncertain(Uncertain::OutOfLimits) => 0x4001,
+            Quality::Uncertain(Uncertain::TimeUnknown) => 0x4002,
             Quality::Bad(bad) => match bad {
                 Bad::Waiting => 0x8001,
                 Bad::NotConnected => 0x8002,
@@ -82,6 +86,7 @@ impl Quality {
         Some(match code {
             0x0000 => Quality::Good,
             0x4001 => Quality::Uncertain(Uncertain::OutOfLimits),
+            0x4002 => Quality::Uncertain(Uncertain::TimeUnknown),
             0x8001 => Quality::Bad(Bad::Waiting),
             0x8002 => Quality::Bad(Bad::NotConnected),
             0x8003 => Quality::Bad(Bad::NoAnswer),
@@ -103,6 +108,7 @@ impl std::fmt::Display for Quality {
         match self {
             Quality::Good => write!(f, "good"),
             Quality::Uncertain(Uncertain::OutOfLimits) => write!(f, "uncertain: out of limits"),
+            Quality::Uncertain(Uncertain::TimeUnknown) => write!(f, "uncertain: time not known"),
             Quality::Bad(bad) => match bad {
                 Bad::Waiting => write!(f, "bad: not read yet"),
                 Bad::NotConnected => write!(f, "bad: not connected"),

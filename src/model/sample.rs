@@ -1,6 +1,6 @@
 //! A sample: value, quality and source time of a tag.
 
-use super::{Bad, DeviceId, Quality, TagId, Timestamp, Uncertain, Value};
+use super::{Bad, DeviceId, Quality, Stamp, TagId, Timestamp, Uncertain, Value};
 
 /// What was known of a tag at one moment.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,22 +13,24 @@ pub struct Sample {
     pub quality: Quality,
     /// When the answer arrived (UTC).
     pub at: Timestamp,
+    /// What was known of the clock then.
+    pub stamp: Stamp,
 }
 
 impl Sample {
     /// A value as the device gave it.
     pub fn good(tag: TagId, value: Value, at: Timestamp) -> Sample {
-        Sample { tag, value: Some(value), quality: Quality::Good, at }
+        Sample { tag, value: Some(value), quality: Quality::Good, at, stamp: Stamp::Synchronised }
     }
 
     /// A value to be used with care.
     pub fn uncertain(tag: TagId, value: Value, why: Uncertain, at: Timestamp) -> Sample {
-        Sample { tag, value: Some(value), quality: Quality::Uncertain(why), at }
+        Sample { tag, value: Some(value), quality: Quality::Uncertain(why), at, stamp: Stamp::Synchronised }
     }
 
     /// No value, and why.
     pub fn bad(tag: TagId, why: Bad, at: Timestamp) -> Sample {
-        Sample { tag, value: None, quality: Quality::Bad(why), at }
+        Sample { tag, value: None, quality: Quality::Bad(why), at, stamp: Stamp::Synchronised }
     }
 }
 

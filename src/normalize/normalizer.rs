@@ -4,7 +4,7 @@ use super::deadband::{Reported, is_news};
 use super::decode::decode;
 use super::quality;
 use super::rule::PlacedRule;
-use crate::model::{Fault, Quality, Raw, Sample, TagId, Timestamp};
+use crate::model::{Fault, Quality, Raw, Sample, Stamp, TagId, Timestamp};
 
 /// The rules of all blocks of one link, with the last report of each tag.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl Normalizer {
         &mut self,
         block: usize,
         answer: Result<&Raw, Fault>,
-        now: Timestamp,
+        (now, stamp): (Timestamp, Stamp),
         samples: &mut Vec<Sample>,
     ) {
         let Some(tags) = self.blocks.get_mut(block) else { return };
@@ -62,7 +62,7 @@ impl Normalizer {
             };
             if is_news(rule, last.as_ref(), value.as_ref(), quality, now) {
                 *last = Some(Reported { value: value.clone(), quality, at: now });
-                samples.push(Sample { tag: rule.tag, value, quality, at: now });
+                samples.push(Sample { tag: rule.tag, value, quality, at: now, stamp });
             }
         }
     }
@@ -97,7 +97,7 @@ mod tests {
         for (second, answer) in polls {
             let raw = answer.map(|word| Raw { words: vec![word], ..Raw::default() });
             let answer = raw.as_ref().map_err(|fault| *fault);
-            normalizer.apply(0, answer, Timestamp(second * 1_000_000), &mut samples);
+            normalizer.apply(0, answer, (Timestamp(second * 1_000_000), Stamp::Synchronised), &mut samples);
         }
         samples
     }
@@ -173,7 +173,7 @@ mod tests {
         let missing = vec![crate::model::Missing { at: 1, count: 1, code: 2 }];
         let raw = Raw { words: vec![7, 0, 9], missing, ..Raw::default() };
         let mut samples = Vec::new();
-        normalizer.apply(0, Ok(&raw), Timestamp(0), &mut samples);
+        normalizer.apply(0, Ok(&raw), (Timestamp(0), Stamp::Synchronised), &mut samples);
         let values: Vec<_> = samples.iter().map(|s| (s.value.clone(), s.quality)).collect();
         assert_eq!(values[0], (Some(Value::U16(7)), Quality::Good));
         assert_eq!(values[1], (None, Quality::Bad(Bad::Refused(2))));

@@ -28,9 +28,10 @@ impl Hub {
 
     /// What is to be said of the tags of a device that are only written, when it is born.
     pub(super) fn never_read(&self, device: usize) -> Vec<Sample> {
-        let now = self.clock.now();
+        let (now, stamp) = self.clock.stamp();
         let unread = self.plan.writes.iter().filter(|(_, w)| w.device == device && w.read_back.is_none());
-        let mut samples: Vec<_> = unread.map(|(tag, _)| Sample::bad(*tag, Bad::NeverRead, now)).collect();
+        let mut samples: Vec<_> =
+            unread.map(|(tag, _)| Sample { stamp, ..Sample::bad(*tag, Bad::NeverRead, now) }).collect();
         samples.sort_by_key(|sample| sample.tag);
         samples
     }
@@ -129,8 +130,7 @@ impl Hub {
     }
 
     pub(super) fn apply(&mut self, block: usize, answer: Result<&Raw, Fault>, samples: &mut Vec<Sample>) {
-        let now = self.clock.now();
-        self.normalizer.apply(block, answer, now, samples);
+        self.normalizer.apply(block, answer, self.clock.stamp(), samples);
     }
 
     /// The device is dead: all its tags bad, in one batch.

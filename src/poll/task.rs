@@ -46,7 +46,7 @@ pub async fn run(plan: LinkPlan, cx: Context) {
     let stats = cx.telemetry.link(&plan.name);
     stats.state.set(Connection::Connecting);
     stats.planned_permille.set((plan.wanted_load() * 1000.0).round() as i64);
-    let mut first = Link::new(&plan.spec, &cx.telemetry, &cx.clock);
+    let mut first = Link::new(&plan.spec, &cx.telemetry);
     first.load(&plan.spec);
     for device in 0..plan.devices.len() {
         if let Some(text) = plan.learned_as(device).and_then(|name| cx.store.recall(&name)) {

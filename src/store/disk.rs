@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::model::Directory;
+use crate::model::{Clock, Directory};
 
 use super::cursor;
 use super::ranges::Ranges;
@@ -44,6 +44,7 @@ impl Disk {
         root: &Path,
         max_bytes: u64,
         directory: Arc<Directory>,
+        clock: Clock,
     ) -> Result<(Disk, Left), SpoolError> {
         fs::create_dir_all(root)?;
         let lock = File::options().create(true).truncate(false).write(true).open(root.join("lock"))?;
@@ -55,7 +56,7 @@ impl Disk {
         let durable = spool::prove(&proof)?;
         fs::remove_dir_all(&proof)?;
 
-        let (segments, found) = Segments::open(root, max_bytes, directory)?;
+        let (segments, found) = Segments::open(root, max_bytes, directory, clock)?;
         let readers = root.join("readers");
         fs::create_dir_all(&readers)?;
         let (mut cursors, mut known) = (HashMap::new(), Vec::new());

@@ -9,6 +9,7 @@ mod dictionary;
 mod disk;
 mod durable;
 mod image;
+pub mod inspect;
 pub mod learned;
 mod losses;
 pub mod options;
@@ -35,6 +36,11 @@ use crate::telemetry::StoreStats;
 use image::Image;
 use outbox::{Outbox, Rules, Take};
 use writer::{Shared, Writer};
+
+/// Whether the operating system holds its clock for synchronised, by NTP, PTP or whatever sets it.
+pub fn clock_is_synchronised() -> bool {
+    durable::clock_is_synchronised()
+}
 
 /// A batch's place in the order of acceptance; never used twice, also over restarts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -89,6 +95,7 @@ pub struct Store {
     image: Image,
     shared: Arc<Shared>,
     stats: Arc<StoreStats>,
+    clock: Clock,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -124,7 +131,7 @@ impl Store {
         let shared = Arc::new(Shared::new(Outbox::new(rules, if spools { 0 } else { base })));
         let mut thread = None;
         if spools {
-            let mut writer = Writer::new(shared.clone(), options, directory, clock, stats.clone(), 0);
+            let mut writer = Writer::new(shared.clone(), options, directory, clock.clone(), stats.clone(), 0);
             writer.try_open();
             writer.start_at(base);
             let spawned = std::thread::Builder::new().name("store".into()).spawn(move || writer.run());
@@ -136,7 +143,7 @@ impl Store {
                 }
             }
         }
-        Arc::new(Store { image: Image::default(), shared, stats, thread: Mutex::new(thread) })
+        Arc::new(Store { image: Image::default(), shared, stats, clock, thread: Mutex::new(thread) })
     }
 
     /// Takes a batch: image first, outbox second. Never waits.
@@ -149,9 +156,9 @@ impl Store {
         }
     }
 
-    /// The latest sample of a tag; `None` before the first.
+    /// The latest sample of a tag, in the best time known; `None` before the first.
     pub fn latest(&self, tag: TagId) -> Option<Sample> {
-        self.image.sample(tag)
+        self.image.sample(tag).map(|sample| self.clock.put_right_one(sample))
     }
 
     /// Whether a device answers.
@@ -189,7 +196,7 @@ impl Store {
     pub fn readers(&self) -> Vec<ReaderReport> {
         let outbox = self.shared.outbox();
         self.stats.memory_bytes.set(i64::try_from(outbox.bytes).unwrap_or(i64::MAX));
-        outbox.reports()
+        outbox.reports(|sample| self.clock.put_right_one(sample.clone()).at)
     }
 
     /// Writes what is left to the spool; what is settled until then need not be.
@@ -207,7 +214,8 @@ impl Store {
     /// nothing more.
     pub fn reader(&self, name: &str, options: ReaderOptions) -> Reader {
         let (serial, wake) = self.shared.outbox().attach(name, options.durable);
-        Reader { shared: self.shared.clone(), serial, wake }
+        let (shared, clock, stats) = (self.shared.clone(), self.clock.clone(), self.stats.clone());
+        Reader { shared, clock, stats, serial, wake }
     }
 }
 
@@ -228,12 +236,15 @@ impl Drop for Store {
 #[derive(Debug)]
 pub struct Reader {
     shared: Arc<Shared>,
+    clock: Clock,
+    stats: Arc<StoreStats>,
     serial: u64,
     wake: Arc<Notify>,
 }
 
 impl Reader {
     /// The next batch; waits until there is one. Live before history (`replay = "live-first"`).
+    /// Time stamps are the best known when it is given, and what has none that can be trusted says so.
     /// Cancelling it loses nothing.
     pub async fn next(&mut self) -> Next {
         loop {
@@ -247,12 +258,26 @@ impl Reader {
             }
             // What wakes the reader leaves a permit, so nothing is missed between the two lines.
             match take {
-                Take::Give(next) => return next,
+                Take::Give(next) => return self.put_right(next),
                 Take::Wait(None) => self.wake.notified().await,
                 Take::Wait(Some(until)) => {
                     let _ = tokio::time::timeout_at(until, self.wake.notified()).await;
                 }
             }
+        }
+    }
+
+    fn put_right(&self, next: Next) -> Next {
+        let right = |batch: Arc<Batch>| match self.clock.put_right(&batch) {
+            Some((batch, restamped)) => {
+                self.stats.restamped.add(restamped);
+                Arc::new(batch)
+            }
+            None => batch,
+        };
+        match next {
+            Next::Live(seq, batch) => Next::Live(seq, right(batch)),
+            Next::History(seq, batch) => Next::History(seq, right(batch)),
         }
     }
 

@@ -32,6 +32,8 @@ pub(super) struct Block {
     pub(super) bytes: u64,
     pub(super) oldest: Timestamp,
     pub(super) newest: Timestamp,
+    /// Not all of its time stamps are from a synchronised clock.
+    pub(super) marked: bool,
 }
 
 impl Block {
@@ -45,6 +47,7 @@ impl Block {
             bytes,
             oldest: head.oldest,
             newest: head.newest,
+            marked: head.marked,
         }
     }
 }
@@ -304,22 +307,31 @@ impl Outbox {
         self.readers.iter().position(|r| r.serial == serial)
     }
 
-    /// What each reader has still to deliver.
-    pub(super) fn reports(&self) -> Vec<ReaderReport> {
+    /// What each reader has still to deliver; `time` is when a sample was taken, as far as it is known now.
+    pub(super) fn reports(&self, time: impl Fn(&Sample) -> Timestamp) -> Vec<ReaderReport> {
         let report = |reader: &Place| {
             let oldest = reader.settled.next_gap(0);
-            let in_memory = self.slot(oldest).and_then(|e| e.batch.samples.first()).map(|s| s.at);
+            let in_memory = self.slot(oldest).and_then(|e| e.batch.samples.first()).map(&time);
             ReaderReport {
                 name: reader.name.clone(),
                 pending: reader.pending,
                 oldest: in_memory
-                    .or_else(|| self.block_of(oldest).map(|b| b.oldest))
+                    .or_else(|| self.block_of(oldest).filter(|b| !b.marked).map(|b| b.oldest))
                     .filter(|_| reader.pending > 0),
                 delivered: reader.delivered,
                 dropped: reader.dropped,
             }
         };
         self.readers.iter().map(report).collect()
+    }
+
+    pub(super) fn has_no_readers(&self) -> bool {
+        self.readers.is_empty()
+    }
+
+    /// What waits, in samples, over all readers.
+    pub(super) fn pending(&self) -> u64 {
+        self.readers.iter().map(|r| r.pending).sum()
     }
 
     /// See [`super::Reader::rewind`].

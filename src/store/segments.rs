@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::model::{Batch, Directory, Timestamp};
+use crate::model::{Batch, Clock, Directory, Timestamp};
 
 use super::codec::{self, Item};
 use super::dictionary::Dictionary;
@@ -22,10 +22,10 @@ const SEGMENT_BLOCKS: u64 = 4096;
 /// And with so many bytes of blocks.
 const SEGMENT_BYTES: u64 = 8 << 20;
 /// Keys of dictionary records begin with this; sequence numbers never do.
-const NAMES: u8 = 0xFF;
+pub(super) const NAMES: u8 = 0xFF;
 /// The list of a segment's blocks, while it grows and when nothing more comes into it.
-const GROWING: &str = "index.open";
-const INDEX: &str = "index";
+pub(super) const GROWING: &str = "index.open";
+pub(super) const INDEX: &str = "index";
 
 /// What was found when the folder was opened.
 #[derive(Debug, Default)]
@@ -43,6 +43,7 @@ pub(super) struct Segments {
     folder: PathBuf,
     quarantine: PathBuf,
     directory: Arc<Directory>,
+    clock: Clock,
     full: u64,
     segments: BTreeMap<u64, Segment>,
     tail: Option<Open>,
@@ -73,6 +74,7 @@ impl Segments {
         root: &Path,
         max_bytes: u64,
         directory: Arc<Directory>,
+        clock: Clock,
     ) -> Result<(Segments, Found), SpoolError> {
         let (folder, quarantine) = (root.join("segments"), root.join("quarantine"));
         fs::create_dir_all(&folder)?;
@@ -80,6 +82,7 @@ impl Segments {
             folder,
             quarantine,
             directory,
+            clock,
             // At least a few segments below the bound, so that the oldest tenth goes and not half.
             full: (max_bytes / 16).clamp(32 << 10, SEGMENT_BYTES),
             segments: BTreeMap::new(),
@@ -201,7 +204,7 @@ impl Segments {
         };
         let (mut records, mut written): (Vec<Record>, Vec<Written>) = (Vec::new(), Vec::new());
         for part in parts(batches) {
-            let (head, bytes) = codec::encode(part, &mut tail.names, &directory);
+            let (head, bytes) = codec::encode(part, &mut tail.names, &directory, &self.clock);
             let block = Block::new(tail.id, &head, bytes.len() as u64);
             records.push((head.first.to_be_bytes().to_vec(), bytes));
             written.push((block, part.iter().map(|(seq, b)| (*seq, b.samples.len() as u64)).collect()));
@@ -264,10 +267,10 @@ impl Segments {
         block: &Block,
         missing: &mut BTreeSet<String>,
     ) -> Result<Vec<Item>, SpoolError> {
-        let directory = self.directory.clone();
+        let (directory, clock) = (self.directory.clone(), self.clock.clone());
         let open = self.opened(block.segment)?;
         let bytes = open.spool.read(&block.key.to_be_bytes())?;
-        let items = bytes.and_then(|bytes| codec::decode(&bytes, &open.names, &directory, missing));
+        let items = bytes.and_then(|bytes| codec::decode(&bytes, &open.names, &directory, &clock, missing));
         items.ok_or(SpoolError::Block)
     }
 
@@ -341,7 +344,9 @@ impl Segments {
 impl Segment {
     fn add(&mut self, block: &Block) {
         self.last = self.last.max(block.last);
-        self.newest = self.newest.max(block.newest);
+        // Nobody knows how old it is: only its bytes bound it.
+        let newest = if block.marked { Timestamp(i64::MAX) } else { block.newest };
+        self.newest = self.newest.max(newest);
         self.payload += block.bytes;
         self.blocks += 1;
     }
@@ -369,6 +374,7 @@ fn index_entry(block: &Block) -> Vec<u8> {
     }
     put_signed(&mut entry, block.oldest.0);
     put_signed(&mut entry, block.newest.0);
+    entry.push(u8::from(block.marked));
     seal(&mut entry);
     let mut bytes = Vec::new();
     put_bytes(&mut bytes, &entry);
@@ -376,7 +382,7 @@ fn index_entry(block: &Block) -> Vec<u8> {
 }
 
 /// The blocks listed, and whether all of the list is well.
-fn read_index(bytes: &[u8], segment: u64) -> (Vec<Block>, bool) {
+pub(super) fn read_index(bytes: &[u8], segment: u64) -> (Vec<Block>, bool) {
     let mut blocks = Vec::new();
     let mut cut = Cut(bytes);
     while !cut.0.is_empty() {
@@ -401,11 +407,13 @@ fn read_entry(entry: &[u8], segment: u64) -> Option<Block> {
         bytes: cut.number()?,
         oldest: Timestamp(cut.signed()?),
         newest: Timestamp(cut.signed()?),
+        // Lists of an earlier version end here.
+        marked: cut.array().is_some_and(|[marked]| marked != 0),
     })
 }
 
 /// What a folder takes on the disk.
-fn size(folder: &Path) -> u64 {
+pub(super) fn size(folder: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let Ok(entries) = fs::read_dir(folder) else { return 0 };
     let sizes = entries.flatten().filter_map(|entry| entry.metadata().ok());

@@ -23,17 +23,7 @@ impl SlotFile {
     /// Opens or makes it, and gives what was written last; `None` where there is nothing valid.
     pub(super) fn open(path: &Path) -> io::Result<(SlotFile, Option<Vec<u8>>)> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        let mut newest: Option<(u64, Vec<u8>)> = None;
-        for slot in 0..2 {
-            let mut page = vec![0; SLOT];
-            // A short file has fewer slots; its zeros fail the check.
-            if file.read_at(&mut page, slot * SLOT as u64)? == SLOT
-                && let Some((generation, content)) = read(&page)
-                && newest.as_ref().is_none_or(|(n, _)| generation > *n)
-            {
-                newest = Some((generation, content));
-            }
-        }
+        let newest = newest(&file)?;
         let generation = newest.as_ref().map_or(0, |(n, _)| *n);
         Ok((SlotFile { file, generation }, newest.map(|(_, content)| content)))
     }
@@ -56,6 +46,26 @@ impl SlotFile {
         self.generation = next;
         Ok(())
     }
+}
+
+/// What was written last into such a file, which is not touched; `None` where there is nothing valid.
+pub(super) fn content(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    Ok(newest(&File::open(path)?)?.map(|(_, content)| content))
+}
+
+fn newest(file: &File) -> io::Result<Option<(u64, Vec<u8>)>> {
+    let mut newest: Option<(u64, Vec<u8>)> = None;
+    for slot in 0..2 {
+        let mut page = vec![0; SLOT];
+        // A short file has fewer slots; its zeros fail the check.
+        if file.read_at(&mut page, slot * SLOT as u64)? == SLOT
+            && let Some((generation, content)) = read(&page)
+            && newest.as_ref().is_none_or(|(n, _)| generation > *n)
+        {
+            newest = Some((generation, content));
+        }
+    }
+    Ok(newest)
 }
 
 fn read(page: &[u8]) -> Option<(u64, Vec<u8>)> {

@@ -197,7 +197,7 @@ impl Writer {
     /// Opens the folder; where that fails the store goes on from memory.
     pub(super) fn try_open(&mut self) {
         let Some(root) = self.options.path.clone() else { return };
-        match Disk::open(&root, self.options.max_bytes, self.directory.clone()) {
+        match Disk::open(&root, self.options.max_bytes, self.directory.clone(), self.clock.clone()) {
             Ok((disk, left)) => {
                 self.shared.learned().adopt(learned::read(&root));
                 self.adopt(disk, left);
@@ -226,7 +226,7 @@ impl Writer {
             );
         }
         let mut outbox = self.shared.outbox();
-        if outbox.next_seq == self.base && outbox.reports().is_empty() && outbox.next_seq < left.next {
+        if outbox.next_seq == self.base && outbox.has_no_readers() && outbox.next_seq < left.next {
             // Nothing happened yet: go on where the last run stopped.
             *outbox = Outbox::new(outbox.rules.clone(), left.next);
             self.base = left.next;
@@ -253,7 +253,7 @@ impl Writer {
             outbox.drop_blocks(|b| b.segment == id, Reason::Damage);
         }
         outbox.disk_down = false;
-        let waiting: u64 = outbox.reports().iter().map(|r| r.pending).sum();
+        let waiting: u64 = outbox.pending();
         drop(outbox);
         let reserved = disk.reserve(self.base);
         tracing::info!(segments = disk.segments.len(), bytes = disk.segments.bytes(), waiting, "store open");

@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// A program.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Holder {
+pub(crate) struct Holder {
     pid: u32,
     name: String,
 }
@@ -29,7 +29,7 @@ impl fmt::Display for Holder {
 }
 
 /// Who has locked this file with `flock`, as far as the system tells.
-pub(super) fn by_flock(port: &Path) -> Option<Holder> {
+pub(crate) fn by_flock(port: &Path) -> Option<Holder> {
     let file = std::fs::metadata(port).ok()?;
     let (major, minor) = (rustix::fs::major(file.dev()), rustix::fs::minor(file.dev()));
     let locks = std::fs::read_to_string("/proc/locks").ok()?;

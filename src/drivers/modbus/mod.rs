@@ -8,7 +8,7 @@ pub mod config;
 pub mod facts;
 pub mod framing;
 mod heard;
-mod holder;
+pub(crate) mod holder;
 pub mod holes;
 pub mod identify;
 pub mod identity;

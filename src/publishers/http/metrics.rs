@@ -106,6 +106,9 @@ metrics! { GATEWAY: Telemetry,
     Count "fieldgate_store_quarantined_segments" "Segments set aside because they were damaged." |t| t.store.quarantined.get();
     Count "fieldgate_store_damaged_blocks" "Blocks that failed their check and were skipped." |t| t.store.damaged.get();
     Count "fieldgate_store_disk_errors" "Errors of the disk." |t| t.store.disk_errors.get();
+    Count "fieldgate_store_restamped_samples" "Samples whose time was put right after the first synchronisation." |t| t.store.restamped.get();
+    Now "fieldgate_clock_synchronised" "1: the operating system's clock is synchronised." |t| t.clock.synchronised.get() as f64;
+    Count "fieldgate_clock_steps" "Times that the wall clock was stepped." |t| t.clock.steps.get();
 }
 
 impl Collector for Counters {

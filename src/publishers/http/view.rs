@@ -140,6 +140,8 @@ pub(super) struct TagView<'a> {
     reason: Option<String>,
     /// When the device said it; `null` before the first answer.
     at: Option<i64>,
+    /// Whether `at` is from a synchronised clock.
+    synchronised: bool,
 }
 
 /// A value as JSON can hold it: whole numbers that a JSON reader with doubles would round are text,
@@ -322,6 +324,7 @@ pub(super) fn tag<'a>(cx: &'a Context, path: &str) -> Option<TagView<'a>> {
 fn view<'a>(cx: &Context, tag: &'a Tag) -> TagView<'a> {
     let sample = cx.store.latest(tag.id);
     let at = sample.as_ref().map(|s| s.at);
+    let synchronised = sample.as_ref().is_some_and(|s| s.stamp.is_synchronised());
     let quality =
         sample.as_ref().map_or(Quality::Bad(crate::model::Bad::Waiting), |sample: &Sample| sample.quality);
     TagView {
@@ -342,6 +345,7 @@ fn view<'a>(cx: &Context, tag: &'a Tag) -> TagView<'a> {
         },
         reason: reason(quality),
         at: at.map(Timestamp::millis),
+        synchronised,
     }
 }
 

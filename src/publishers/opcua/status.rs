@@ -9,6 +9,7 @@ pub(super) struct Status(pub(super) u32);
 
 impl Status {
     pub(super) const GOOD: Status = Status(0);
+    pub(super) const UNCERTAIN: Status = Status(0x4000_0000);
     pub(super) const UNCERTAIN_ENGINEERING_UNITS_EXCEEDED: Status = Status(0x4094_0000);
     pub(super) const BAD_RESOURCE_UNAVAILABLE: Status = Status(0x8004_0000);
     pub(super) const BAD_COMMUNICATION_ERROR: Status = Status(0x8005_0000);
@@ -35,6 +36,8 @@ pub(super) fn of_quality(quality: Quality) -> Status {
     match quality {
         Quality::Good => Status::GOOD,
         Quality::Uncertain(Uncertain::OutOfLimits) => Status::UNCERTAIN_ENGINEERING_UNITS_EXCEEDED,
+        // No code of Part 8 speaks of the time stamp.
+        Quality::Uncertain(Uncertain::TimeUnknown) => Status::UNCERTAIN,
         Quality::Bad(bad) => match bad {
             Bad::Waiting => Status::BAD_WAITING_FOR_INITIAL_DATA,
             Bad::NotConnected => Status::BAD_NO_COMMUNICATION,

@@ -88,7 +88,7 @@ pub struct PropertyValue {
     #[prost(uint32, optional, tag = "1")]
     pub kind: Option<u32>,
     /// The value.
-    #[prost(oneof = "Property", tags = "3, 6, 8")]
+    #[prost(oneof = "Property", tags = "3, 6, 7, 8")]
     pub value: Option<Property>,
 }
 
@@ -101,6 +101,9 @@ pub enum Property {
     /// Double.
     #[prost(double, tag = "6")]
     Double(f64),
+    /// Boolean.
+    #[prost(bool, tag = "7")]
+    Bool(bool),
     /// String.
     #[prost(string, tag = "8")]
     Text(String),
@@ -236,6 +239,14 @@ impl PropertySet {
         set
     }
 
+    /// Whether the time stamp is from a synchronised clock: said where it is not, and where it is `again`.
+    fn clock(&mut self, sample: &Sample, again: bool) {
+        let is = sample.stamp.is_synchronised();
+        if again || !is {
+            self.push("ClockSynchronised", BOOLEAN, Property::Bool(is));
+        }
+    }
+
     /// A property by name.
     pub fn get(&self, key: &str) -> Option<&Property> {
         let at = self.keys.iter().position(|k| k == key)?;
@@ -243,10 +254,20 @@ impl PropertySet {
     }
 }
 
+/// What data say besides the value.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Say {
+    /// The quality.
+    pub quality: bool,
+    /// That the clock is synchronised; that it is not is always said.
+    pub clock: bool,
+}
+
 impl Metric {
     /// A tag in a birth: name, alias, type, value, all properties.
     pub fn birth(tag: &Tag, alias: u64, sample: &Sample) -> Metric {
         let mut properties = PropertySet::quality(sample.quality);
+        properties.clock(sample, false);
         if let Some(unit) = &tag.unit {
             properties.push("engUnit", STRING, Property::Text(unit.to_string()));
         }
@@ -262,18 +283,21 @@ impl Metric {
             name: Some(tag.name.to_string()),
             datatype: Some(datatype(tag.kind)),
             properties: Some(properties),
-            ..Metric::data(alias, sample, false, false)
+            ..Metric::data(alias, sample, false, Say::default())
         }
     }
 
-    /// A tag in NDATA or DDATA: alias and value; the quality where it has to be said.
-    pub fn data(alias: u64, sample: &Sample, history: bool, say_quality: bool) -> Metric {
+    /// A tag in NDATA or DDATA: alias and value; quality and clock where they have to be said.
+    pub fn data(alias: u64, sample: &Sample, history: bool, say: Say) -> Metric {
+        let mut properties =
+            if say.quality { PropertySet::quality(sample.quality) } else { PropertySet::default() };
+        properties.clock(sample, say.clock);
         Metric {
             alias: Some(alias),
             timestamp: Some(millis(sample.at)),
             is_historical: history.then_some(true),
             is_null: sample.value.is_none().then_some(true),
-            properties: say_quality.then(|| PropertySet::quality(sample.quality)),
+            properties: Some(properties).filter(|set| !set.keys.is_empty()),
             value: sample.value.as_ref().map(Raw::from),
             ..Metric::default()
         }

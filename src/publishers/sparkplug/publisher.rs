@@ -139,6 +139,7 @@ async fn connection(
         fence_raised: now,
         ping_seen: (0, now),
         born_at: now,
+        born_turns: cx.clock.turns(),
         rebirth: false,
         flush_at: None,
     };
@@ -203,6 +204,8 @@ struct Live<'a> {
     /// PINGREQs seen, and when the last was.
     ping_seen: (u64, Instant),
     born_at: Instant,
+    /// The clock's turns when it was born.
+    born_turns: usize,
     rebirth: bool,
     flush_at: Option<Instant>,
 }
@@ -249,6 +252,7 @@ impl Live<'_> {
     async fn births(&mut self, reader: &mut Reader) -> Result<(), Down> {
         self.rebirth = false;
         self.born_at = Instant::now();
+        self.born_turns = self.cx.clock.turns();
         self.session.births(&self.cx.store, self.cx.clock.now(), &mut self.out);
         self.send().await?;
         self.release(reader).await
@@ -377,6 +381,8 @@ impl Live<'_> {
         // An answer that has come is met before its lateness is judged.
         self.heard(reader);
         let now = Instant::now();
+        // The clock was put right, and with it the time of all that the births said.
+        self.rebirth |= self.cx.clock.turns() != self.born_turns;
         if self.rebirth && now >= self.born_at + REBIRTH_EVERY {
             self.births(reader).await?;
         }

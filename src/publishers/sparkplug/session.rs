@@ -9,7 +9,7 @@ use crate::model::{
 use crate::store::Store;
 
 use super::commands::{Names, REBIRTH};
-use super::payload::{self, BOOLEAN, INT64, Metric, Payload, Raw, STRING};
+use super::payload::{self, BOOLEAN, INT64, Metric, Payload, Raw, STRING, Say};
 use super::topic::Topics;
 
 /// Ready to be published, QoS 0, not retained.
@@ -81,6 +81,8 @@ struct State {
     born: Timestamp,
     /// Whether the last quality said was good: what is not said counts as good.
     good: bool,
+    /// The clock was synchronised then: what is not said counts as that.
+    timed: bool,
 }
 
 /// Metrics that go into the same payloads: of one device, all historical or none.
@@ -102,7 +104,7 @@ impl Session {
             let data = if d.is_node { topics.node("NDATA") } else { topics.device("DDATA", &d.name) };
             (d.id, Device { is_node: d.is_node, status: Status::Unborn, data, identity: None })
         });
-        let unknown = State { born: Timestamp(i64::MIN), good: true };
+        let unknown = State { born: Timestamp(i64::MIN), good: true, timed: true };
         Session {
             devices: devices.collect(),
             metrics: directory.tags().iter().map(|t| (t.id, unknown)).collect(),
@@ -288,7 +290,10 @@ impl Session {
             }
             let history = history || sample.at < state.born;
             let good = sample.quality.is_good();
-            let metric = Metric::data(alias(sample.tag), sample, history, !(good && state.good));
+            let timed = sample.stamp.is_synchronised();
+            let say = Say { quality: !(good && state.good), clock: !state.timed };
+            let metric = Metric::data(alias(sample.tag), sample, history, say);
+            state.timed = timed && (!history || state.timed);
             // After historical good, a host that had a bad live value still has it.
             state.good = good && (!history || state.good);
             self.queue(batch.device, history, [metric]);
@@ -333,7 +338,8 @@ impl Session {
                 let known = image.latest(tag.id);
                 let born = known.as_ref().map_or(Timestamp(i64::MIN), |s| s.at);
                 let sample = known.unwrap_or_else(|| Sample::bad(tag.id, Bad::Waiting, now));
-                self.metrics.insert(tag.id, State { born, good: sample.quality == Quality::Good });
+                let (good, timed) = (sample.quality == Quality::Good, sample.stamp.is_synchronised());
+                self.metrics.insert(tag.id, State { born, good, timed });
                 Metric::birth(tag, alias(tag.id), &sample)
             })
             .collect();
