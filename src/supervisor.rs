@@ -15,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::command::{Gate, WriteRule};
 use crate::model::{Bad, Batch, Clock, DeviceState, Directory, Sample, TagId};
-use crate::plan::GatewayPlan;
+use crate::plan::{GatewayPlan, PublisherPlan};
 use crate::poll::{self, LinkPlan};
+use crate::publishers;
 use crate::publishers::publisher::Context;
-use crate::publishers::{self, PublisherSpec};
 use crate::store::Store;
 use crate::telemetry::{Connection, Counter, Telemetry};
 
@@ -94,7 +94,7 @@ impl Gateway {
         }
         // Publishers first: their readers are there when the first sample is.
         for publisher in plan.publishers {
-            gateway.start_publisher(publisher.name, publisher.spec, &folder, &clock);
+            gateway.start_publisher(publisher, &folder, &clock);
         }
         let mut rules = HashMap::new();
         for link in plan.links {
@@ -165,13 +165,8 @@ impl Gateway {
         });
     }
 
-    fn start_publisher(
-        &mut self,
-        name: String,
-        spec: PublisherSpec,
-        folder: &std::path::Path,
-        clock: &Clock,
-    ) {
+    fn start_publisher(&mut self, plan: PublisherPlan, folder: &std::path::Path, clock: &Clock) {
+        let PublisherPlan { name, spec, outbox } = plan;
         let stats = self.telemetry.publisher(&name, spec.kind());
         let stop = self.publishers.stop.clone();
         let cx = Context {
@@ -182,6 +177,7 @@ impl Gateway {
             gate: self.gate.clone(),
             telemetry: self.telemetry.clone(),
             stats: stats.clone(),
+            outbox,
             clock: clock.clone(),
             stop: stop.clone(),
         };

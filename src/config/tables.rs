@@ -12,7 +12,7 @@ use crate::model::{Access, DataType, Order, Period, Size};
 use crate::publishers::http::config as http;
 use crate::publishers::opcua::config as opcua;
 use crate::publishers::sparkplug::config as sparkplug;
-use crate::store::{Durability, Replay};
+use crate::store::{Durability, Replay, WhenFull};
 
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
@@ -262,6 +262,11 @@ pub struct Store {
     pub replay: Replay,
     /// Most history samples a second while live ones flow; 5000.
     pub history_rate: Option<Spanned<u32>>,
+    /// What goes when a bound is reached.
+    #[serde(default)]
+    pub when_full: WhenFull,
+    /// With `downsample`: the window of which a few samples of each tag stay; 1 min.
+    pub downsample: Option<Spanned<Period>>,
 }
 
 /// `[publish.…]`

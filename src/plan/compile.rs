@@ -91,8 +91,8 @@ impl<'a> Compiler<'a> {
         self.look_for_idle(&links, &devices);
         let mut plans = links::compile(&links, &devices, &classes, &mut self.mistakes, &mut self.warnings);
         load::overloaded(self.config, &plans, &mut self.warnings);
-        let publishers = north::publishers(self.config, self.incomplete, &mut self.mistakes);
         let store = north::store(self.config, &mut self.mistakes);
+        let publishers = north::publishers(self.config, &store, self.incomplete, &mut self.mistakes);
         let (mut directory_devices, mut directory_tags) = directory(&links, &devices);
         let link_names: Vec<String> = links.iter().map(|l| l.name.to_owned()).collect();
         if let Some((plan, device, tags)) =

@@ -21,7 +21,7 @@ mod spool;
 mod varint;
 mod writer;
 
-pub use options::{Durability, Options, Replay};
+pub use options::{Durability, Options, ReaderRules, Replay, WhenFull};
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -63,6 +63,8 @@ pub enum Settled {
 pub struct ReaderOptions {
     /// Keeps what is not delivered over a restart. False: lives in memory, the oldest goes first.
     pub durable: bool,
+    /// What is its own; `None`: as the store's options say.
+    pub rules: Option<ReaderRules>,
 }
 
 /// What a reader has still to deliver.
@@ -114,8 +116,7 @@ impl Store {
         let spools = options.path.is_some();
         let rules = Rules {
             memory: options.memory,
-            replay: options.replay,
-            history_rate: options.history_rate,
+            reader: options.reader_rules(),
             gated: spools && options.durability == Durability::Always,
             patience: (options.commit * 4).max(Duration::from_secs(5)),
         };
@@ -206,7 +207,7 @@ impl Store {
     /// also in an earlier run; only one reader of a name may exist at a time: an earlier one gets
     /// nothing more.
     pub fn reader(&self, name: &str, options: ReaderOptions) -> Reader {
-        let (serial, wake) = self.shared.outbox().attach(name, options.durable);
+        let (serial, wake) = self.shared.outbox().attach(name, options.durable, options.rules);
         Reader { shared: self.shared.clone(), serial, wake }
     }
 }

@@ -17,7 +17,7 @@ use crate::model::{Batch, Sample, Timestamp, Value};
 use super::codec::{Head, Item};
 use super::losses::{Losses, Reason};
 use super::reader::{Given, Place};
-use super::{Next, ReaderReport, Replay, Seq, Settled};
+use super::{Next, ReaderReport, ReaderRules, Replay, Seq, Settled};
 
 /// A block on the disk.
 #[derive(Debug, Clone)]
@@ -83,10 +83,8 @@ pub(super) enum Take {
 pub(super) struct Rules {
     /// Most bytes in memory.
     pub(super) memory: u64,
-    /// How history and live share the way.
-    pub(super) replay: Replay,
-    /// Most history samples a second while live ones flow.
-    pub(super) history_rate: u32,
+    /// Of a reader that brings none of its own.
+    pub(super) reader: ReaderRules,
     /// Durable readers get nothing that is not on the disk.
     pub(super) gated: bool,
     /// With `gated`: how long a batch waits for the disk before it goes without.
@@ -254,19 +252,26 @@ impl Outbox {
     // ---- readers ----
 
     /// A reader by name, new or again; gives its handle and what wakes it.
-    pub(super) fn attach(&mut self, name: &str, durable: bool) -> (u64, Arc<Notify>) {
+    pub(super) fn attach(
+        &mut self,
+        name: &str,
+        durable: bool,
+        rules: Option<ReaderRules>,
+    ) -> (u64, Arc<Notify>) {
+        let rules = rules.unwrap_or(self.rules.reader);
         self.serial += 1;
         let serial = self.serial;
         let next = self.next_seq;
         if let Some(reader) = self.readers.iter_mut().find(|r| r.name == name && r.durable && durable) {
             reader.serial = serial;
+            reader.rules = rules;
             reader.attached = true;
             let wake = Arc::new(Notify::new());
             reader.wake = wake.clone();
             self.rewind(serial);
             return (serial, wake);
         }
-        self.readers.push(Place::new(name, durable, serial, next));
+        self.readers.push(Place::new(name, durable, serial, next, rules));
         (serial, self.readers.last().map(|r| r.wake.clone()).unwrap_or_default())
     }
 
@@ -359,7 +364,8 @@ impl Outbox {
     /// The next batch of a reader, if there is one that it may have now.
     pub(super) fn take(&mut self, serial: u64, now: tokio::time::Instant) -> Take {
         let Some(at) = self.find(serial) else { return Take::Wait(None) };
-        let replay = self.rules.replay;
+        let Some(rules) = self.readers.get(at).map(|r| r.rules) else { return Take::Wait(None) };
+        let replay = rules.replay;
         let mut wait: Option<tokio::time::Instant> = None;
         for live in [replay == Replay::LiveFirst, replay != Replay::LiveFirst] {
             if !live
@@ -373,7 +379,7 @@ impl Outbox {
             }
             match self.seek(at, live) {
                 Seek::Found(seq, batch, stored) => {
-                    let rate = self.rules.history_rate;
+                    let rate = rules.history_rate;
                     let Some(reader) = self.readers.get_mut(at) else { break };
                     let samples = batch.samples.len() as u64;
                     reader.given.insert(seq, Given { stored, samples, gone: false });

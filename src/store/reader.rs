@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::Settled;
 use super::ranges::Ranges;
+use super::{ReaderRules, Settled};
 
 /// While live samples came within this time, history is held to its rate.
 const LIVE_FLOWS: Duration = Duration::from_secs(1);
@@ -28,6 +28,7 @@ pub(super) struct Given {
 pub(super) struct Place {
     pub(super) name: String,
     pub(super) durable: bool,
+    pub(super) rules: ReaderRules,
     /// Tells its handle from an earlier one of the same name.
     pub(super) serial: u64,
     pub(super) attached: bool,
@@ -60,12 +61,13 @@ pub(super) struct Place {
 
 impl Place {
     /// A reader that gets what is accepted from now on.
-    pub(super) fn new(name: &str, durable: bool, serial: u64, next: u64) -> Place {
+    pub(super) fn new(name: &str, durable: bool, serial: u64, next: u64, rules: ReaderRules) -> Place {
         let mut settled = Ranges::default();
         settled.insert(0, next);
         Place {
             name: name.to_owned(),
             durable,
+            rules,
             serial,
             attached: true,
             never_attached: false,

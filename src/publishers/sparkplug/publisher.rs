@@ -61,7 +61,7 @@ impl Publisher for Sparkplug {
         let scheme = if spec.tls { "mqtts" } else { "mqtt" };
         let address = format!("{scheme}://{}:{}", spec.host, spec.port);
         *cx.stats.address.lock().unwrap_or_else(|e| e.into_inner()) = address.clone();
-        let mut reader = cx.store.reader(&cx.name, ReaderOptions { durable: true });
+        let mut reader = cx.store.reader(&cx.name, ReaderOptions { durable: true, rules: Some(cx.outbox) });
         let mut bd_seq = BdSeq::load(&cx.folder).await;
         let mut backoff = Backoff::new();
         let first_poll_until = Instant::now() + FIRST_POLL;

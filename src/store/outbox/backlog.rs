@@ -187,7 +187,7 @@ impl Outbox {
         for (name, settled) in readers {
             let known = self.readers.iter().position(|r| r.durable && r.name == name);
             let at = known.unwrap_or_else(|| {
-                let mut place = Place::new(&name, true, 0, self.next_seq);
+                let mut place = Place::new(&name, true, 0, self.next_seq, self.rules.reader);
                 self.serial += 1;
                 (place.serial, place.attached, place.never_attached) = (self.serial, false, true);
                 self.readers.push(place);
