@@ -223,6 +223,9 @@ impl Gateway {
                     stats.pending.set(i64::try_from(reader.pending).unwrap_or(i64::MAX));
                     let age = reader.oldest.map_or(0, |oldest| (now.0 - oldest.0).max(0) / 1000);
                     stats.pending_age_ms.set(age);
+                    let left = reader.budget_left.map(|left| i64::try_from(left).unwrap_or(i64::MAX));
+                    stats.budget_left.set(left.unwrap_or(-1));
+                    stats.budget_short.set(reader.budget_short.into());
                     stats.dropped.add(reader.dropped.saturating_sub(stats.dropped.get()));
                 }
             }

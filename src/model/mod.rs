@@ -1,5 +1,6 @@
 //! The vocabulary: values, qualities, faults, raw words, tags, samples, time. Imports nothing of ours.
 
+pub mod class;
 pub mod fault;
 pub mod identity;
 pub mod mistake;
@@ -12,6 +13,7 @@ pub mod time;
 pub mod units;
 pub mod value;
 
+pub use class::Class;
 pub use fault::Fault;
 pub use identity::{Identified, Identity};
 pub use mistake::Mistake;

@@ -2,19 +2,22 @@
 //!
 //! Layout, version 1: version, flags, first and last sequence number, batches, samples, oldest and
 //! newest time stamp, length before compression, columns, CRC32C over all before it. The columns:
-//! sequence numbers, devices, states, samples a batch; then tags, times, qualities and types in runs,
+//! sequence numbers, devices, states with classes, samples a batch; then tags, times, qualities and types in runs,
 //! values.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::model::{Batch, DataType, DeviceState, Directory, Quality, Sample, Timestamp, Value};
+use crate::model::{Batch, Class, DataType, DeviceState, Directory, Quality, Sample, Timestamp, Value};
 
 use super::dictionary::Dictionary;
 use super::varint::{Cut, put, put_bytes, put_signed, seal, unseal};
 
 const VERSION: u8 = 1;
 const COMPRESSED: u8 = 1;
+/// Above these bits of the flags and of a batch's state stand the classes; 0 was there before classes were.
+const CLASSES_AT: u8 = 5;
+const CLASS_AT: u8 = 6;
 /// No block of ours is larger; a length beyond it is damage that the CRC did not see.
 const MOST_BYTES: usize = 64 << 20;
 
@@ -27,6 +30,35 @@ pub(super) struct Head {
     pub(super) samples: u64,
     pub(super) oldest: Timestamp,
     pub(super) newest: Timestamp,
+    pub(super) classes: Classes,
+}
+
+/// Which classes the batches of a block have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Classes(u8);
+
+impl Classes {
+    /// Of a block that does not say: written before there were classes.
+    pub(super) const NORMAL: Classes = Classes(1 << Class::Normal as u8);
+
+    /// Whether one is among them.
+    pub(super) fn has(self, class: Class) -> bool {
+        self.0 & 1 << class as u8 != 0
+    }
+
+    fn with(self, class: Class) -> Classes {
+        Classes(self.0 | 1 << class as u8)
+    }
+
+    /// As a number, and back: 0 is a block without the word.
+    pub(super) fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// See `bits`.
+    pub(super) fn from_bits(bits: u8) -> Classes {
+        if bits == 0 { Classes::NORMAL } else { Classes(bits & 0b111) }
+    }
 }
 
 /// A batch that came back.
@@ -35,6 +67,8 @@ pub(super) struct Item {
     pub(super) seq: u64,
     /// How many samples were written; the batch has fewer where tags are no longer configured.
     pub(super) stored: u64,
+    /// As it was when it was written.
+    pub(super) class: Class,
     /// `None` when its device is no longer configured.
     pub(super) batch: Option<Arc<Batch>>,
 }
@@ -54,6 +88,7 @@ pub(super) fn encode(
         samples: samples().count() as u64,
         oldest: times().min().unwrap_or_default(),
         newest: times().max().unwrap_or_default(),
+        classes: batches.iter().fold(Classes::default(), |all, (_, b)| all.with(directory.class_of(b))),
     };
     let mut columns = Vec::new();
     let mut before = head.first;
@@ -61,11 +96,17 @@ pub(super) fn encode(
         put(&mut columns, seq - before);
         before = *seq;
         put(&mut columns, names.device(batch.device, directory));
-        columns.push(match batch.state {
+        let state = match batch.state {
             DeviceState::Unknown => 0,
             DeviceState::Alive => 1,
             DeviceState::Dead => 2,
-        });
+        };
+        let class = match directory.class_of(batch) {
+            Class::Normal => 0,
+            Class::Critical => 1,
+            Class::Diagnostic => 2,
+        };
+        columns.push(state | class << CLASS_AT);
         put(&mut columns, batch.samples.len() as u64);
     }
     let mut before = 0;
@@ -87,7 +128,7 @@ pub(super) fn encode(
     let (flags, body) =
         if compressed.len() < columns.len() { (COMPRESSED, &compressed) } else { (0, &columns) };
     let mut block = Vec::with_capacity(body.len() + 64);
-    block.extend_from_slice(&[VERSION, flags]);
+    block.extend_from_slice(&[VERSION, flags | head.classes.bits() << CLASSES_AT]);
     for n in [head.first, head.last, head.batches, head.samples] {
         put(&mut block, n);
     }
@@ -117,6 +158,7 @@ fn open(block: &[u8]) -> Option<(Head, u8, usize, &[u8])> {
         samples: cut.number()?,
         oldest: Timestamp(cut.signed()?),
         newest: Timestamp(cut.signed()?),
+        classes: Classes::from_bits(flags >> CLASSES_AT),
     };
     let length = cut.count()?;
     Some((head, flags, length, cut.0)).filter(|_| head.first <= head.last && length <= MOST_BYTES)
@@ -143,6 +185,7 @@ struct Row {
     seq: u64,
     device: u64,
     state: DeviceState,
+    class: Class,
     samples: usize,
 }
 
@@ -151,13 +194,20 @@ fn rows(cut: &mut Cut<'_>, head: &Head) -> Option<Vec<Row>> {
     for _ in 0..head.batches {
         seq = seq.checked_add(cut.number()?)?;
         let device = cut.number()?;
-        let state = match cut.array()? {
-            [0] => DeviceState::Unknown,
-            [1] => DeviceState::Alive,
-            [2] => DeviceState::Dead,
+        let [word] = cut.array()?;
+        let state = match word & ((1 << CLASS_AT) - 1) {
+            0 => DeviceState::Unknown,
+            1 => DeviceState::Alive,
+            2 => DeviceState::Dead,
             _ => return None,
         };
-        rows.push(Row { seq, device, state, samples: cut.count()? });
+        let class = match word >> CLASS_AT {
+            0 => Class::Normal,
+            1 => Class::Critical,
+            2 => Class::Diagnostic,
+            _ => return None,
+        };
+        rows.push(Row { seq, device, state, class, samples: cut.count()? });
     }
     let total: usize = rows.iter().map(|r| r.samples).sum();
     // A sample takes at least two bytes: counts that cannot be are not allocated for.
@@ -221,7 +271,7 @@ pub(super) fn decode(
         let batch = device
             .filter(|_| row.samples == 0 || !samples.is_empty())
             .map(|d| Arc::new(Batch { device: d.id, state: row.state, samples }));
-        items.push(Item { seq: row.seq, stored: row.samples as u64, batch });
+        items.push(Item { seq: row.seq, stored: row.samples as u64, class: row.class, batch });
     }
     Some(items)
 }

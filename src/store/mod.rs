@@ -3,6 +3,7 @@
 //! `Store::accept` is the one door in. It never waits. The disk is one thread's business (`writer.rs`);
 //! what is in the outbox and who has what is decided in `outbox.rs`, which touches none.
 
+mod classes;
 mod codec;
 mod cursor;
 mod dictionary;
@@ -11,6 +12,7 @@ mod durable;
 mod image;
 pub mod learned;
 mod losses;
+mod meter;
 pub mod options;
 mod outbox;
 mod ranges;
@@ -29,7 +31,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::model::{Batch, Clock, DeviceId, DeviceState, Directory, Identified, Sample, TagId, Timestamp};
+use crate::model::{Batch, Class, Clock, DeviceId, DeviceState, Directory, Identified, Sample, TagId, Timestamp};
 use crate::telemetry::StoreStats;
 
 use image::Image;
@@ -83,12 +85,19 @@ pub struct ReaderReport {
     pub delivered: u64,
     /// Samples that it never got or that the north rejected, in this run.
     pub dropped: u64,
+    /// Bytes sent north in this run, as the publisher reports them.
+    pub sent_bytes: u64,
+    /// Bytes of its budget that may go now; `None` where it has none.
+    pub budget_left: Option<u64>,
+    /// What waits for its budget: 0 nothing, 1 history, 2 diagnostic values too, 3 normal ones too.
+    pub budget_short: u8,
 }
 
 /// Image and outbox.
 #[derive(Debug)]
 pub struct Store {
     image: Image,
+    directory: Arc<Directory>,
     shared: Arc<Shared>,
     stats: Arc<StoreStats>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -125,7 +134,7 @@ impl Store {
         let shared = Arc::new(Shared::new(Outbox::new(rules, if spools { 0 } else { base })));
         let mut thread = None;
         if spools {
-            let mut writer = Writer::new(shared.clone(), options, directory, clock, stats.clone(), 0);
+            let mut writer = Writer::new(shared.clone(), options, directory.clone(), clock, stats.clone(), 0);
             writer.try_open();
             writer.start_at(base);
             let spawned = std::thread::Builder::new().name("store".into()).spawn(move || writer.run());
@@ -137,15 +146,21 @@ impl Store {
                 }
             }
         }
-        Arc::new(Store { image: Image::default(), shared, stats, thread: Mutex::new(thread) })
+        Arc::new(Store { image: Image::default(), directory, shared, stats, thread: Mutex::new(thread) })
     }
 
     /// Takes a batch: image first, outbox second. Never waits.
     pub fn accept(&self, batch: Batch) {
-        self.image.take(&batch);
+        let changed = self.image.take(&batch);
         self.stats.accepted.add(batch.samples.len() as u64);
-        let batch = Arc::new(batch);
-        if self.shared.outbox().accept(batch, Instant::now()) {
+        let now = Instant::now();
+        let mut soon = false;
+        let mut outbox = self.shared.outbox();
+        classes::split(batch, &self.directory, changed, |batch, class| {
+            soon |= outbox.accept(Arc::new(batch), class, now);
+        });
+        drop(outbox);
+        if soon {
             self.shared.poke();
         }
     }
@@ -260,6 +275,17 @@ impl Reader {
     /// Done with a batch that `next` gave. In any order.
     pub fn settle(&mut self, seq: Seq, how: Settled) {
         self.shared.outbox().settle(self.serial, seq.0, how);
+    }
+
+    /// So many bytes went north, with all that was given before; they count against the `budget`.
+    pub fn spent(&mut self, bytes: u64) {
+        self.shared.outbox().spent(self.serial, bytes);
+    }
+
+    /// The classes of which live batches were put off since the last call for want of budget, and may go again:
+    /// what was put off comes as history, so the north is to be told what is so now. Only with `live-first`.
+    pub fn missed(&mut self) -> Vec<Class> {
+        self.shared.outbox().missed(self.serial, tokio::time::Instant::now())
     }
 
     /// The connection was lost or made anew: all that was given and not settled, and all that waits,

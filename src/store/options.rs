@@ -140,7 +140,7 @@ impl Default for Options {
             max_bytes: 1 << 30,
             max_age: Duration::from_secs(7 * 86400),
             replay: Replay::LiveFirst,
-            history_rate: 5000,
+            history_rate: 15_000,
             when_full: WhenFull::DropOldest,
             downsample: Duration::from_secs(60),
         }

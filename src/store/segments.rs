@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::model::{Batch, Directory, Timestamp};
 
-use super::codec::{self, Item};
+use super::codec::{self, Classes, Item};
 use super::dictionary::Dictionary;
 use super::outbox::Block;
 use super::spool::{self, Record, Spool, SpoolError};
@@ -369,6 +369,7 @@ fn index_entry(block: &Block) -> Vec<u8> {
     }
     put_signed(&mut entry, block.oldest.0);
     put_signed(&mut entry, block.newest.0);
+    put(&mut entry, u64::from(block.classes.bits()));
     seal(&mut entry);
     let mut bytes = Vec::new();
     put_bytes(&mut bytes, &entry);
@@ -401,6 +402,8 @@ fn read_entry(entry: &[u8], segment: u64) -> Option<Block> {
         bytes: cut.number()?,
         oldest: Timestamp(cut.signed()?),
         newest: Timestamp(cut.signed()?),
+        // A list of before there were classes ends here.
+        classes: Classes::from_bits(cut.number().and_then(|bits| bits.try_into().ok()).unwrap_or(0)),
     })
 }
 

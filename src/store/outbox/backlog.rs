@@ -241,7 +241,7 @@ impl Outbox {
         }
         for reader in self.readers.iter_mut().filter(|r| r.durable) {
             reader.settled.insert(end, base);
-            reader.hist_at = 0;
+            reader.lanes.iter_mut().for_each(|lane| lane.hist_at = 0);
             reader.dirty = true;
             reader.wake.notify_one();
         }
