@@ -74,7 +74,7 @@ fn spool_append(bencher: divan::Bencher<'_, '_>) {
         .with_inputs(|| {
             let folder = tempfile::tempdir().unwrap();
             let store = store(&folder);
-            let reader = store.reader("north", ReaderOptions { durable: true });
+            let reader = store.reader("north", ReaderOptions { durable: true, rules: None });
             fill(&store);
             (folder, store, reader)
         })
@@ -89,12 +89,12 @@ fn spool_drain(bencher: divan::Bencher<'_, '_>) {
         .with_inputs(|| {
             let folder = tempfile::tempdir().unwrap();
             let first = store(&folder);
-            drop(first.reader("north", ReaderOptions { durable: true }));
+            drop(first.reader("north", ReaderOptions { durable: true, rules: None }));
             fill(&first);
             runtime.block_on(first.drain(LONG));
             drop(first);
             let store = store(&folder);
-            let reader = store.reader("north", ReaderOptions { durable: true });
+            let reader = store.reader("north", ReaderOptions { durable: true, rules: None });
             (folder, store, reader)
         })
         .bench_local_refs(|(_, _, reader)| {

@@ -15,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::command::{Gate, WriteRule};
 use crate::model::{Bad, Batch, Clock, DeviceState, Directory, Followed, Sample, TagId};
-use crate::plan::GatewayPlan;
+use crate::plan::{GatewayPlan, PublisherPlan};
 use crate::poll::{self, LinkPlan};
+use crate::publishers;
 use crate::publishers::publisher::Context;
-use crate::publishers::{self, PublisherSpec};
 use crate::store::{self, Store};
 use crate::telemetry::{Connection, Counter, Telemetry};
 
@@ -96,7 +96,7 @@ impl Gateway {
         }
         // Publishers first: their readers are there when the first sample is.
         for publisher in plan.publishers {
-            gateway.start_publisher(publisher.name, publisher.spec, &folder, &clock);
+            gateway.start_publisher(publisher, &folder, &clock);
         }
         let mut rules = HashMap::new();
         for link in plan.links {
@@ -167,13 +167,8 @@ impl Gateway {
         });
     }
 
-    fn start_publisher(
-        &mut self,
-        name: String,
-        spec: PublisherSpec,
-        folder: &std::path::Path,
-        clock: &Clock,
-    ) {
+    fn start_publisher(&mut self, plan: PublisherPlan, folder: &std::path::Path, clock: &Clock) {
+        let PublisherPlan { name, spec, outbox } = plan;
         let stats = self.telemetry.publisher(&name, spec.kind());
         let stop = self.publishers.stop.clone();
         let cx = Context {
@@ -184,6 +179,7 @@ impl Gateway {
             gate: self.gate.clone(),
             telemetry: self.telemetry.clone(),
             stats: stats.clone(),
+            outbox,
             clock: clock.clone(),
             stop: stop.clone(),
         };
@@ -224,6 +220,9 @@ impl Gateway {
                     stats.pending.set(i64::try_from(reader.pending).unwrap_or(i64::MAX));
                     let age = reader.oldest.map_or(0, |oldest| (now.0 - oldest.0).max(0) / 1000);
                     stats.pending_age_ms.set(age);
+                    let left = reader.budget_left.map(|left| i64::try_from(left).unwrap_or(i64::MAX));
+                    stats.budget_left.set(left.unwrap_or(-1));
+                    stats.budget_short.set(reader.budget_short.into());
                     stats.dropped.add(reader.dropped.saturating_sub(stats.dropped.get()));
                 }
             }

@@ -199,6 +199,12 @@ pub struct PublisherStats {
     pub pending_age_ms: Gauge,
     /// Samples lost because the outbox was full or too old.
     pub dropped: Counter,
+    /// Bytes sent north: MQTT packets, without those of TCP and TLS around them.
+    pub sent_bytes: Counter,
+    /// Bytes of its budget that may go now; −1 where it has none.
+    pub budget_left: Gauge,
+    /// What waits for the budget: 0 nothing, 1 history, 2 diagnostic values too, 3 normal ones too.
+    pub budget_short: Gauge,
     /// Restarts by the supervisor.
     pub restarts: Counter,
 }

@@ -22,6 +22,7 @@ const SECTIONS: &[(&str, &str, &str)] = &[
     ("src/drivers/modbus/config.rs", "Tls", "tls of a [[link.modbus-tcp]]"),
     ("src/drivers/modbus/config.rs", "SerialLink", "[[link.modbus-rtu]]"),
     ("src/publishers/sparkplug/config.rs", "Config", "[[publish.sparkplug]]"),
+    ("src/store/options.rs", "OutboxTable", "outbox of a publisher"),
     ("src/publishers/opcua/config.rs", "Config", "[publish.opcua]"),
     ("src/publishers/opcua/config.rs", "UserTable", "[[publish.opcua.user]]"),
     ("src/publishers/http/config.rs", "Config", "[publish.http]"),

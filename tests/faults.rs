@@ -162,7 +162,7 @@ impl Bed {
         };
         let tags = plan.directory.tags().iter().map(tag).collect();
         let gateway = Gateway::start(plan, Clock::system()).await;
-        let reader = gateway.store().reader("suite", ReaderOptions { durable: false });
+        let reader = gateway.store().reader("suite", ReaderOptions { durable: false, rules: None });
         let (last, good) = (vec![0; slaves.len()], vec![Vec::new(); slaves.len()]);
         Bed { gateway, reader, slaves, tags, last, good, _servers: servers, _buses: buses }
     }

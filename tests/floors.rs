@@ -27,6 +27,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "store::Options",
             "store::Durability",
             "store::Replay",
+            "store::WhenFull",
         ],
     ),
     (

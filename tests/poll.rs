@@ -38,7 +38,7 @@ fn rig_with(change: impl FnOnce(&mut poll::LinkPlan)) -> Rig {
     let clock = Clock::starting_at(Timestamp(1_700_000_000_000_000));
     let telemetry = Telemetry::new(clock.now());
     let store = Store::in_memory();
-    let reader = store.reader("test", ReaderOptions { durable: false });
+    let reader = store.reader("test", ReaderOptions { durable: false, rules: None });
     let (mailbox, inbox) = mpsc::channel(8);
     let gate = Gate::default();
     let rule = WriteRule {

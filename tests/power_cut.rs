@@ -53,7 +53,7 @@ fn writer() {
     let (Ok(folder), Ok(from)) = (std::env::var(FOLDER), std::env::var(FROM)) else { return };
     runtime().block_on(async {
         let (store, _) = open(folder.into());
-        let mut reader = store.reader("north", ReaderOptions { durable: true });
+        let mut reader = store.reader("north", ReaderOptions { durable: true, rules: None });
         let mut n: u32 = from.parse().unwrap();
         loop {
             for _ in 0..7 {
@@ -142,7 +142,7 @@ fn what_was_handed_out_is_there_after_a_kill() {
     assert!(told > 200, "the writer wrote: {told}");
     let (store, stats) = open(path);
     assert_eq!(stats.quarantined.get() + stats.damaged.get(), 0);
-    let mut reader = store.reader("north", ReaderOptions { durable: true });
+    let mut reader = store.reader("north", ReaderOptions { durable: true, rules: None });
     let recovered = runtime().block_on(async {
         let (mut all, mut before) = (BTreeSet::new(), None);
         while store.readers()[0].pending > 0 {

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use fieldgate::config::leaf::Deadband;
 use fieldgate::config::tag_list::{header, line, read, row};
 use fieldgate::config::{self, Config, Report, Sources, Tag};
-use fieldgate::model::{Access, DataType, Order, Period};
+use fieldgate::model::{Access, Class, DataType, Order, Period};
 use fieldgate::normalize::Rule;
 use fieldgate::plan::{self, GatewayPlan};
 use proptest::prelude::*;
@@ -251,12 +251,12 @@ fn mistakes_of_a_list_are_told_with_line_and_column() {
 
 #[test]
 fn an_import_prints_what_can_be_pasted_and_says_what_is_wrong() {
-    let list = "device,tag,address,type,order,length,scale,unit,deadband,report,max-silence,access\n\
-                d,motor/current,holding:0,f32,cdab,,0.1,A,2%,always,1500ms,write-only\n\
-                \"e \"\"x\"\"\",id,holding:9,string,,8,,,,,,\n";
+    let list = "device,tag,address,type,order,length,scale,unit,deadband,report,max-silence,class,access\n\
+                d,motor/current,holding:0,f32,cdab,,0.1,A,2%,always,1500ms,critical,write-only\n\
+                \"e \"\"x\"\"\",id,holding:9,string,,8,,,,,,,\n";
     let folder = folder(&[("list.csv", list)]);
     let output = fieldgate(folder.path(), &["tags", "import", "list.csv"]);
-    let wanted = "# below the [[device]] d\n[device.tag]\n\"motor/current\" = { at = \"holding:0\", type = \"f32\", order = \"cdab\", scale = 0.1, unit = \"A\", deadband = \"2%\", report = \"always\", max-silence = \"1500ms\", access = \"write-only\" }\n\n\
+    let wanted = "# below the [[device]] d\n[device.tag]\n\"motor/current\" = { at = \"holding:0\", type = \"f32\", order = \"cdab\", scale = 0.1, unit = \"A\", deadband = \"2%\", report = \"always\", max-silence = \"1500ms\", class = \"critical\", access = \"write-only\" }\n\n\
                   # below the [[device]] \"e \\\"x\\\"\"\n[device.tag]\nid = { at = \"holding:9\", type = \"string\", length = 8 }\n";
     assert_eq!(text(output.stdout), wanted);
     let output =
@@ -367,6 +367,7 @@ fn any_tag(place: usize) -> impl Strategy<Value = Tag> {
                 report: if always { Report::Always } else { Report::Change },
                 max_silence: silence
                     .map(|micros| at_nothing(Period(std::time::Duration::from_micros(micros)))),
+                class: percent.then_some(if always { Class::Critical } else { Class::Diagnostic }),
                 access: match kind {
                     DataType::I8 | DataType::U8 => Access::Read,
                     _ if write => Access::ReadWrite,

@@ -83,7 +83,7 @@ fn weight(n: u32) -> u64 {
 }
 
 fn durable(store: &Store) -> Reader {
-    store.reader("north", ReaderOptions { durable: true })
+    store.reader("north", ReaderOptions { durable: true, rules: None })
 }
 
 fn report(store: &Store) -> ReaderReport {
@@ -281,7 +281,7 @@ async fn memory_is_bounded_and_the_oldest_goes_and_is_counted() {
     let clock = Clock::starting_at(Timestamp(START));
     let store = Store::open(options, directory(&["a", "b"]), clock, Arc::default());
     let mut reader = durable(&store);
-    let mut slow = store.reader("slow", ReaderOptions { durable: false });
+    let mut slow = store.reader("slow", ReaderOptions { durable: false, rules: None });
     let total: u64 = (0..5000).map(weight).sum();
     (0..5000).for_each(|n| store.accept(batch(n)));
     for r in store.readers() {
@@ -567,7 +567,7 @@ async fn a_publisher_that_is_away_costs_another_nothing_and_finds_all_that_it_mi
     let bench = Bench::new(Durability::Spill, Duration::from_millis(20));
     let (store, stats) = bench.open();
     let mut quick = durable(&store);
-    let slow = store.reader("slow", ReaderOptions { durable: true });
+    let slow = store.reader("slow", ReaderOptions { durable: true, rules: None });
     for n in 0..2000 {
         store.accept(batch(n));
         let (got, seq, history) = next(&mut quick).await;
@@ -580,7 +580,7 @@ async fn a_publisher_that_is_away_costs_another_nothing_and_finds_all_that_it_mi
     store.drain(DRAIN).await;
     drop(store);
     let (store, _) = bench.open();
-    let mut slow = store.reader("slow", ReaderOptions { durable: true });
+    let mut slow = store.reader("slow", ReaderOptions { durable: true, rules: None });
     drop(durable(&store));
     assert_eq!(report(&store).pending, 0);
     for n in 0..2000 {

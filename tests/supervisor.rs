@@ -49,7 +49,7 @@ async fn gateway(benches: &[Bench]) -> (Gateway, Reader) {
         warnings: Vec::new(),
     };
     let gateway = Gateway::start(plan, Clock::starting_at(Timestamp(1_700_000_000_000_000))).await;
-    let reader = gateway.store().reader("test", ReaderOptions { durable: false });
+    let reader = gateway.store().reader("test", ReaderOptions { durable: false, rules: None });
     (gateway, reader)
 }
 

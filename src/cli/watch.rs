@@ -81,7 +81,7 @@ async fn watch(plan: GatewayPlan, arguments: &Arguments) -> std::io::Result<bool
     let until = arguments.time.map(|time| Instant::now() + time.0);
     let clock = Clock::system();
     let gateway = Gateway::start(plan, clock.clone()).await;
-    let mut reader = gateway.store().reader("watch", ReaderOptions { durable: false });
+    let mut reader = gateway.store().reader("watch", ReaderOptions { durable: false, rules: None });
     let live = stdout().is_terminal() && !arguments.json;
     let screen = live.then(Screen::enter);
     let mut latest: HashMap<TagId, Sample> = HashMap::new();

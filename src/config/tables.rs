@@ -8,11 +8,11 @@ use toml::Spanned;
 
 use super::leaf::{Deadband, Scalar};
 use crate::drivers::modbus::config::{SerialLink, TcpLink};
-use crate::model::{Access, DataType, Order, Period, Size};
+use crate::model::{Access, Class, DataType, Order, Period, Size};
 use crate::publishers::http::config as http;
 use crate::publishers::opcua::config as opcua;
 use crate::publishers::sparkplug::config as sparkplug;
-use crate::store::{Durability, Replay};
+use crate::store::{Durability, Replay, WhenFull};
 
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
@@ -114,6 +114,8 @@ pub struct Device {
     pub timeout: Option<Spanned<Period>>,
     /// An unchanged value is reported again after this time.
     pub max_silence: Option<Spanned<Period>>,
+    /// How urgent its tags are.
+    pub class: Option<Class>,
     /// For people.
     pub description: Option<String>,
     /// Adds the tags of a CSV file, relative to this file.
@@ -218,6 +220,8 @@ pub struct Tag {
     /// When the value is reported.
     #[serde(default)]
     pub report: Report,
+    /// How urgent it is, where it differs from the device.
+    pub class: Option<Class>,
     /// An unchanged value is reported again after this time.
     pub max_silence: Option<Spanned<Period>>,
     /// Whether the north may write it.
@@ -260,8 +264,13 @@ pub struct Store {
     /// How history and live share the way north.
     #[serde(default)]
     pub replay: Replay,
-    /// Most history samples a second while live ones flow; 5000.
+    /// Most history samples a second while live ones flow; 15000.
     pub history_rate: Option<Spanned<u32>>,
+    /// What goes when a bound is reached.
+    #[serde(default)]
+    pub when_full: WhenFull,
+    /// With `downsample`: the window of which a few samples of each tag stay; 1 min.
+    pub downsample: Option<Spanned<Period>>,
 }
 
 /// `[publish.…]`

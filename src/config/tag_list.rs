@@ -12,11 +12,11 @@ use super::csv::{self, Field};
 use super::leaf::Deadband;
 use super::load::{MOST, form};
 use super::{Report, Tag, closest, shift};
-use crate::model::{Access, DataType, Mistake, Order};
+use crate::model::{Access, Class, DataType, Mistake, Order};
 
 /// The columns, in the order of an export; the keys of a tag, with `device` and `tag` before and the
 /// address under its full name.
-pub const COLUMNS: [&str; 17] = [
+pub const COLUMNS: [&str; 18] = [
     "device",
     "tag",
     "address",
@@ -32,6 +32,7 @@ pub const COLUMNS: [&str; 17] = [
     "scan",
     "report",
     "max-silence",
+    "class",
     "access",
     "description",
 ];
@@ -170,6 +171,7 @@ impl Reader {
                 .map(Spanned::into_inner)
                 .unwrap_or_default(),
             max_silence: self.field(row, "max-silence").and_then(|f| self.word(f)),
+            class: self.field(row, "class").and_then(|f| self.word::<Class>(f)).map(Spanned::into_inner),
             access: self
                 .field(row, "access")
                 .and_then(|f| self.word(f))
@@ -315,6 +317,7 @@ fn keys(tag: &Tag, inherited: Option<Order>) -> Vec<(&'static str, Written)> {
         ("scan", tag.scan.as_ref().map(|scan| text(scan.get_ref()))),
         ("report", (tag.report == Report::Always).then(|| Written::Text("always".into()))),
         ("max-silence", tag.max_silence.as_ref().map(|period| Written::Text(period.get_ref().in_units()))),
+        ("class", tag.class.and_then(|class| word(class.name()))),
         ("access", (tag.access != Access::Read).then(|| Written::Text(tag.access.name().into()))),
         ("description", tag.description.as_ref().map(text)),
     ];

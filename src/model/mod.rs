@@ -1,5 +1,6 @@
 //! The vocabulary: values, qualities, faults, raw words, tags, samples, time. Imports nothing of ours.
 
+pub mod class;
 pub mod clock;
 pub mod fault;
 pub mod identity;
@@ -13,6 +14,7 @@ pub mod time;
 pub mod units;
 pub mod value;
 
+pub use class::Class;
 pub use clock::{Boot, Clock, Era, Followed};
 pub use fault::Fault;
 pub use identity::{Identified, Identity};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::DataType;
+use super::{Batch, Class, DataType};
 
 /// A tag's number: small, stable while the process runs, also over a change of configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -119,6 +119,17 @@ pub struct Directory {
     tag_index: HashMap<TagId, usize>,
     by_path: HashMap<Arc<str>, usize>,
     plates: HashMap<DeviceId, Plate>,
+    /// Only those that are not normal.
+    classes: HashMap<TagId, Class>,
+    /// Of the devices that have such tags.
+    leads: HashMap<DeviceId, Lead>,
+}
+
+/// What classes the tags of one device have.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Lead {
+    most_urgent: Class,
+    is_mixed: bool,
 }
 
 impl Directory {
@@ -133,12 +144,51 @@ impl Directory {
             devices,
             tags,
             plates: HashMap::new(),
+            classes: HashMap::new(),
+            leads: HashMap::new(),
         }
     }
 
     /// The same with what is configured of the devices as things.
     pub fn with_plates(self, plates: HashMap<DeviceId, Plate>) -> Directory {
         Directory { plates, ..self }
+    }
+
+    /// The same with the classes of tags; those that are not named are normal.
+    pub fn with_classes(self, mut classes: HashMap<TagId, Class>) -> Directory {
+        classes.retain(|_, class| *class != Class::Normal);
+        let mut leads: HashMap<DeviceId, Lead> = HashMap::new();
+        for tag in &self.tags {
+            let class = classes.get(&tag.id).copied().unwrap_or_default();
+            let lead = leads.entry(tag.device).or_insert(Lead { most_urgent: class, is_mixed: false });
+            lead.is_mixed |= class != lead.most_urgent;
+            lead.most_urgent = lead.most_urgent.min(class);
+        }
+        leads.retain(|_, lead| lead.is_mixed || lead.most_urgent != Class::Normal);
+        Directory { classes, leads, ..self }
+    }
+
+    /// The class of a tag.
+    pub fn class(&self, tag: TagId) -> Class {
+        self.classes.get(&tag).copied().unwrap_or_default()
+    }
+
+    /// The most urgent class that a device has a tag of.
+    pub fn lead(&self, device: DeviceId) -> Class {
+        self.leads.get(&device).map_or(Class::Normal, |lead| lead.most_urgent)
+    }
+
+    /// Whether a device has tags of several classes.
+    pub fn is_mixed(&self, device: DeviceId) -> bool {
+        self.leads.get(&device).is_some_and(|lead| lead.is_mixed)
+    }
+
+    /// The class of a batch whose samples all have one; without samples that of its device.
+    pub fn class_of(&self, batch: &Batch) -> Class {
+        if !self.is_mixed(batch.device) {
+            return self.lead(batch.device);
+        }
+        batch.samples.first().map_or_else(|| self.lead(batch.device), |sample| self.class(sample.tag))
     }
 
     /// What is configured of a device as a thing.

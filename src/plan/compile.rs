@@ -11,7 +11,7 @@ use super::links::LinkTable;
 use super::tags::{Inherited, asked, rule};
 use super::{GatewayPlan, doors, links, load, names, north, ranges, tests};
 use crate::config::{self, Config, closest};
-use crate::model::{Device, DeviceId, Directory, Mistake, Tag, TagId};
+use crate::model::{Class as Urgency, Device, DeviceId, Directory, Mistake, Tag, TagId};
 
 /// Compiles a file. `incomplete`: tables were left out because of mistakes of form, so a name that is
 /// not there is no mistake of its own. `previous` gives tags and devices that stay their old numbers.
@@ -91,22 +91,26 @@ impl<'a> Compiler<'a> {
         self.look_for_idle(&links, &devices);
         let mut plans = links::compile(&links, &devices, &classes, &mut self.mistakes, &mut self.warnings);
         load::overloaded(self.config, &plans, &mut self.warnings);
-        let publishers = north::publishers(self.config, self.incomplete, &mut self.mistakes);
         let store = north::store(self.config, &mut self.mistakes);
+        let publishers = north::publishers(self.config, &store, self.incomplete, &mut self.mistakes);
         let (mut directory_devices, mut directory_tags) = directory(&links, &devices);
+        let mut urgency = urgency(&devices);
         let link_names: Vec<String> = links.iter().map(|l| l.name.to_owned()).collect();
         if let Some((plan, device, tags)) =
             self.system(&link_names, &publishers.iter().map(|p| p.name.clone()).collect::<Vec<_>>())
         {
             plans.push(plan);
             directory_devices.push(device);
+            // How the gateway does is of use to who looks for a fault.
+            urgency.extend(tags.iter().map(|tag| (tag.id, Urgency::Diagnostic)));
             directory_tags.extend(tags);
         }
         let resources = north::resources(self.config, &publishers, &store, &mut self.mistakes);
         let tests = tests::compile(self.config, &devices, &plans, self.incomplete, &mut self.mistakes);
         let directory =
             Directory::new(node.group.get_ref(), node.name.get_ref(), directory_devices, directory_tags)
-                .with_plates(links::plates(&links, &devices));
+                .with_plates(links::plates(&links, &devices))
+                .with_classes(urgency);
         Some(GatewayPlan {
             directory: Arc::new(directory),
             links: plans,
@@ -275,6 +279,14 @@ impl<'a> Compiler<'a> {
         let tags: Vec<_> = tags.into_iter().map(|t| (self.numbers.tag(&path(SYSTEM, &t.name)), t)).collect();
         links::system(id, &tags, period.unwrap_or(Duration::from_secs(5)))
     }
+}
+
+/// How urgent each tag is: as it says, or its device.
+fn urgency(drafts: &[DeviceDraft<'_>]) -> HashMap<TagId, Urgency> {
+    let of = |draft: &DeviceDraft<'_>, tag: &TagDraft<'_>| {
+        (tag.id, tag.table.class.or(draft.table.class).unwrap_or_default())
+    };
+    drafts.iter().flat_map(|draft| draft.tags.iter().map(move |tag| of(draft, tag))).collect()
 }
 
 /// The directory's lists, in the order of the file.

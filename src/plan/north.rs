@@ -1,32 +1,43 @@
 //! Publishers, store, and what only one can have.
 
 use std::collections::HashMap;
+use std::time::Duration;
+
+use toml::Spanned;
 
 use super::draft::duplicate;
 use super::{PublisherPlan, Resource, names, ranges};
 use crate::config::Config;
-use crate::model::Mistake;
+use crate::model::{Mistake, Size};
 use crate::publishers::{PublisherSpec, http, opcua, sparkplug};
-use crate::store;
+use crate::store::options::OutboxTable;
+use crate::store::{self, ReaderRules};
 
 /// All publishers: Sparkplug in the order of the file, then OPC UA, then HTTP.
 pub(super) fn publishers(
     config: &Config,
+    store: &store::Options,
     incomplete: bool,
     mistakes: &mut Vec<Mistake>,
 ) -> Vec<PublisherPlan> {
     let mut plans = Vec::new();
     let mut seen = HashMap::from([("opcua".to_owned(), 0..0), ("http".to_owned(), 0..0)]);
-    let mut add =
-        |name: &str, spec: Result<PublisherSpec, Vec<Mistake>>, mistakes: &mut Vec<Mistake>| match spec {
-            Ok(spec) => plans.push(PublisherPlan { name: name.to_owned(), spec }),
-            Err(wrong) => mistakes.extend(wrong),
-        };
+    let mut add = |name: &str,
+                   outbox: ReaderRules,
+                   spec: Result<PublisherSpec, Vec<Mistake>>,
+                   mistakes: &mut Vec<Mistake>| match spec {
+        Ok(spec) => plans.push(PublisherPlan { name: name.to_owned(), spec, outbox }),
+        Err(wrong) => mistakes.extend(wrong),
+    };
+    // They keep nothing that waits: only a durable publisher has an `outbox`.
+    let plain = store.reader_rules();
     for table in &config.publish.sparkplug {
         let table = table.get_ref();
         names::check("publisher", &table.name, mistakes);
         duplicate("publisher", "duplicate-publisher", &table.name, &mut seen, mistakes);
-        add(table.name.get_ref(), sparkplug::config::compile(table).map(PublisherSpec::Sparkplug), mistakes);
+        let spec = sparkplug::config::compile(table).map(PublisherSpec::Sparkplug);
+        let outbox = outbox(&table.outbox, store, mistakes);
+        add(table.name.get_ref(), outbox, spec, mistakes);
     }
     let mut left_out = |feature: &str, place: std::ops::Range<usize>| {
         mistakes.push(Mistake::new(
@@ -51,12 +62,76 @@ pub(super) fn publishers(
             }
             wrong
         });
-        add("opcua", spec.map(PublisherSpec::OpcUa), mistakes);
+        add("opcua", plain, spec.map(PublisherSpec::OpcUa), mistakes);
     }
     if let Some(table) = &config.publish.http {
-        add("http", http::config::compile(table.get_ref()).map(PublisherSpec::Http), mistakes);
+        add("http", plain, http::config::compile(table.get_ref()).map(PublisherSpec::Http), mistakes);
     }
     plans
+}
+
+/// A publisher's own rules over the store's.
+fn outbox(table: &OutboxTable, store: &store::Options, mistakes: &mut Vec<Mistake>) -> ReaderRules {
+    let mut rules = store.reader_rules();
+    if let Some(durability) = &table.durability {
+        rules.durability = *durability.get_ref();
+        if store.path.is_none() {
+            mistakes.push(Mistake::new(
+                "no-path",
+                durability.span(),
+                "`durability` has no effect: the store has no folder to write to",
+                "add `path` to `[store]`, or leave `durability` out",
+            ));
+        }
+    }
+    let within = |least, most| Duration::from_millis(least)..=most;
+    if let Some(value) = &table.spill_after {
+        rules.spill_after = ranges::period_within("spill-after", value, within(1, DAY), mistakes);
+    }
+    if let Some(value) = &table.max_age {
+        // The store lets go what is older than its own bound, whoever waits for it.
+        rules.max_age = ranges::period_within("max-age", value, within(1, store.max_age), mistakes);
+    }
+    if let Some(value) = &table.max_bytes {
+        rules.max_bytes = Some(size("max-bytes", value, 1 << 20, mistakes));
+        let most = store.path.as_ref().map_or(store.memory, |_| store.memory + store.max_bytes);
+        if value.get_ref().0 > most {
+            mistakes.push(Mistake::new(
+                "out-of-range",
+                value.span(),
+                format!("`max-bytes` is more than the whole store may hold, {} MiB", most >> 20),
+                "write less, or raise `max-bytes` of `[store]`",
+            ));
+        }
+    }
+    rules.when_full = table.when_full.unwrap_or(rules.when_full);
+    rules.replay = table.replay.unwrap_or(rules.replay);
+    if let Some(rate) = &table.history_rate {
+        rules.history_rate = ranges::number("history-rate", rate, 1..=10_000_000, mistakes);
+    }
+    if let Some(value) = &table.budget {
+        rules.budget = Some(size("budget", value, 64 << 10, mistakes));
+    }
+    rules
+}
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// A size that is not below what works.
+fn size(key: &str, value: &Spanned<Size>, least: u64, mistakes: &mut Vec<Mistake>) -> u64 {
+    let size = value.get_ref().0;
+    if size < least {
+        mistakes.push(Mistake::new(
+            "out-of-range",
+            value.span(),
+            format!("`{key}` is too small to work with"),
+            match least >> 20 {
+                0 => format!("write {} KiB or more", least >> 10),
+                mib => format!("write {mib} MiB or more"),
+            },
+        ));
+    }
+    size
 }
 
 /// The store's options.
@@ -66,6 +141,7 @@ pub(super) fn store(config: &Config, mistakes: &mut Vec<Mistake>) -> store::Opti
         path: table.path.as_ref().map(|p| p.get_ref().clone()),
         durability: table.durability,
         replay: table.replay,
+        when_full: table.when_full,
         ..store::Options::default()
     };
     if let Some(path) = table.path.as_ref().filter(|p| p.get_ref().as_os_str().is_empty()) {
@@ -76,30 +152,22 @@ pub(super) fn store(config: &Config, mistakes: &mut Vec<Mistake>) -> store::Opti
             "write a folder, as `/var/lib/fieldgate`",
         ));
     }
-    let mut period = |key, value: &Option<_>, target: &mut std::time::Duration, most: u64| {
+    let mut period = |key, value: &Option<_>, target: &mut Duration, least: Duration, most: Duration| {
         if let Some(value) = value {
-            let allowed = std::time::Duration::from_millis(1)..=std::time::Duration::from_secs(most);
-            *target = ranges::period_within(key, value, allowed, mistakes);
+            *target = ranges::period_within(key, value, least..=most, mistakes);
         }
     };
-    period("spill-after", &table.spill_after, &mut options.spill_after, 86_400);
-    period("commit", &table.commit, &mut options.commit, 60);
-    period("max-age", &table.max_age, &mut options.max_age, 3660 * 86_400);
-    let mut size =
-        |key: &str, value: &Option<toml::Spanned<crate::model::Size>>, target: &mut u64, least: u64| {
-            let Some(value) = value else { return };
-            *target = value.get_ref().0;
-            if *target < least {
-                mistakes.push(Mistake::new(
-                    "out-of-range",
-                    value.span(),
-                    format!("`{key}` is too small to work with"),
-                    format!("write {} MiB or more", least >> 20),
-                ));
-            }
-        };
-    size("memory", &table.memory, &mut options.memory, 1 << 20);
-    size("max-bytes", &table.max_bytes, &mut options.max_bytes, 16 << 20);
+    let short = Duration::from_millis(1);
+    period("spill-after", &table.spill_after, &mut options.spill_after, short, DAY);
+    period("commit", &table.commit, &mut options.commit, short, Duration::from_secs(60));
+    period("max-age", &table.max_age, &mut options.max_age, short, DAY * 3660);
+    period("downsample", &table.downsample, &mut options.downsample, Duration::from_secs(1), DAY);
+    if let Some(value) = &table.memory {
+        options.memory = size("memory", value, 1 << 20, mistakes);
+    }
+    if let Some(value) = &table.max_bytes {
+        options.max_bytes = size("max-bytes", value, 16 << 20, mistakes);
+    }
     if let Some(rate) = &table.history_rate {
         options.history_rate = ranges::number("history-rate", rate, 1..=10_000_000, mistakes);
     }

@@ -38,6 +38,8 @@ pub struct PublisherPlan {
     pub name: String,
     /// What it needs to run.
     pub spec: PublisherSpec,
+    /// How its outbox is kept and served.
+    pub outbox: store::ReaderRules,
 }
 
 /// What only one can have.

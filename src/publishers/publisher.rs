@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::command::Gate;
 use crate::model::{Clock, Directory};
-use crate::store::Store;
+use crate::store::{ReaderRules, Store};
 use crate::telemetry::{PublisherStats, Telemetry};
 
 /// What every publisher is given.
@@ -26,6 +26,8 @@ pub struct Context {
     pub telemetry: Arc<Telemetry>,
     /// The publisher's own counters.
     pub stats: Arc<PublisherStats>,
+    /// How its outbox is kept and served.
+    pub outbox: ReaderRules,
     /// Time stamps.
     pub clock: Clock,
     /// A folder of its own for what must outlive the process (a bdSeq, a certificate); made when needed.

@@ -1,16 +1,16 @@
 //! Batches as a block of bytes: columns, small numbers, compressed when it helps, its own CRC32C.
 //!
-//! Layout, version 2: version, flags, class, clock, first and last sequence number, batches, samples, oldest
+//! Layout, version 2: version, flags, classes, clock, first and last sequence number, batches, samples, oldest
 //! and newest time stamp, length before compression; with provisional stamps the boot's number (16 bytes) and its
-//! time by them; columns, CRC32C over all before it. The columns: sequence numbers, devices, states,
-//! samples a batch; then tags, times, where not all are synchronised what is known of the clock in runs,
+//! time by them; columns, CRC32C over all before it. The columns: sequence numbers, devices, states with
+//! classes, samples a batch; then tags, times, where not all are synchronised what is known of the clock in runs,
 //! qualities and types in runs, values. Version 1 has neither class nor clock and is still read.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::model::{
-    Batch, Clock, DataType, DeviceState, Directory, Era, Quality, Sample, Stamp, TagId, Timestamp,
+    Batch, Class, Clock, DataType, DeviceState, Directory, Era, Quality, Sample, Stamp, TagId, Timestamp,
     Value,
 };
 
@@ -19,11 +19,11 @@ use super::varint::{Cut, put, put_bytes, put_signed, seal, unseal};
 
 const VERSION: u8 = 2;
 const COMPRESSED: u8 = 1;
-/// The only class so far; the byte is there for others.
-const NORMAL: u8 = 1;
 /// In the clock's byte: not all stamps are synchronised; some are provisional.
 const MARKED: u8 = 1;
 const PROVISIONAL: u8 = 2;
+/// Above these bits of a batch's state stands its class; 0 was there before classes were.
+const CLASS_AT: u8 = 6;
 /// No block of ours is larger; a length beyond it is damage that the CRC did not see.
 const MOST_BYTES: usize = 64 << 20;
 
@@ -38,6 +38,35 @@ pub(super) struct Head {
     pub(super) newest: Timestamp,
     /// Not all time stamps are from a synchronised clock.
     pub(super) marked: bool,
+    pub(super) classes: Classes,
+}
+
+/// Which classes the batches of a block have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Classes(u8);
+
+impl Classes {
+    /// Of a block that does not say: written before there were classes.
+    pub(super) const NORMAL: Classes = Classes(1 << Class::Normal as u8);
+
+    /// Whether one is among them.
+    pub(super) fn has(self, class: Class) -> bool {
+        self.0 & 1 << class as u8 != 0
+    }
+
+    fn with(self, class: Class) -> Classes {
+        Classes(self.0 | 1 << class as u8)
+    }
+
+    /// As a number, and back: 0 is a block without the word.
+    pub(super) fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// See `bits`.
+    pub(super) fn from_bits(bits: u8) -> Classes {
+        if bits == 0 { Classes::NORMAL } else { Classes(bits & 0b111) }
+    }
 }
 
 /// A block in parts: its head, what its columns need to be read, and they.
@@ -55,6 +84,8 @@ pub(super) struct Item {
     pub(super) seq: u64,
     /// How many samples were written; the batch has fewer where tags are no longer configured.
     pub(super) stored: u64,
+    /// As it was when it was written.
+    pub(super) class: Class,
     /// `None` when its device is no longer configured.
     pub(super) batch: Option<Arc<Batch>>,
 }
@@ -82,6 +113,7 @@ pub(super) fn encode(
         oldest: times().min().unwrap_or_default(),
         newest: times().max().unwrap_or_default(),
         marked: samples().any(|s| !s.stamp.is_synchronised()),
+        classes: batches.iter().fold(Classes::default(), |all, (_, b)| all.with(directory.class_of(b))),
     };
     let mut columns = Vec::new();
     let mut before = head.first;
@@ -89,11 +121,17 @@ pub(super) fn encode(
         put(&mut columns, seq - before);
         before = *seq;
         put(&mut columns, names.device(batch.device, directory));
-        columns.push(match batch.state {
+        let state = match batch.state {
             DeviceState::Unknown => 0,
             DeviceState::Alive => 1,
             DeviceState::Dead => 2,
-        });
+        };
+        let class = match directory.class_of(batch) {
+            Class::Normal => 0,
+            Class::Critical => 1,
+            Class::Diagnostic => 2,
+        };
+        columns.push(state | class << CLASS_AT);
         put(&mut columns, batch.samples.len() as u64);
     }
     let mut before = 0;
@@ -119,7 +157,7 @@ pub(super) fn encode(
         if compressed.len() < columns.len() { (COMPRESSED, &compressed) } else { (0, &columns) };
     let mut block = Vec::with_capacity(body.len() + 64);
     let clock_byte = u8::from(head.marked) * MARKED + u8::from(provisional) * PROVISIONAL;
-    block.extend_from_slice(&[VERSION, flags, NORMAL, clock_byte]);
+    block.extend_from_slice(&[VERSION, flags, head.classes.bits(), clock_byte]);
     for n in [head.first, head.last, head.batches, head.samples] {
         put(&mut block, n);
     }
@@ -144,8 +182,8 @@ pub(super) fn head(block: &[u8]) -> Option<Head> {
 fn open(block: &[u8]) -> Option<Opened<'_>> {
     let mut cut = Cut(unseal(block)?);
     let [version, flags] = cut.array()?;
-    let [_class, clock] = match version {
-        1 => [NORMAL, 0],
+    let [classes, clock] = match version {
+        1 => [0, 0],
         VERSION => cut.array()?,
         _ => return None,
     };
@@ -157,6 +195,7 @@ fn open(block: &[u8]) -> Option<Opened<'_>> {
         oldest: Timestamp(cut.signed()?),
         newest: Timestamp(cut.signed()?),
         marked: clock & MARKED != 0,
+        classes: Classes::from_bits(classes),
     };
     let length = cut.count()?;
     let era = match clock & PROVISIONAL {
@@ -185,18 +224,33 @@ fn inflate<'a>(opened: &Opened<'a>) -> Option<std::borrow::Cow<'a, [u8]>> {
     })
 }
 
+struct Row {
+    seq: u64,
+    device: u64,
+    state: DeviceState,
+    class: Class,
+    samples: usize,
+}
+
 fn rows(cut: &mut Cut<'_>, head: &Head) -> Option<Vec<Row>> {
     let (mut rows, mut seq) = (Vec::new(), head.first);
     for _ in 0..head.batches {
         seq = seq.checked_add(cut.number()?)?;
         let device = cut.number()?;
-        let state = match cut.array()? {
-            [0] => DeviceState::Unknown,
-            [1] => DeviceState::Alive,
-            [2] => DeviceState::Dead,
+        let [word] = cut.array()?;
+        let state = match word & ((1 << CLASS_AT) - 1) {
+            0 => DeviceState::Unknown,
+            1 => DeviceState::Alive,
+            2 => DeviceState::Dead,
             _ => return None,
         };
-        rows.push(Row { seq, device, state, samples: cut.count()? });
+        let class = match word >> CLASS_AT {
+            0 => Class::Normal,
+            1 => Class::Critical,
+            2 => Class::Diagnostic,
+            _ => return None,
+        };
+        rows.push(Row { seq, device, state, class, samples: cut.count()? });
     }
     let total: usize = rows.iter().map(|r| r.samples).sum();
     // A sample takes at least two bytes: counts that cannot be are not allocated for.
@@ -297,7 +351,7 @@ pub(super) fn decode(
         let batch = device
             .filter(|_| row.samples == 0 || !samples.is_empty())
             .map(|d| Arc::new(Batch { device: d.id, state: row.state, samples }));
-        items.push(Item { seq: row.seq, stored: row.samples as u64, batch });
+        items.push(Item { seq: row.seq, stored: row.samples as u64, class: row.class, batch });
         Some(())
     })?;
     Some(items)

@@ -19,10 +19,10 @@ struct Latest {
 }
 
 impl Image {
-    /// Takes over what a batch says.
-    pub(super) fn take(&self, batch: &Batch) {
+    /// Takes over what a batch says; whether the device's state is another than before.
+    pub(super) fn take(&self, batch: &Batch) -> bool {
         let mut latest = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        latest.devices.insert(batch.device, batch.state);
+        let before = latest.devices.insert(batch.device, batch.state).unwrap_or_default();
         if batch.state == DeviceState::Alive
             && let Some(at) = batch.samples.iter().map(|s| s.at).max()
         {
@@ -31,6 +31,7 @@ impl Image {
         for sample in &batch.samples {
             latest.samples.insert(sample.tag, sample.clone());
         }
+        before != batch.state
     }
 
     /// The latest sample of a tag.

@@ -3,6 +3,7 @@
 //! `Store::accept` is the one door in. It never waits. The disk is one thread's business (`writer.rs`);
 //! what is in the outbox and who has what is decided in `outbox.rs`, which touches none.
 
+mod classes;
 mod codec;
 mod cursor;
 mod dictionary;
@@ -12,6 +13,7 @@ mod image;
 pub mod inspect;
 pub mod learned;
 mod losses;
+mod meter;
 pub mod options;
 mod outbox;
 mod ranges;
@@ -22,7 +24,7 @@ mod spool;
 mod varint;
 mod writer;
 
-pub use options::{Durability, Options, Replay};
+pub use options::{Durability, Options, ReaderRules, Replay, WhenFull};
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -30,7 +32,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::model::{Batch, Clock, DeviceId, DeviceState, Directory, Identified, Sample, TagId, Timestamp};
+use crate::model::{Batch, Class, Clock, DeviceId, DeviceState, Directory, Identified, Sample, TagId, Timestamp};
 use crate::telemetry::StoreStats;
 
 use image::Image;
@@ -69,6 +71,8 @@ pub enum Settled {
 pub struct ReaderOptions {
     /// Keeps what is not delivered over a restart. False: lives in memory, the oldest goes first.
     pub durable: bool,
+    /// What is its own; `None`: as the store's options say.
+    pub rules: Option<ReaderRules>,
 }
 
 /// What a reader has still to deliver.
@@ -87,12 +91,19 @@ pub struct ReaderReport {
     pub delivered: u64,
     /// Samples that it never got or that the north rejected, in this run.
     pub dropped: u64,
+    /// Bytes sent north in this run, as the publisher reports them.
+    pub sent_bytes: u64,
+    /// Bytes of its budget that may go now; `None` where it has none.
+    pub budget_left: Option<u64>,
+    /// What waits for its budget: 0 nothing, 1 history, 2 diagnostic values too, 3 normal ones too.
+    pub budget_short: u8,
 }
 
 /// Image and outbox.
 #[derive(Debug)]
 pub struct Store {
     image: Image,
+    directory: Arc<Directory>,
     shared: Arc<Shared>,
     stats: Arc<StoreStats>,
     clock: Clock,
@@ -121,8 +132,7 @@ impl Store {
         let spools = options.path.is_some();
         let rules = Rules {
             memory: options.memory,
-            replay: options.replay,
-            history_rate: options.history_rate,
+            reader: options.reader_rules(),
             gated: spools && options.durability == Durability::Always,
             patience: (options.commit * 4).max(Duration::from_secs(5)),
         };
@@ -131,7 +141,8 @@ impl Store {
         let shared = Arc::new(Shared::new(Outbox::new(rules, if spools { 0 } else { base })));
         let mut thread = None;
         if spools {
-            let mut writer = Writer::new(shared.clone(), options, directory, clock.clone(), stats.clone(), 0);
+            let mut writer =
+                Writer::new(shared.clone(), options, directory.clone(), clock.clone(), stats.clone(), 0);
             writer.try_open();
             writer.start_at(base);
             let spawned = std::thread::Builder::new().name("store".into()).spawn(move || writer.run());
@@ -143,15 +154,22 @@ impl Store {
                 }
             }
         }
-        Arc::new(Store { image: Image::default(), shared, stats, clock, thread: Mutex::new(thread) })
+        let image = Image::default();
+        Arc::new(Store { image, directory, shared, stats, clock, thread: Mutex::new(thread) })
     }
 
     /// Takes a batch: image first, outbox second. Never waits.
     pub fn accept(&self, batch: Batch) {
-        self.image.take(&batch);
+        let changed = self.image.take(&batch);
         self.stats.accepted.add(batch.samples.len() as u64);
-        let batch = Arc::new(batch);
-        if self.shared.outbox().accept(batch, Instant::now()) {
+        let now = Instant::now();
+        let mut soon = false;
+        let mut outbox = self.shared.outbox();
+        classes::split(batch, &self.directory, changed, |batch, class| {
+            soon |= outbox.accept(Arc::new(batch), class, now);
+        });
+        drop(outbox);
+        if soon {
             self.shared.poke();
         }
     }
@@ -213,7 +231,7 @@ impl Store {
     /// also in an earlier run; only one reader of a name may exist at a time: an earlier one gets
     /// nothing more.
     pub fn reader(&self, name: &str, options: ReaderOptions) -> Reader {
-        let (serial, wake) = self.shared.outbox().attach(name, options.durable);
+        let (serial, wake) = self.shared.outbox().attach(name, options.durable, options.rules);
         let (shared, clock, stats) = (self.shared.clone(), self.clock.clone(), self.stats.clone());
         Reader { shared, clock, stats, serial, wake }
     }
@@ -284,6 +302,17 @@ impl Reader {
     /// Done with a batch that `next` gave. In any order.
     pub fn settle(&mut self, seq: Seq, how: Settled) {
         self.shared.outbox().settle(self.serial, seq.0, how);
+    }
+
+    /// So many bytes went north, with all that was given before; they count against the `budget`.
+    pub fn spent(&mut self, bytes: u64) {
+        self.shared.outbox().spent(self.serial, bytes);
+    }
+
+    /// The classes of which live batches were put off since the last call for want of budget, and may go again:
+    /// what was put off comes as history, so the north is to be told what is so now. Only with `live-first`.
+    pub fn missed(&mut self) -> Vec<Class> {
+        self.shared.outbox().missed(self.serial, tokio::time::Instant::now())
     }
 
     /// The connection was lost or made anew: all that was given and not settled, and all that waits,

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
+use toml::Spanned;
+
+use crate::model::{Period, Size};
 
 /// Plain data, compiled from `[store]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +29,82 @@ pub struct Options {
     pub replay: Replay,
     /// Most history samples a second while live ones flow.
     pub history_rate: u32,
+    /// What goes when a bound is reached.
+    pub when_full: WhenFull,
+    /// With `downsample`: the window of which a few samples of each tag stay.
+    pub downsample: Duration,
+}
+
+impl Options {
+    /// What holds for a publisher that says nothing of its own.
+    pub fn reader_rules(&self) -> ReaderRules {
+        ReaderRules {
+            durability: self.durability,
+            spill_after: self.spill_after,
+            max_bytes: None,
+            max_age: self.max_age,
+            when_full: self.when_full,
+            replay: self.replay,
+            history_rate: self.history_rate,
+            budget: None,
+        }
+    }
+}
+
+/// How one publisher's samples are kept and served; plain data, compiled from its `outbox` over `[store]`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ReaderRules {
+    /// When its batches are written to disk.
+    pub durability: Durability,
+    /// With `spill`: how far it may lag before its batches go to disk.
+    pub spill_after: Duration,
+    /// Most bytes that wait for it, in memory and on disk together; `None`: only the store's bounds.
+    pub max_bytes: Option<u64>,
+    /// Oldest sample kept for it.
+    pub max_age: Duration,
+    /// What goes when `max_bytes` is reached.
+    pub when_full: WhenFull,
+    /// How history and live share its way north.
+    pub replay: Replay,
+    /// Most history samples a second while live ones flow.
+    pub history_rate: u32,
+    /// Most bytes an hour that it may send north; `None`: any.
+    pub budget: Option<u64>,
+}
+
+/// `outbox = {…}` of a publisher, as written in the file; what is absent is as in `[store]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct OutboxTable {
+    /// When its samples are written to disk.
+    pub durability: Option<Spanned<Durability>>,
+    /// With `spill`: how far it may lag before its samples go to disk.
+    pub spill_after: Option<Spanned<Period>>,
+    /// Most bytes that wait for it.
+    pub max_bytes: Option<Spanned<Size>>,
+    /// Oldest sample kept for it.
+    pub max_age: Option<Spanned<Period>>,
+    /// What goes when `max-bytes` is reached.
+    pub when_full: Option<WhenFull>,
+    /// How history and live share its way north.
+    pub replay: Option<Replay>,
+    /// Most history samples a second while live ones flow.
+    pub history_rate: Option<Spanned<u32>>,
+    /// Most bytes an hour that it may send north.
+    pub budget: Option<Spanned<Size>>,
+}
+
+/// What goes when a bound is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WhenFull {
+    /// The oldest.
+    #[default]
+    DropOldest,
+    /// What is new, until delivery has made room.
+    DropNewest,
+    /// Of the oldest all but the first, last, least and greatest of each tag and window; then the oldest.
+    Downsample,
 }
 
 /// When batches are written to disk.
@@ -61,7 +140,9 @@ impl Default for Options {
             max_bytes: 1 << 30,
             max_age: Duration::from_secs(7 * 86400),
             replay: Replay::LiveFirst,
-            history_rate: 5000,
+            history_rate: 15_000,
+            when_full: WhenFull::DropOldest,
+            downsample: Duration::from_secs(60),
         }
     }
 }

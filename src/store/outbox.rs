@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::model::{Batch, Sample, Timestamp, Value};
+use crate::model::{Batch, Class, Sample, Timestamp, Value};
 
-use super::codec::{Head, Item};
+use super::codec::{Classes, Head, Item};
 use super::losses::{Losses, Reason};
 use super::reader::{Given, Place};
-use super::{Next, ReaderReport, Replay, Seq, Settled};
+use super::{Next, ReaderReport, ReaderRules, Replay, Seq, Settled};
 
 /// A block on the disk.
 #[derive(Debug, Clone)]
@@ -34,6 +34,7 @@ pub(super) struct Block {
     pub(super) newest: Timestamp,
     /// Not all of its time stamps are from a synchronised clock.
     pub(super) marked: bool,
+    pub(super) classes: Classes,
 }
 
 impl Block {
@@ -48,6 +49,7 @@ impl Block {
             oldest: head.oldest,
             newest: head.newest,
             marked: head.marked,
+            classes: head.classes,
         }
     }
 }
@@ -56,6 +58,7 @@ impl Block {
 #[derive(Debug)]
 struct Entry {
     batch: Arc<Batch>,
+    class: Class,
     at: Instant,
     bytes: u64,
     /// Readers that have not settled it, and how many of them are durable.
@@ -86,10 +89,8 @@ pub(super) enum Take {
 pub(super) struct Rules {
     /// Most bytes in memory.
     pub(super) memory: u64,
-    /// How history and live share the way.
-    pub(super) replay: Replay,
-    /// Most history samples a second while live ones flow.
-    pub(super) history_rate: u32,
+    /// Of a reader that brings none of its own.
+    pub(super) reader: ReaderRules,
     /// Durable readers get nothing that is not on the disk.
     pub(super) gated: bool,
     /// With `gated`: how long a batch waits for the disk before it goes without.
@@ -141,8 +142,8 @@ impl Outbox {
 
     // ---- in ----
 
-    /// Takes a batch. True when the head should be written soon, since memory runs short.
-    pub(super) fn accept(&mut self, batch: Arc<Batch>, now: Instant) -> bool {
+    /// Takes a batch of one class. True when the head should be written soon, since memory runs short.
+    pub(super) fn accept(&mut self, batch: Arc<Batch>, class: Class, now: Instant) -> bool {
         let seq = self.next_seq;
         self.next_seq += 1;
         if self.readers.is_empty() {
@@ -161,7 +162,7 @@ impl Outbox {
         }
         let bytes = weight(&batch);
         let holders = self.readers.len() as u32;
-        self.head.push_back(Some(Entry { batch, at: now, bytes, holders, durable, written: false }));
+        self.head.push_back(Some(Entry { batch, class, at: now, bytes, holders, durable, written: false }));
         self.bytes += bytes;
         self.bound();
         self.bytes > self.rules.memory / 2
@@ -257,19 +258,26 @@ impl Outbox {
     // ---- readers ----
 
     /// A reader by name, new or again; gives its handle and what wakes it.
-    pub(super) fn attach(&mut self, name: &str, durable: bool) -> (u64, Arc<Notify>) {
+    pub(super) fn attach(
+        &mut self,
+        name: &str,
+        durable: bool,
+        rules: Option<ReaderRules>,
+    ) -> (u64, Arc<Notify>) {
+        let rules = rules.unwrap_or(self.rules.reader);
         self.serial += 1;
         let serial = self.serial;
         let next = self.next_seq;
         if let Some(reader) = self.readers.iter_mut().find(|r| r.name == name && r.durable && durable) {
             reader.serial = serial;
+            reader.rules = rules;
             reader.attached = true;
             let wake = Arc::new(Notify::new());
             reader.wake = wake.clone();
             self.rewind(serial);
             return (serial, wake);
         }
-        self.readers.push(Place::new(name, durable, serial, next));
+        self.readers.push(Place::new(name, durable, serial, next, rules));
         (serial, self.readers.last().map(|r| r.wake.clone()).unwrap_or_default())
     }
 
@@ -320,6 +328,9 @@ impl Outbox {
                     .filter(|_| reader.pending > 0),
                 delivered: reader.delivered,
                 dropped: reader.dropped,
+                sent_bytes: reader.meter.sent(),
+                budget_left: reader.meter.remains(),
+                budget_short: reader.meter.short(tokio::time::Instant::now()),
             }
         };
         self.readers.iter().map(report).collect()
@@ -368,71 +379,94 @@ impl Outbox {
 
     // ---- out ----
 
-    /// The next batch of a reader, if there is one that it may have now.
+    /// See [`super::Reader::spent`].
+    pub(super) fn spent(&mut self, serial: u64, bytes: u64) {
+        if let Some(reader) = self.readers.iter_mut().find(|r| r.serial == serial) {
+            reader.meter.spent(bytes);
+        }
+    }
+
+    /// See [`super::Reader::missed`].
+    pub(super) fn missed(&mut self, serial: u64, now: tokio::time::Instant) -> Vec<Class> {
+        let Some(reader) = self.readers.iter_mut().find(|r| r.serial == serial) else { return Vec::new() };
+        reader.meter.tick(reader.rules.budget, now);
+        let again = |class: &Class| reader.meter.short_until(*class, true, now).is_none();
+        let classes: Vec<_> =
+            Class::ALL.into_iter().filter(|c| reader.lane(*c).missed).filter(again).collect();
+        classes.iter().for_each(|class| reader.lane_mut(*class).missed = false);
+        classes
+    }
+
+    /// The next batch of a reader, if there is one that it may have now; see [`order`] for which.
     pub(super) fn take(&mut self, serial: u64, now: tokio::time::Instant) -> Take {
         let Some(at) = self.find(serial) else { return Take::Wait(None) };
-        let replay = self.rules.replay;
+        let next_seq = self.next_seq;
+        let Some(reader) = self.readers.get_mut(at) else { return Take::Wait(None) };
+        let rules = reader.rules;
+        reader.meter.tick(rules.budget, now);
         let mut wait: Option<tokio::time::Instant> = None;
-        for live in [replay == Replay::LiveFirst, replay != Replay::LiveFirst] {
-            if !live
-                && replay == Replay::LiveFirst
-                && let Some(until) = self.readers.get(at).and_then(|r| r.held_until(now))
-            {
-                if self.has_history(at) {
+        // What of one kind is being read from the disk is not passed by what is less urgent, so that the few
+        // blocks in memory are those that are needed next.
+        let mut reading = [false; 2];
+        for (class, live) in order(rules.replay) {
+            let Some(reader) = self.readers.get_mut(at) else { break };
+            if reading[usize::from(live)] || (live && rules.replay == Replay::InOrder && reader.waits(class, false, next_seq)) {
+                continue;
+            }
+            let held = if !live && rules.replay == Replay::LiveFirst { reader.held_until(now) } else { None };
+            let short = reader.meter.short_until(class, live, now);
+            if let Some(until) = held.max(short) {
+                if live && rules.replay == Replay::LiveFirst {
+                    // By the time that it may go it is no news; what is news then goes before it.
+                    reader.put_off(class, next_seq);
+                }
+                if reader.waits(class, live, next_seq) {
                     wait = earlier(wait, Some(until));
                 }
                 continue;
             }
-            match self.seek(at, live) {
+            match self.seek(at, class, live) {
                 Seek::Found(seq, batch, stored) => {
-                    let rate = self.rules.history_rate;
                     let Some(reader) = self.readers.get_mut(at) else { break };
                     let samples = batch.samples.len() as u64;
                     reader.given.insert(seq, Given { stored, samples, gone: false });
-                    reader.gave(seq, live, samples, now, rate);
+                    reader.gave(seq, class, live, samples, now);
                     let next =
                         if live { Next::Live(Seq(seq), batch) } else { Next::History(Seq(seq), batch) };
                     return Take::Give(next);
                 }
-                // In order: live waits for all history.
-                Seek::Soon if !live && replay == Replay::InOrder => return Take::Wait(None),
-                Seek::Soon | Seek::None => {}
+                Seek::Soon => reading[usize::from(live)] = true,
+                Seek::None => {}
                 Seek::Gated(since) => {
-                    let age = since.elapsed();
-                    wait = earlier(wait, Some(now + self.rules.patience.saturating_sub(age)));
-                    if !live && replay == Replay::InOrder {
-                        break;
-                    }
+                    wait = earlier(wait, Some(now + self.rules.patience.saturating_sub(since.elapsed())));
                 }
             }
         }
         Take::Wait(wait)
     }
 
-    fn has_history(&self, at: usize) -> bool {
-        self.readers.get(at).is_some_and(|r| r.settled.next_gap(r.hist_at) < r.live_from)
-    }
-
-    /// The next batch of one kind.
-    fn seek(&mut self, at: usize, live: bool) -> Seek {
+    /// The next batch of one class and kind.
+    fn seek(&mut self, at: usize, class: Class, live: bool) -> Seek {
         loop {
             let Some(reader) = self.readers.get_mut(at) else { return Seek::None };
-            let end = if live { self.next_seq } else { reader.live_from };
-            let from = if live { reader.live_at } else { reader.hist_at };
+            let lane = reader.lane(class);
+            let (from, end) =
+                if live { (lane.live_at, self.next_seq) } else { (lane.hist_at, lane.live_from) };
             let mut seq = reader.settled.next_gap(from);
             while reader.given.contains_key(&seq) {
                 seq = reader.settled.next_gap(seq + 1);
             }
+            // What was passed here is of another class, and stays so.
+            reader.lane_mut(class).at(live, seq.min(end));
             if seq >= end {
                 return Seek::None;
             }
-            if live {
-                reader.live_at = seq;
-            } else {
-                reader.hist_at = seq;
-            }
             let durable = reader.durable;
             if let Some(entry) = self.slot(seq) {
+                if entry.class != class {
+                    self.pass(at, class, live, seq + 1);
+                    continue;
+                }
                 let gated = self.rules.gated && durable && !self.disk_down && seq >= self.committed;
                 if gated && entry.at.elapsed() < self.rules.patience {
                     return Seek::Gated(entry.at);
@@ -455,22 +489,19 @@ impl Outbox {
                 }
                 continue;
             };
-            let ahead = self.blocks.range(block.last + 1..).next().map(|(from, _)| *from);
+            if !block.classes.has(class) {
+                self.pass(at, class, live, block.last + 1);
+                continue;
+            }
             let Some(loaded) = self.cache.iter().find(|l| l.from == block.from) else {
                 self.wanted.insert(block.from);
                 return Seek::Soon;
             };
             let found = loaded.items.binary_search_by_key(&seq, |item| item.seq).ok();
             let found = found.and_then(|at| loaded.items.get(at)).cloned();
-            if let Some(ahead) = ahead
-                && ahead < end
-                && self.slot(ahead).is_none()
-                && !self.cache.iter().any(|l| l.from == ahead)
-            {
-                // Read before it is asked for, so that the drain does not wait for each block.
-                self.wanted.insert(ahead);
-            }
+            self.read_ahead(block.last + 1, end, class);
             match found {
+                Some(item) if item.class != class => self.pass(at, class, live, seq + 1),
                 Some(Item { batch: Some(batch), stored, .. }) => return Seek::Found(seq, batch, stored),
                 Some(Item { stored, .. }) => {
                     // Its device or tags are no longer configured.
@@ -491,8 +522,53 @@ impl Outbox {
         }
     }
 
+    fn pass(&mut self, at: usize, class: Class, live: bool, to: u64) {
+        if let Some(reader) = self.readers.get_mut(at) {
+            reader.lane_mut(class).at(live, to);
+        }
+    }
+
+    /// The next block of a class is read before it is asked for, so that the drain does not wait for each.
+    fn read_ahead(&mut self, from: u64, end: u64, class: Class) {
+        // Where a class is rare, looking far for its next block would cost more than waiting for it.
+        let next = self.blocks.range(from..).take_while(|(first, _)| **first < end).take(64);
+        let ahead = next.filter(|(_, block)| block.classes.has(class)).next();
+        if let Some((&ahead, _)) = ahead
+            && self.slot(ahead).is_none()
+            && !self.cache.iter().any(|l| l.from == ahead)
+        {
+            self.wanted.insert(ahead);
+        }
+    }
+
     fn block_of(&self, seq: u64) -> Option<&Block> {
         self.blocks.range(..=seq).next_back().map(|(_, b)| b).filter(|b| b.last >= seq)
+    }
+}
+
+/// In which order a reader is served: classes, and live (`true`) or history. What stands later waits longer,
+/// also where a rate or a budget is short.
+fn order(replay: Replay) -> [(Class, bool); 6] {
+    use Class::{Critical, Diagnostic, Normal};
+    match replay {
+        // An alarm of an hour ago is worth more than a temperature of now; but to know how the plant runs is
+        // worth more than how it ran.
+        Replay::LiveFirst => [
+            (Critical, true),
+            (Critical, false),
+            (Normal, true),
+            (Diagnostic, true),
+            (Normal, false),
+            (Diagnostic, false),
+        ],
+        Replay::InOrder => [
+            (Critical, false),
+            (Critical, true),
+            (Normal, false),
+            (Normal, true),
+            (Diagnostic, false),
+            (Diagnostic, true),
+        ],
     }
 }
 

@@ -7,8 +7,10 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::Settled;
+use super::meter::Meter;
 use super::ranges::Ranges;
+use super::{ReaderRules, Settled};
+use crate::model::Class;
 
 /// While live samples came within this time, history is held to its rate.
 const LIVE_FLOWS: Duration = Duration::from_secs(1);
@@ -28,6 +30,7 @@ pub(super) struct Given {
 pub(super) struct Place {
     pub(super) name: String,
     pub(super) durable: bool,
+    pub(super) rules: ReaderRules,
     /// Tells its handle from an earlier one of the same name.
     pub(super) serial: u64,
     pub(super) attached: bool,
@@ -37,11 +40,9 @@ pub(super) struct Place {
     /// All that it need not get (any more).
     pub(super) settled: Ranges,
     pub(super) given: BTreeMap<u64, Given>,
-    /// From here on batches are live.
-    pub(super) live_from: u64,
-    /// The next live and the next history batch to look at.
-    pub(super) live_at: u64,
-    pub(super) hist_at: u64,
+    /// By class.
+    pub(super) lanes: [Lane; 3],
+    pub(super) meter: Meter,
     /// Samples settled of each block on the disk.
     pub(super) partial: BTreeMap<u64, u64>,
     /// Samples: `accepted = delivered + pending + dropped` since the reader was made.
@@ -58,23 +59,42 @@ pub(super) struct Place {
     rate: f64,
 }
 
+/// Where it is with the batches of one class.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lane {
+    /// From here on batches are live.
+    pub(super) live_from: u64,
+    /// The next live and the next history batch to look at.
+    pub(super) live_at: u64,
+    pub(super) hist_at: u64,
+    /// Live batches were put off, so the north does not know what is so now.
+    pub(super) missed: bool,
+}
+
+impl Lane {
+    /// Where it goes on.
+    pub(super) fn at(&mut self, live: bool, seq: u64) {
+        *(if live { &mut self.live_at } else { &mut self.hist_at }) = seq;
+    }
+}
+
 impl Place {
     /// A reader that gets what is accepted from now on.
-    pub(super) fn new(name: &str, durable: bool, serial: u64, next: u64) -> Place {
+    pub(super) fn new(name: &str, durable: bool, serial: u64, next: u64, rules: ReaderRules) -> Place {
         let mut settled = Ranges::default();
         settled.insert(0, next);
         Place {
             name: name.to_owned(),
             durable,
+            rules,
             serial,
             attached: true,
             never_attached: false,
             wake: Arc::new(Notify::new()),
             settled,
             given: BTreeMap::new(),
-            live_from: next,
-            live_at: next,
-            hist_at: next,
+            lanes: [Lane { live_from: next, live_at: next, hist_at: next, missed: false }; 3],
+            meter: Meter::default(),
             partial: BTreeMap::new(),
             pending: 0,
             delivered: 0,
@@ -111,20 +131,20 @@ impl Place {
     /// All that is not settled is history from here on.
     pub(super) fn rewound(&mut self, next: u64) {
         self.never_attached = false;
-        (self.live_from, self.live_at) = (next, next);
-        self.hist_at = self.settled.next_gap(0);
+        let hist_at = self.settled.next_gap(0);
+        self.lanes = [Lane { live_from: next, live_at: next, hist_at, missed: false }; 3];
         (self.last_live, self.tokens_at) = (None, None);
     }
 
     /// A batch was given.
-    pub(super) fn gave(&mut self, seq: u64, live: bool, samples: u64, now: Instant, rate: u32) {
+    pub(super) fn gave(&mut self, seq: u64, class: Class, live: bool, samples: u64, now: Instant) {
+        self.lane_mut(class).at(live, seq + 1);
+        self.meter.gave(samples);
         if live {
-            self.live_at = seq + 1;
             self.last_live = Some(now);
             return;
         }
-        self.hist_at = seq + 1;
-        self.rate = f64::from(rate.max(1));
+        self.rate = f64::from(self.rules.history_rate.max(1));
         // No more than a tenth of a second's share is saved up.
         let most = self.rate / 10.0;
         if self.last_live.is_none_or(|at| now.saturating_duration_since(at) >= LIVE_FLOWS) {
@@ -135,6 +155,39 @@ impl Place {
         let since = self.tokens_at.map_or(0.0, |at| now.saturating_duration_since(at).as_secs_f64());
         self.tokens = (self.tokens + since * self.rate).min(most) - samples as f64;
         self.tokens_at = Some(now);
+    }
+
+    pub(super) fn lane(&self, class: Class) -> &Lane {
+        let [critical, normal, diagnostic] = &self.lanes;
+        match class {
+            Class::Critical => critical,
+            Class::Normal => normal,
+            Class::Diagnostic => diagnostic,
+        }
+    }
+
+    pub(super) fn lane_mut(&mut self, class: Class) -> &mut Lane {
+        let [critical, normal, diagnostic] = &mut self.lanes;
+        match class {
+            Class::Critical => critical,
+            Class::Normal => normal,
+            Class::Diagnostic => diagnostic,
+        }
+    }
+
+    /// Whether anything of this kind may wait; batches of another class count where nobody has looked yet.
+    pub(super) fn waits(&self, class: Class, live: bool, next: u64) -> bool {
+        let lane = self.lane(class);
+        let (at, end) = if live { (lane.live_at, next) } else { (lane.hist_at, lane.live_from) };
+        self.settled.next_gap(at) < end
+    }
+
+    /// Live batches of a class that wait are history from here on.
+    pub(super) fn put_off(&mut self, class: Class, next: u64) {
+        let missed = self.waits(class, true, next);
+        let lane = self.lane_mut(class);
+        lane.missed |= missed;
+        (lane.live_from, lane.live_at) = (next, next);
     }
 
     /// While live samples flow: until when history is held back.

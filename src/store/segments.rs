@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::model::{Batch, Clock, Directory, Timestamp};
 
-use super::codec::{self, Item};
+use super::codec::{self, Classes, Item};
 use super::dictionary::Dictionary;
 use super::outbox::Block;
 use super::spool::{self, Record, Spool, SpoolError};
@@ -375,6 +375,7 @@ fn index_entry(block: &Block) -> Vec<u8> {
     put_signed(&mut entry, block.oldest.0);
     put_signed(&mut entry, block.newest.0);
     entry.push(u8::from(block.marked));
+    put(&mut entry, u64::from(block.classes.bits()));
     seal(&mut entry);
     let mut bytes = Vec::new();
     put_bytes(&mut bytes, &entry);
@@ -409,6 +410,7 @@ fn read_entry(entry: &[u8], segment: u64) -> Option<Block> {
         newest: Timestamp(cut.signed()?),
         // Lists of an earlier version end here.
         marked: cut.array().is_some_and(|[marked]| marked != 0),
+        classes: Classes::from_bits(cut.number().and_then(|bits| bits.try_into().ok()).unwrap_or(0)),
     })
 }
 

@@ -10,7 +10,7 @@ use fieldgate::model::{
     Access, Batch, Clock, DataType, Device, DeviceId, DeviceState, Directory, Sample, Tag, TagId, Value,
 };
 use fieldgate::publishers::publisher::{Context, PublishError, Publisher};
-use fieldgate::store::Store;
+use fieldgate::store::{Options, Store};
 use fieldgate::telemetry::{Connection, Telemetry};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -58,6 +58,7 @@ fn context(folder: PathBuf) -> Context {
         gate: Gate::default(),
         stats: telemetry.publisher("north", "north"),
         telemetry,
+        outbox: Options::default().reader_rules(),
         clock,
         folder,
         stop: CancellationToken::new(),

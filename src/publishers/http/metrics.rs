@@ -92,6 +92,9 @@ metrics! { PUBLISHER: PublisherStats,
     Count "fieldgate_publisher_connects" "Connections made." |p| p.connects.get();
     Count "fieldgate_publisher_commands" "Writes asked for by the north." |p| p.commands.get();
     Count "fieldgate_publisher_refused" "Writes and commands refused." |p| p.refused.get();
+    Count "fieldgate_publisher_sent_bytes" "Bytes sent north, without those of TCP and TLS." |p| p.sent_bytes.get();
+    Now "fieldgate_publisher_budget_left_bytes" "Bytes of its budget that may go now; -1: it has none." |p| p.budget_left.get() as f64;
+    Now "fieldgate_publisher_budget_short" "What waits for the budget: 0 nothing, 1 history, 2 diagnostic values too, 3 normal ones too." |p| p.budget_short.get() as f64;
     Count "fieldgate_publisher_restarts" "Restarts of the publisher's task." |p| p.restarts.get();
 }
 

@@ -97,6 +97,8 @@ struct Publisher {
     pending: i64,
     pending_age_ms: i64,
     dropped: u64,
+    sent_bytes: u64,
+    budget_left: Option<i64>,
     restarts: u64,
 }
 
@@ -211,6 +213,12 @@ pub(super) fn health(cx: &Context) -> Health {
             let what = format!("publisher `{}` is down", publisher.name);
             problems.push(because(what, publisher.state.trouble()));
         }
+        if publisher.budget_short.get() >= 3 {
+            problems.push(format!(
+                "publisher `{}` has used up its `budget`: only critical tags go north until it is refilled",
+                publisher.name
+            ));
+        }
         if publisher.dropped.get() > 0 {
             problems.push(format!("publisher `{}` lost {} samples", publisher.name, publisher.dropped.get()));
         }
@@ -300,6 +308,8 @@ fn publishers(cx: &Context) -> Vec<Publisher> {
         pending: publisher.pending.get(),
         pending_age_ms: publisher.pending_age_ms.get(),
         dropped: publisher.dropped.get(),
+        sent_bytes: publisher.sent_bytes.get(),
+        budget_left: Some(publisher.budget_left.get()).filter(|left| *left >= 0),
         restarts: publisher.restarts.get(),
     };
     cx.telemetry.publishers().iter().map(view).collect()

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::model::{Mistake, Period, Secret, Size};
+use crate::store::options::OutboxTable;
 
 /// As written in the file.
 #[derive(Debug, Clone, Deserialize)]
@@ -30,6 +31,9 @@ pub struct Config {
     pub max_delay: Option<Spanned<Period>>,
     /// Largest MQTT packet, 1 KiB to 256 MiB; default 1 MiB.
     pub max_packet: Option<Spanned<Size>>,
+    /// What waits for it; compiled by the plan, over `[store]`.
+    #[serde(default)]
+    pub outbox: OutboxTable,
 }
 
 /// Compiled: plain data, comparable.

@@ -31,6 +31,8 @@ pub struct Sparkplug {
 const FIRST_POLL: Duration = Duration::from_secs(3);
 /// Shortest time between two fences while little is under way.
 const FENCE_EVERY: Duration = Duration::from_millis(250);
+/// With a budget: so often it is looked whether live values that were put off may go again.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Longest wait for any answer of the broker; shorter with a short keep-alive.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Births at most so often, however many are asked for.
@@ -61,7 +63,7 @@ impl Publisher for Sparkplug {
         let scheme = if spec.tls { "mqtts" } else { "mqtt" };
         let address = format!("{scheme}://{}:{}", spec.host, spec.port);
         *cx.stats.address.lock().unwrap_or_else(|e| e.into_inner()) = address.clone();
-        let mut reader = cx.store.reader(&cx.name, ReaderOptions { durable: true });
+        let mut reader = cx.store.reader(&cx.name, ReaderOptions { durable: true, rules: Some(cx.outbox) });
         let mut bd_seq = BdSeq::load(&cx.folder).await;
         let mut backoff = Backoff::new();
         let first_poll_until = Instant::now() + FIRST_POLL;
@@ -111,6 +113,7 @@ async fn connection(
         credentials(spec, cx).await.map_err(|why| Down { why, connect_sent: false, closed: false })?;
     let session = Session::new(cx.directory.clone(), bd_seq.next().await, spec.max_packet);
     let will = session.death(cx.clock.now());
+    let will_bytes = will.bytes();
     let wire = tokio::select! {
         () = cx.stop.cancelled() => return Ok(()),
         wire = Wire::open(spec, credentials, will, cx.stats.clone()) => match wire {
@@ -142,6 +145,9 @@ async fn connection(
         born_turns: cx.clock.turns(),
         rebirth: false,
         flush_at: None,
+        // The CONNECT with its will.
+        spent: will_bytes + 64,
+        looked_at: now,
     };
     let met = tokio::select! {
         () = cx.stop.cancelled() => None,
@@ -208,12 +214,16 @@ struct Live<'a> {
     born_turns: usize,
     rebirth: bool,
     flush_at: Option<Instant>,
+    /// Bytes sent that the reader was not told of.
+    spent: u64,
+    /// When it was last looked whether live values were put off.
+    looked_at: Instant,
 }
 
 impl Live<'_> {
     /// Subscribes, waits for the first poll, and is born.
     async fn meet(&mut self, reader: &mut Reader, first_poll_until: Instant) -> Result<(), Down> {
-        self.wire.subscribe(&self.filters).await?;
+        self.subscribe(2).await?;
         self.fences = 1;
         // tck-id-message-flow-edge-node-birth-publish-subscribe: subscribed before the birth.
         let patience = self.patience();
@@ -235,6 +245,7 @@ impl Live<'_> {
         }
         self.rewind(reader);
         self.births(reader).await?;
+        self.report(reader);
         if self.cx.stats.state.set(Connection::Up) {
             tracing::info!(publisher = self.cx.name, broker = self.spec.host, port = self.spec.port, "born");
         }
@@ -281,6 +292,7 @@ impl Live<'_> {
                 next = reader.next(), if pull => self.pass(next, reader).await?,
             }
             self.timers(reader).await?;
+            self.report(reader);
         }
     }
 
@@ -343,6 +355,7 @@ impl Live<'_> {
                 Kind::Data => {}
             }
             stats.messages.bump();
+            self.spent += message.bytes();
             // A dead socket must not hold up a clean stop.
             tokio::select! {
                 sent = self.wire.publish(message) => sent?,
@@ -350,6 +363,32 @@ impl Live<'_> {
                     return Err(Down::new("stopped while the broker took no data"));
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// SUBSCRIBE to the first filters.
+    async fn subscribe(&mut self, filters: usize) -> Result<(), Down> {
+        let filters = self.filters.get(..filters).unwrap_or_default();
+        self.spent += filters.iter().map(|f| f.len() as u64 + 3).sum::<u64>() + 4;
+        self.wire.subscribe(filters).await
+    }
+
+    /// What was sent counts against the budget.
+    fn report(&mut self, reader: &mut Reader) {
+        if self.spent > 0 {
+            self.cx.stats.sent_bytes.add(self.spent);
+            reader.spent(std::mem::take(&mut self.spent));
+        }
+    }
+
+    /// Tells what is so now where live values were put off for want of budget.
+    async fn catch_up(&mut self, reader: &mut Reader) -> Result<(), Down> {
+        for class in reader.missed() {
+            self.session.catch_up(class, &self.cx.store, self.cx.clock.now(), &mut self.out);
+            self.session.flush(self.cx.clock.now(), &mut self.out);
+            self.send().await?;
+            self.release(reader).await?;
         }
         Ok(())
     }
@@ -391,13 +430,17 @@ impl Live<'_> {
             self.session.flush(self.cx.clock.now(), &mut self.out);
             self.send().await?;
         }
+        if self.cx.outbox.budget.is_some() && !self.rebirth && now >= self.looked_at + LOOK_EVERY {
+            self.looked_at = now;
+            self.catch_up(reader).await?;
+        }
         // What waits for `max-delay` is not sent yet, and no fence may cover it.
         let may_fence = !self.session.has_pending();
         if may_fence
             && self.fence.is_wanted()
             && (self.fence.is_urgent() || now >= self.fence_raised + FENCE_EVERY)
         {
-            self.wire.subscribe(&self.filters[..1]).await?;
+            self.subscribe(1).await?;
             self.fences += 1;
             self.fence_raised = now;
             self.fence.raise();
@@ -421,6 +464,9 @@ impl Live<'_> {
             due(flush_at);
         } else if self.fence.is_wanted() {
             due(self.fence_raised + FENCE_EVERY);
+        }
+        if self.cx.outbox.budget.is_some() {
+            due(self.looked_at + LOOK_EVERY);
         }
         if self.fence.is_under_way() {
             due(self.fence_raised + self.patience());

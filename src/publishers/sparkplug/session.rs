@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::model::{
-    Bad, Batch, DataType, DeviceId, DeviceState, Directory, Identity, Quality, Sample, TagId, Timestamp,
+    Bad, Batch, Class, DataType, DeviceId, DeviceState, Directory, Identity, Quality, Sample, TagId, Timestamp,
 };
 use crate::store::Store;
 
@@ -21,6 +21,20 @@ pub struct Message {
     pub payload: Vec<u8>,
     /// For the counters.
     pub kind: Kind,
+}
+
+impl Message {
+    /// Bytes of its PUBLISH at QoS 0: fixed header with a length of up to four bytes, topic with its length.
+    pub fn bytes(&self) -> u64 {
+        let rest = (2 + self.topic.len() + self.payload.len()) as u64;
+        let length = match rest {
+            0..0x80 => 1,
+            0x80..0x4000 => 2,
+            0x4000..0x20_0000 => 3,
+            _ => 4,
+        };
+        1 + length + rest
+    }
 }
 
 /// The kind of a message.
@@ -79,6 +93,8 @@ enum Status {
 #[derive(Debug, Clone, Copy)]
 struct State {
     born: Timestamp,
+    /// The newest one that was told as live.
+    live: Timestamp,
     /// Whether the last quality said was good: what is not said counts as good.
     good: bool,
     /// The clock was synchronised then: what is not said counts as that.
@@ -104,7 +120,8 @@ impl Session {
             let data = if d.is_node { topics.node("NDATA") } else { topics.device("DDATA", &d.name) };
             (d.id, Device { is_node: d.is_node, status: Status::Unborn, data, identity: None })
         });
-        let unknown = State { born: Timestamp(i64::MIN), good: true, timed: true };
+        let unknown =
+            State { born: Timestamp(i64::MIN), live: Timestamp(i64::MIN), good: true, timed: true };
         Session {
             devices: devices.collect(),
             metrics: directory.tags().iter().map(|t| (t.id, unknown)).collect(),
@@ -189,7 +206,13 @@ impl Session {
         match (batch.state, status) {
             (_, Status::TooLarge) => return Taken::Never,
             _ if is_node && status == Status::Born => self.add(batch, history, |_| true),
-            (DeviceState::Alive, Status::Unborn) if !history => {
+            (state, Status::Unborn)
+                if !history
+                    && (state == DeviceState::Alive
+                        // Another class says that it answers; should that have been dropped, this tells.
+                        || state == DeviceState::Unknown
+                            && image.device_state(batch.device) == DeviceState::Alive) =>
+            {
                 // What the image has is told by the birth; `add` leaves that out.
                 self.bear(batch.device, image, now, out);
                 if !self.is_born(batch.device) {
@@ -200,13 +223,7 @@ impl Session {
             (DeviceState::Dead, Status::Born) if !history => {
                 // That all its values are bad is what its death says (tck-id-operational-behavior-device-ddeath).
                 self.add(batch, false, |s| !s.quality.is_bad());
-                self.flush(now, out);
-                self.set(batch.device, Status::Unborn);
-                if let Some(device) = self.directory.device(batch.device) {
-                    let topic = self.topics.device("DDEATH", &device.name);
-                    let message = self.message(topic, Vec::new(), Kind::Death, now);
-                    out.push(message);
-                }
+                self.bury(batch.device, now, out);
             }
             (_, Status::Unborn) => {
                 // A device that is not born is bad to every host already.
@@ -221,6 +238,48 @@ impl Session {
             }
         }
         Taken::Told
+    }
+
+    /// What is so now, after live batches of a class were put off: of each tag the value of the image, where it
+    /// is not what was told last. What was put off comes later, as history.
+    pub fn catch_up(&mut self, class: Class, image: &Store, now: Timestamp, out: &mut Vec<Message>) {
+        let directory = self.directory.clone();
+        for device in directory.devices() {
+            let (status, state) =
+                (self.devices.get(&device.id).map(|d| d.status), image.device_state(device.id));
+            if directory.lead(device.id) == class && !device.is_node {
+                match (state, status) {
+                    (DeviceState::Alive, Some(Status::Unborn)) => self.bear(device.id, image, now, out),
+                    (DeviceState::Dead, Some(Status::Born)) => self.bury(device.id, now, out),
+                    _ => {}
+                }
+            }
+            if !self.is_born(device.id) {
+                continue;
+            }
+            for tag in directory.tags_of(device.id).filter(|tag| directory.class(tag.id) == class) {
+                let Some(sample) = image.latest(tag.id) else { continue };
+                let Some(state) = self.metrics.get_mut(&tag.id).filter(|s| sample.at > s.live) else {
+                    continue;
+                };
+                // As a birth does: this very sample is not repeated, and what is older is history.
+                let good = sample.quality.is_good();
+                let metric = Metric::data(alias(tag.id), &sample, false, !(good && state.good));
+                *state = State { born: sample.at, live: sample.at, good };
+                self.queue(device.id, false, [metric]);
+            }
+        }
+    }
+
+    /// DDEATH, after what waits.
+    fn bury(&mut self, id: DeviceId, now: Timestamp, out: &mut Vec<Message>) {
+        self.flush(now, out);
+        self.set(id, Status::Unborn);
+        if let Some(device) = self.directory.device(id) {
+            let topic = self.topics.device("DDEATH", &device.name);
+            let message = self.message(topic, Vec::new(), Kind::Death, now);
+            out.push(message);
+        }
     }
 
     /// Data with who the device is, where that is not what was said of it.
@@ -289,6 +348,9 @@ impl Session {
                 continue;
             }
             let history = history || sample.at < state.born;
+            if !history {
+                state.live = sample.at;
+            }
             let good = sample.quality.is_good();
             let timed = sample.stamp.is_synchronised();
             let say = Say { quality: !(good && state.good), clock: !state.timed };
@@ -339,7 +401,7 @@ impl Session {
                 let born = known.as_ref().map_or(Timestamp(i64::MIN), |s| s.at);
                 let sample = known.unwrap_or_else(|| Sample::bad(tag.id, Bad::Waiting, now));
                 let (good, timed) = (sample.quality == Quality::Good, sample.stamp.is_synchronised());
-                self.metrics.insert(tag.id, State { born, good, timed });
+                self.metrics.insert(tag.id, State { born, live: born, good, timed });
                 Metric::birth(tag, alias(tag.id), &sample)
             })
             .collect();

@@ -187,7 +187,7 @@ impl Outbox {
         for (name, settled) in readers {
             let known = self.readers.iter().position(|r| r.durable && r.name == name);
             let at = known.unwrap_or_else(|| {
-                let mut place = Place::new(&name, true, 0, self.next_seq);
+                let mut place = Place::new(&name, true, 0, self.next_seq, self.rules.reader);
                 self.serial += 1;
                 (place.serial, place.attached, place.never_attached) = (self.serial, false, true);
                 self.readers.push(place);
@@ -241,7 +241,7 @@ impl Outbox {
         }
         for reader in self.readers.iter_mut().filter(|r| r.durable) {
             reader.settled.insert(end, base);
-            reader.hist_at = 0;
+            reader.lanes.iter_mut().for_each(|lane| lane.hist_at = 0);
             reader.dirty = true;
             reader.wake.notify_one();
         }

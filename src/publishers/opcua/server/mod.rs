@@ -89,7 +89,7 @@ impl Publisher for OpcUa {
         tracing::info!(publisher = cx.name, %address, "OPC UA server is up");
         *cx.stats.address.lock().unwrap_or_else(|e| e.into_inner()) = address;
         // The reader first, then the image: nothing falls between them.
-        let reader = cx.store.reader(&cx.name, ReaderOptions { durable: false });
+        let reader = cx.store.reader(&cx.name, ReaderOptions { durable: false, rules: None });
         let pump = Pump::new(cx.clone(), handle, manager).run(reader);
         let serving = server.run_with(listener);
         let said_good_bye = async {
