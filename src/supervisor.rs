@@ -224,6 +224,7 @@ impl Gateway {
                     let age = reader.oldest.map_or(0, |oldest| (now.0 - oldest.0).max(0) / 1000);
                     stats.pending_age_ms.set(age);
                     stats.dropped.add(reader.dropped.saturating_sub(stats.dropped.get()));
+                    *stats.outbox.lock().unwrap_or_else(|e| e.into_inner()) = reader.counts;
                 }
             }
         });

@@ -18,6 +18,7 @@ mod reader;
 mod segments;
 mod slots;
 mod spool;
+mod thin;
 mod varint;
 mod writer;
 
@@ -30,7 +31,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use crate::model::{Batch, Clock, DeviceId, DeviceState, Directory, Identified, Sample, TagId, Timestamp};
-use crate::telemetry::StoreStats;
+use crate::telemetry::{OutboxCounts, StoreStats};
 
 use image::Image;
 use outbox::{Outbox, Rules, Take};
@@ -83,6 +84,8 @@ pub struct ReaderReport {
     pub delivered: u64,
     /// Samples that it never got or that the north rejected, in this run.
     pub dropped: u64,
+    /// All of it, by reason.
+    pub counts: OutboxCounts,
 }
 
 /// Image and outbox.
@@ -117,7 +120,9 @@ impl Store {
         let rules = Rules {
             memory: options.memory,
             reader: options.reader_rules(),
-            gated: spools && options.durability == Durability::Always,
+            spools,
+            when_full: options.when_full,
+            share: options.max_bytes / 16,
             patience: (options.commit * 4).max(Duration::from_secs(5)),
         };
         // Above all numbers that runs before this one can have used, should the folder open only later.

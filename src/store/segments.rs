@@ -1,7 +1,7 @@
 //! The spool's folder: segments in the order of their sequence numbers, each opened, sealed, set aside
 //! or removed as a whole.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -202,7 +202,9 @@ impl Segments {
         let (mut records, mut written): (Vec<Record>, Vec<Written>) = (Vec::new(), Vec::new());
         for part in parts(batches) {
             let (head, bytes) = codec::encode(part, &mut tail.names, &directory);
-            let block = Block::new(tail.id, &head, bytes.len() as u64);
+            let mut block = Block::new(tail.id, &head, bytes.len() as u64);
+            let tags: HashSet<_> = part.iter().flat_map(|(_, b)| &b.samples).map(|s| s.tag).collect();
+            block.tags = tags.len() as u64;
             records.push((head.first.to_be_bytes().to_vec(), bytes));
             written.push((block, part.iter().map(|(seq, b)| (*seq, b.samples.len() as u64)).collect()));
         }
@@ -369,6 +371,7 @@ fn index_entry(block: &Block) -> Vec<u8> {
     }
     put_signed(&mut entry, block.oldest.0);
     put_signed(&mut entry, block.newest.0);
+    put(&mut entry, block.tags);
     seal(&mut entry);
     let mut bytes = Vec::new();
     put_bytes(&mut bytes, &entry);
@@ -401,6 +404,8 @@ fn read_entry(entry: &[u8], segment: u64) -> Option<Block> {
         bytes: cut.number()?,
         oldest: Timestamp(cut.signed()?),
         newest: Timestamp(cut.signed()?),
+        // Lists of earlier versions end here.
+        tags: cut.number().unwrap_or(0),
     })
 }
 

@@ -14,7 +14,7 @@ use super::learned::{self, Learned};
 use super::losses::Reason;
 use super::outbox::Outbox;
 use super::spool::SpoolError;
-use super::{Durability, Options};
+use super::{Options, WhenFull};
 
 /// What the store, its readers and the writer share.
 #[derive(Debug)]
@@ -138,15 +138,11 @@ impl Writer {
         }
     }
 
-    fn always(&self) -> bool {
-        self.options.durability == Durability::Always
-    }
-
     /// Until the store is dropped.
     pub(super) fn run(mut self) {
-        let own = if self.always() { self.options.commit } else { self.options.spill_after };
-        let tick = (own / 4).clamp(Duration::from_millis(5), Duration::from_millis(250));
         loop {
+            let own = self.shared.outbox().pace(self.options.commit);
+            let tick = (own / 4).clamp(Duration::from_millis(5), Duration::from_millis(250));
             let signals = self.shared.wait(tick);
             if signals.stop {
                 return;
@@ -185,7 +181,7 @@ impl Writer {
             if let Some(disk) = &mut self.disk {
                 disk.segments.seal_tail();
             }
-            let left = self.shared.outbox().oldest_unwritten().is_some();
+            let left = self.shared.outbox().unwritten();
             if left {
                 tracing::error!("not all could be written to the store: what was not delivered is lost");
             }
@@ -299,27 +295,11 @@ impl Writer {
 
     // ---- to the disk ----
 
-    fn due(&self) -> bool {
-        let mut outbox = self.shared.outbox();
-        let Some(oldest) = outbox.oldest_unwritten() else { return false };
-        let wait = if self.always() { self.options.commit } else { self.options.spill_after };
-        oldest.elapsed() >= wait || outbox.bytes > self.options.memory / 2
-    }
-
     fn write(&mut self, all: bool) -> Result<(), SpoolError> {
         if self.disk.is_none() {
             return Ok(());
         }
-        if !all && !self.due() {
-            if self.always() {
-                let mut outbox = self.shared.outbox();
-                if outbox.oldest_unwritten().is_none() {
-                    let next = outbox.next_seq;
-                    outbox.commit(Vec::new(), next);
-                }
-            }
-            return Ok(());
-        }
+        let Some(upto) = self.shared.outbox().due(self.options.commit, all) else { return Ok(()) };
         // A block without its reader's cursor would not be found again, and the first block after a while
         // finds cursors of long ago.
         let first = !self.shared.outbox().has_blocks();
@@ -328,7 +308,7 @@ impl Writer {
         let Some(disk) = &mut self.disk else { return Ok(()) };
         disk.reserve(next)?;
         loop {
-            let (batches, upto) = self.shared.outbox().collect(ROUND);
+            let (batches, last) = self.shared.outbox().collect(upto, ROUND);
             if batches.is_empty() {
                 return Ok(());
             }
@@ -336,8 +316,8 @@ impl Writer {
             let mut outbox = self.shared.outbox();
             self.stats.spooled.add(written.iter().map(|(block, _)| block.samples).sum());
             outbox.disk_down = false;
-            outbox.commit(written, upto);
-            if upto >= next {
+            outbox.commit(written);
+            if last {
                 return Ok(());
             }
         }
@@ -442,10 +422,11 @@ impl Writer {
         let age = i64::try_from(self.options.max_age.as_micros()).unwrap_or(i64::MAX);
         {
             let mut outbox = self.shared.outbox();
-            outbox.expire(self.options.max_age, Instant::now());
+            debug_assert_eq!(outbox.audit(), Ok(()));
+            outbox.expire(Instant::now(), now);
             outbox.losses.tell();
         }
-        let always = self.always();
+        let always = self.shared.outbox().any_always();
         if let Some(disk) = &mut self.disk {
             for (first, last) in disk.segments.spans() {
                 // Made anew every second it would cost more than it takes.
