@@ -19,6 +19,7 @@ mod segments;
 mod slots;
 mod spool;
 mod thin;
+mod thinning;
 mod varint;
 mod writer;
 

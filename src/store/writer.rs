@@ -417,6 +417,73 @@ impl Writer {
         }
     }
 
+    /// The spool's own bound, and those of publishers that have their backlog thinned.
+    fn bound(&mut self) {
+        let most = self.options.max_bytes;
+        let bytes = |w: &Writer| w.disk.as_ref().map_or(0, |d| d.segments.bytes());
+        let newest = self.options.when_full == WhenFull::DropNewest;
+        {
+            let mut outbox = self.shared.outbox();
+            // From seven eighths on nothing new of who has much waiting; what others have is still written.
+            let limit = if outbox.spool_full { most - most / 8 - most / 16 } else { most - most / 8 };
+            outbox.spool_full = newest && bytes(self) > limit;
+        }
+        while bytes(self) > most {
+            if self.options.when_full == WhenFull::Downsample && self.thin_one(None) {
+                continue;
+            }
+            if self.disk.as_ref().is_none_or(|d| d.segments.len() == 0) {
+                break;
+            }
+            self.evict_oldest(Reason::DiskFull);
+        }
+        loop {
+            let who = self.shared.outbox().to_thin();
+            if who.is_empty() || !self.thin_one(Some(&who)) {
+                who.into_iter().for_each(|serial| self.shared.outbox().bound_thinned(serial));
+                return;
+            }
+        }
+    }
+
+    /// Thins the oldest segment that was not yet: of any, or of those that only these readers wait for.
+    /// False when there is none.
+    fn thin_one(&mut self, only: Option<&[u64]>) -> bool {
+        let Some(disk) = &mut self.disk else { return false };
+        let outbox = || self.shared.outbox();
+        let Some(id) = disk.segments.never_thinned(|id| outbox().may_thin(id, only)) else { return false };
+        if disk.segments.tail() == Some(id) {
+            disk.segments.seal_tail();
+        }
+        let Some((blocks, whole)) = outbox().before_thinning(id) else { return false };
+        match disk.segments.thin(id, &blocks, self.options.downsample, &whole) {
+            Ok(new) => {
+                let kept: u64 = new.written.iter().map(|(block, _)| block.samples).sum();
+                let before: u64 = blocks.iter().map(|b| b.samples).sum();
+                tracing::info!(samples = before, kept, "a segment of the spool was thinned");
+                outbox().thinned(&blocks, new);
+                true
+            }
+            // What cannot be read is a loss of its own, and the next turn goes on.
+            Err((Some(from), SpoolError::Block)) => {
+                self.stats.damaged.bump();
+                outbox().drop_blocks(|b| b.from == from, Reason::Damage);
+                true
+            }
+            Err((_, SpoolError::Damaged(why))) => {
+                self.stats.quarantined.bump();
+                disk.segments.condemn(id, &why);
+                outbox().drop_blocks(|b| b.segment == id, Reason::Damage);
+                true
+            }
+            Err((_, error)) => {
+                self.stats.disk_errors.bump();
+                tracing::warn!(%error, "a segment of the spool cannot be thinned: the oldest goes instead");
+                false
+            }
+        }
+    }
+
     fn chores(&mut self) {
         let now = self.clock.now();
         let age = i64::try_from(self.options.max_age.as_micros()).unwrap_or(i64::MAX);
@@ -449,11 +516,7 @@ impl Writer {
         {
             self.evict_oldest(Reason::Age);
         }
-        while oldest(self).is_some()
-            && self.disk.as_ref().is_some_and(|d| d.segments.bytes() > self.options.max_bytes)
-        {
-            self.evict_oldest(Reason::DiskFull);
-        }
+        self.bound();
         let next = self.shared.outbox().next_seq;
         if let Some(disk) = self.disk.as_mut().filter(|_| self.trouble.is_none()) {
             let reserved = disk.reserve(next);

@@ -8,6 +8,7 @@ use crate::store::losses::Reason;
 use crate::store::ranges::Ranges;
 use crate::store::reader::{Gone, Place};
 use crate::store::segments::Written;
+use crate::store::thinning::Thinned;
 
 /// Sequence numbers and how many samples each has.
 type Counts = Vec<(u64, u64)>;
@@ -122,6 +123,78 @@ impl Outbox {
             }
             released.into_iter().for_each(|(index, seq)| self.release(index, seq));
         }
+    }
+
+    /// Whether a segment may be thinned: in any case, or where only these readers wait for any of it.
+    pub(in crate::store) fn may_thin(&self, segment: u64, only: Option<&[u64]>) -> bool {
+        let mut blocks = self.blocks.values().filter(|b| b.segment == segment);
+        let others = |r: &&Place| r.durable && only.is_some_and(|only| !only.contains(&r.serial));
+        let waits = |r: &Place, b: &Block| !r.settled.covers(b.from, b.last + 1);
+        let mut known = false;
+        let free = blocks.all(|b| {
+            known = true;
+            !self.readers.iter().filter(others).any(|r| waits(r, b))
+        });
+        known && free
+    }
+
+    /// The blocks of a segment that is to be thinned, and the batches that must stay whole, since somebody
+    /// has them. From here on nobody is given anything of it before it is read again.
+    pub(in crate::store) fn before_thinning(&mut self, segment: u64) -> Option<(Vec<Block>, BTreeSet<u64>)> {
+        let blocks: Vec<_> = self.blocks.values().filter(|b| b.segment == segment).cloned().collect();
+        let (first, last) = (blocks.first()?.from, blocks.last()?.last);
+        let given = self.readers.iter().flat_map(|r| r.given.range(first..=last)).map(|(seq, _)| *seq);
+        let mut whole: BTreeSet<u64> = given.collect();
+        let end = (last + 1).min(self.base + self.head.len() as u64);
+        whole.extend((first.max(self.base)..end).filter(|seq| self.slot(*seq).is_some()));
+        self.cache.retain(|l| !blocks.iter().any(|b| b.from == l.from));
+        Some((blocks, whole))
+    }
+
+    /// A segment was thinned: its blocks are these now.
+    pub(in crate::store) fn thinned(&mut self, old: &[Block], new: Thinned) {
+        for block in old {
+            self.blocks.remove(&block.from);
+            self.cache.retain(|l| l.from != block.from);
+            self.readers.iter_mut().filter(|r| r.durable).for_each(|r| {
+                r.let_go(block);
+            });
+        }
+        let times = || old.iter().map(|b| (b.oldest, b.newest));
+        let oldest = times().map(|(oldest, _)| oldest).min().unwrap_or_default();
+        let newest = times().map(|(_, newest)| newest).max().unwrap_or_default();
+        let tags = old.iter().map(|b| b.tags).max().unwrap_or(0);
+        for reader in self.readers.iter_mut().filter(|r| r.durable) {
+            let (mut thinned, mut unknown) = (0, 0);
+            let mut at = old.first().map_or(0, |b| b.from);
+            for one in &new.counted {
+                // Between two batches there is nothing.
+                reader.settled.insert(at, one.seq);
+                at = one.seq + 1;
+                if reader.settled.contains(one.seq) {
+                    continue;
+                }
+                unknown += one.unknown;
+                thinned += one.stored.saturating_sub(one.unknown + one.kept);
+                if let Some(given) = reader.given.get_mut(&one.seq) {
+                    given.stored = given.stored.saturating_sub(one.unknown);
+                } else if !one.there {
+                    reader.settled.insert(one.seq, one.seq + 1);
+                }
+                reader.dirty = true;
+            }
+            reader.settled.insert(at, old.last().map_or(0, |b| b.last + 1));
+            for (reason, lost) in [(Reason::Thinned, thinned), (Reason::Unknown, unknown)] {
+                reader.drop_samples(reason, lost);
+                self.losses.blocks(&reader.name, reason, lost, tags, oldest, newest);
+            }
+            for (block, counts) in &new.written {
+                let done = counts.iter().filter(|(seq, _)| reader.settled.contains(*seq));
+                reader.holds(block, done.map(|(_, samples)| samples).sum());
+            }
+        }
+        self.blocks.extend(new.written.into_iter().map(|(block, _)| (block.from, block)));
+        self.wake_all();
     }
 
     /// Blocks without a sample that anybody waits for; they only go.

@@ -284,7 +284,7 @@ impl Outbox {
     }
 
     /// Whether what is counted is what is there.
-    pub(super) fn audit(&self) -> Result<(), String> {
+    pub(in crate::store) fn audit(&self) -> Result<(), String> {
         for reader in &self.readers {
             let (mut in_memory, mut unwritten) = (0, 0);
             for (seq, entry) in (self.base..).zip(&self.head) {
