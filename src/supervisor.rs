@@ -224,6 +224,7 @@ impl Gateway {
                     stats.budget_left.set(left.unwrap_or(-1));
                     stats.budget_short.set(reader.budget_short.into());
                     stats.dropped.add(reader.dropped.saturating_sub(stats.dropped.get()));
+                    *stats.outbox.lock().unwrap_or_else(|e| e.into_inner()) = reader.counts;
                 }
             }
         });

@@ -1,9 +1,13 @@
 //! Counters that every room bumps and the page, /metrics and the `system` device read.
 
+mod outbox;
+
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::model::Timestamp;
+
+pub use outbox::{LastLoss, LossReason, OutboxCounts};
 
 /// A count that only grows.
 #[derive(Debug, Default)]
@@ -197,8 +201,10 @@ pub struct PublisherStats {
     pub pending: Gauge,
     /// Age of the oldest sample not delivered yet, in milliseconds.
     pub pending_age_ms: Gauge,
-    /// Samples lost because the outbox was full or too old.
+    /// Samples lost, for any reason.
     pub dropped: Counter,
+    /// What became of the samples of its outbox; taken together, so that they balance.
+    pub outbox: Mutex<OutboxCounts>,
     /// Bytes sent north: MQTT packets, without those of TCP and TLS around them.
     pub sent_bytes: Counter,
     /// Bytes of its budget that may go now; −1 where it has none.
@@ -257,6 +263,13 @@ pub struct Telemetry {
     links: Mutex<Vec<Arc<LinkStats>>>,
     devices: Mutex<Vec<Arc<DeviceStats>>>,
     publishers: Mutex<Vec<Arc<PublisherStats>>>,
+}
+
+impl PublisherStats {
+    /// What became of the samples of its outbox.
+    pub fn outbox(&self) -> OutboxCounts {
+        *lock(&self.outbox)
+    }
 }
 
 impl Telemetry {

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use fieldgate::model::*;
 use fieldgate::store::{
-    Durability, Next, Options, Reader, ReaderOptions, ReaderReport, Replay, Seq, Settled, Store,
+    Durability, Next, Options, Reader, ReaderOptions, ReaderReport, ReaderRules, Replay, Seq, Settled, Store,
+    WhenFull,
 };
-use fieldgate::telemetry::StoreStats;
+use fieldgate::telemetry::{LossReason, StoreStats};
 use proptest::prelude::*;
 
 const START: i64 = 1_700_000_000_000_000;
@@ -653,6 +654,340 @@ async fn a_full_disk_is_survived_and_used_again_when_there_is_room() {
     let mut reader = durable(&store);
     assert_eq!(next(&mut reader).await.0, 0);
     assert!(report(&store).pending > weight(0));
+}
+
+// ---- each publisher's own rules ----
+
+fn ruled(store: &Store, name: &str, rules: ReaderRules) -> Reader {
+    store.reader(name, ReaderOptions { durable: true, rules: Some(rules) })
+}
+
+fn of(store: &Store, name: &str) -> ReaderReport {
+    store.readers().into_iter().find(|r| r.name == name).unwrap()
+}
+
+fn balanced(store: &Store) {
+    for r in store.readers() {
+        assert_eq!(r.counts.imbalance(), 0, "{r:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_publisher_that_spills_is_not_held_up_by_one_that_writes_always() {
+    let bench = Bench::new(Durability::Spill, LONG);
+    let options = Options { commit: Duration::from_secs(60), ..bench.options.clone() };
+    let bench = Bench { options, ..bench };
+    let (store, stats) = bench.open();
+    let spill = bench.options.reader_rules();
+    let mut quick = ruled(&store, "quick", spill);
+    let mut sure = ruled(&store, "sure", ReaderRules { durability: Durability::Always, ..spill });
+    store.accept(batch(0));
+    let (n, seq, _) = next(&mut quick).await;
+    assert_eq!((n, stats.spooled.get()), (0, 0), "given before the commit");
+    quick.settle(seq, Settled::Sent);
+    let early = tokio::time::timeout(Duration::from_millis(50), sure.next()).await;
+    assert!(early.is_err(), "not before it is on the disk");
+    store.drain(DRAIN).await;
+    assert_eq!(next(&mut sure).await.0, 0);
+    assert_eq!(stats.spooled.get(), weight(0));
+}
+
+#[tokio::test]
+async fn what_the_one_that_writes_always_has_had_is_written_for_nobody_else() {
+    let bench = Bench::new(Durability::Spill, LONG);
+    let (store, stats) = bench.open();
+    let spill = bench.options.reader_rules();
+    let sure = ruled(&store, "sure", ReaderRules { durability: Durability::Always, ..spill });
+    let mut quick = ruled(&store, "quick", spill);
+    store.accept(batch(0));
+    until("the commit", || stats.spooled.get() == weight(0)).await;
+    drop(sure);
+    // Nobody reads it any more, yet it is its backlog: written, and kept for it.
+    store.accept(batch(1));
+    until("the commit", || stats.spooled.get() == weight(0) + weight(1)).await;
+    assert_eq!((next(&mut quick).await.0, next(&mut quick).await.0), (0, 1));
+    balanced(&store);
+}
+
+#[tokio::test]
+async fn a_publisher_that_is_full_loses_its_own_oldest_and_another_loses_nothing() {
+    let bench = Bench::new(Durability::Spill, Duration::from_millis(10));
+    let (store, stats) = bench.open();
+    let rules = bench.options.reader_rules();
+    let mut north = ruled(&store, "north", ReaderRules { max_bytes: Some(64 << 10), ..rules });
+    let mut other = ruled(&store, "other", rules);
+    let total: u64 = (0..20_000).map(weight).sum();
+    for n in 0..20_000 {
+        store.accept(batch(n));
+        if n % 1000 == 999 {
+            balanced(&store);
+            let upto: u64 = (0..=n).map(weight).sum();
+            until("the spill", || stats.spooled.get() == upto).await;
+            balanced(&store);
+        }
+    }
+    let r = of(&store, "north").counts;
+    assert!(r.dropped_by(LossReason::Full) > 0 && r.pending > 0);
+    assert_eq!(r.dropped_by(LossReason::Full) + r.pending, total);
+    let last = r.last.unwrap();
+    assert_eq!((last.reason, last.from), (LossReason::Full, Timestamp(START)));
+    assert!(last.to > last.from);
+    // Where the disk has taken it, a bound holds more than the same bytes in memory.
+    let mut before = None;
+    while of(&store, "north").pending > 0 {
+        let (n, seq, _) = next(&mut north).await;
+        assert!(before.map_or(n > 0, |b| n == b + 1), "the newest, without a gap");
+        before = Some(n);
+        north.settle(seq, Settled::Sent);
+    }
+    assert_eq!(before, Some(19_999));
+    for n in 0..20_000 {
+        let (got, seq, _) = next(&mut other).await;
+        assert_eq!(got, n);
+        other.settle(seq, Settled::Sent);
+    }
+    balanced(&store);
+    assert_eq!(of(&store, "other").counts.delivered, total);
+    until("the room given back", || bench.segments().is_empty()).await;
+}
+
+#[tokio::test]
+async fn drop_newest_keeps_what_waits_until_delivery_makes_room() {
+    for spools in [false, true] {
+        let bench = Bench::new(Durability::Spill, Duration::from_millis(10));
+        let path = bench.options.path.clone().filter(|_| spools);
+        let bench = Bench { options: Options { path, ..bench.options.clone() }, ..bench };
+        let (store, _) = bench.open();
+        let rules = ReaderRules {
+            max_bytes: Some(32 << 10),
+            when_full: WhenFull::DropNewest,
+            ..bench.options.reader_rules()
+        };
+        let mut north = ruled(&store, "north", rules);
+        let mut n = 0;
+        until("it is full", || {
+            (0..100).for_each(|_| {
+                store.accept(batch(n));
+                n += 1;
+            });
+            balanced(&store);
+            report(&store).counts.dropped_by(LossReason::Newest) > 0
+        })
+        .await;
+        let r = report(&store).counts;
+        assert_eq!(r.last.unwrap().reason, LossReason::Newest);
+        // The first ones are there, one after the other.
+        let mut got = Vec::new();
+        while report(&store).pending > 0 {
+            let (n, seq, _) = next(&mut north).await;
+            got.push(n);
+            north.settle(seq, Settled::Sent);
+            balanced(&store);
+        }
+        assert_eq!(got[..50], (0..50).collect::<Vec<_>>());
+        assert!(*got.last().unwrap() < n - 1);
+        store.accept(batch(n));
+        assert_eq!(next(&mut north).await.0, n, "there is room again");
+        balanced(&store);
+    }
+}
+
+#[tokio::test]
+async fn what_is_older_than_a_publishers_own_age_is_lost_for_it_alone() {
+    let bench = Bench::new(Durability::Spill, LONG);
+    let (store, _) = bench.open();
+    let rules = bench.options.reader_rules();
+    let _north = ruled(&store, "north", ReaderRules { max_age: Duration::from_millis(50), ..rules });
+    let _other = ruled(&store, "other", rules);
+    (0..10).for_each(|n| store.accept(batch(n)));
+    let total: u64 = (0..10).map(weight).sum();
+    until("the loss", || of(&store, "north").counts.dropped_by(LossReason::Age) == total).await;
+    assert_eq!(of(&store, "other").pending, total);
+    balanced(&store);
+}
+
+/// A store whose one publisher has its backlog thinned to a hundred batches a window.
+fn thinning() -> (Bench, ReaderRules) {
+    let bench = Bench::new(Durability::Spill, Duration::from_millis(10));
+    let options = Options { downsample: Duration::from_millis(1), ..bench.options.clone() };
+    let bench = Bench { options, ..bench };
+    let rules = ReaderRules {
+        max_bytes: Some(48 << 10),
+        when_full: WhenFull::Downsample,
+        ..bench.options.reader_rules()
+    };
+    (bench, rules)
+}
+
+/// Accepts until something was thinned; gives how many batches that took.
+async fn fill_until_thinned(store: &Store, stats: &StoreStats) -> u32 {
+    let mut n = 0;
+    while report(store).counts.dropped_by(LossReason::Thinned) == 0 {
+        assert!(n < 200_000, "never thinned");
+        (0..500).for_each(|_| {
+            store.accept(batch(n));
+            n += 1;
+        });
+        balanced(store);
+        let upto: u64 = (0..n).map(weight).sum();
+        until("the spill", || stats.spooled.get() == upto).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    n
+}
+
+/// All samples that come, as (time, value), until nothing waits.
+async fn all(reader: &mut Reader, store: &Store) -> Vec<(i64, u32)> {
+    let mut got = Vec::new();
+    while report(store).pending > 0 {
+        let Ok(next) = tokio::time::timeout(Duration::from_millis(200), reader.next()).await else {
+            continue;
+        };
+        let (Next::Live(seq, batch) | Next::History(seq, batch)) = next;
+        for sample in &batch.samples {
+            let Some(Value::U32(n)) = sample.value else { panic!("{sample:?}") };
+            got.push((sample.at.0, n));
+        }
+        reader.settle(seq, Settled::Sent);
+    }
+    got
+}
+
+/// Of each window and tag the first and the last are there, in order, once.
+fn thinned_well(got: &[(i64, u32)], batches: u32) {
+    assert!(got.windows(2).all(|w| w[0].0 < w[1].0), "in order, nothing twice");
+    let there: BTreeSet<_> = got.iter().copied().collect();
+    for n in 0..batches {
+        // Values only grow, so the least and the greatest are the first and the last.
+        let first = |n: u32| n % 100 < 2;
+        let last = |n: u32| n % 100 >= 98;
+        if first(n) {
+            assert!(there.contains(&(START + i64::from(n * 10), n)), "the first of a window: {n}");
+        }
+        if last(n) {
+            let at = n * 10 + n % 3;
+            assert!(there.contains(&(START + i64::from(at), n)), "the last of a window: {n}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn downsample_keeps_of_each_tag_and_window_what_shows_its_course() {
+    let (bench, rules) = thinning();
+    let (store, stats) = bench.open();
+    let mut north = ruled(&store, "north", rules);
+    let n = fill_until_thinned(&store, &stats).await;
+    let r = report(&store).counts;
+    assert_eq!(r.last.unwrap().reason, LossReason::Thinned);
+    assert_eq!(r.dropped_by(LossReason::Full), 0, "thinning was enough");
+    let got = all(&mut north, &store).await;
+    assert!(got.len() < (0..n).map(weight).sum::<u64>() as usize);
+    thinned_well(&got, n);
+    balanced(&store);
+    assert_eq!(report(&store).delivered, got.len() as u64);
+    until("the room given back", || bench.segments().is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_crash_while_a_segment_is_rewritten_gives_nothing_twice_and_loses_nothing_more() {
+    let (bench, rules) = thinning();
+    let (store, stats) = bench.open();
+    let north = ruled(&store, "north", rules);
+    store.accept(batch(0));
+    until("the spill", || stats.spooled.get() > 0).await;
+    let first = bench.segments()[0].clone();
+    let old = bench.folder.path().join("old");
+    let copy = |from: &Path, to: &Path| {
+        let done = std::process::Command::new("cp").arg("-r").args([from, to]).status().unwrap();
+        assert!(done.success());
+    };
+    let mut n = 1;
+    while report(&store).counts.dropped_by(LossReason::Thinned) == 0 {
+        assert!(n < 200_000, "never thinned");
+        if first.exists() {
+            let _ = std::fs::remove_dir_all(&old);
+            // It may go meanwhile; then the copy before it counts.
+            copy(&first, &old);
+        }
+        (0..500).for_each(|_| {
+            store.accept(batch(n));
+            n += 1;
+        });
+        let upto: u64 = (0..n).map(weight).sum();
+        until("the spill", || stats.spooled.get() == upto).await;
+    }
+    drop((north, store));
+    assert!(!first.exists(), "it was rewritten: {:?}", bench.segments());
+    let thinned = bench.segments();
+    assert!(thinned[0].to_str().unwrap().ends_with("-1"), "{thinned:?}");
+    // As if the power had failed after the rename and before the old one was removed, and while the next
+    // one was being written.
+    copy(&old, &first);
+    copy(&old, &bench.folder.path().join("store/segments/thin-00000000000000ff"));
+    let (store, _) = bench.open();
+    assert_eq!(bench.segments(), thinned, "the new one counts, what was not finished is gone");
+    let mut north = ruled(&store, "north", rules);
+    let got = all(&mut north, &store).await;
+    thinned_well(&got, n);
+    balanced(&store);
+}
+
+#[tokio::test]
+async fn the_counts_balance_after_every_step_of_a_run_with_every_kind_of_loss() {
+    let (bench, thin) = thinning();
+    let options = Options { memory: 256 << 10, ..bench.options.clone() };
+    let mut bench = Bench { options, ..bench };
+    let plain = bench.options.reader_rules();
+    let kinds = [
+        ("north", thin),
+        ("oldest", ReaderRules { max_bytes: Some(40 << 10), ..plain }),
+        ("newest", ReaderRules { max_bytes: Some(24 << 10), when_full: WhenFull::DropNewest, ..plain }),
+        ("old", ReaderRules { max_age: Duration::from_millis(500), ..plain }),
+    ];
+    let mut lost = BTreeSet::new();
+    let mut n = 0;
+    for run in 0..3 {
+        if run == 2 {
+            // The tag `d/b` is gone.
+            bench.directory = directory(&["a", "x", "c"]);
+        }
+        let (store, _) = bench.open();
+        let mut readers: Vec<_> = kinds.iter().map(|(name, rules)| ruled(&store, name, *rules)).collect();
+        for round in 0..40_usize {
+            (0..300).for_each(|_| {
+                store.accept(batch(n));
+                n += 1;
+            });
+            balanced(&store);
+            for (at, reader) in readers.iter_mut().enumerate() {
+                for step in 0..20 {
+                    let wait = tokio::time::timeout(Duration::from_millis(20), reader.next()).await;
+                    let Ok(Next::Live(seq, _) | Next::History(seq, _)) = wait else { break };
+                    match (round + at + step) % 5 {
+                        0 => reader.settle(seq, Settled::Rejected),
+                        1 => {}
+                        _ => reader.settle(seq, Settled::Sent),
+                    }
+                    balanced(&store);
+                }
+                if round % 7 == at {
+                    reader.rewind();
+                    balanced(&store);
+                }
+            }
+        }
+        for r in store.readers() {
+            lost.extend(LossReason::ALL.iter().filter(|l| r.counts.dropped_by(**l) > 0).map(|l| l.name()));
+        }
+        drop(readers);
+        if run == 0 {
+            store.drain(DRAIN).await;
+            balanced(&store);
+        }
+    }
+    for reason in ["max-bytes", "newest", "max-age", "unknown-tag", "rejected"] {
+        assert!(lost.contains(reason), "{reason} is not among {lost:?}");
+    }
 }
 
 // ---- against a simple model, with random operations and crashes ----

@@ -267,8 +267,7 @@ pub struct Store {
     /// Most history samples a second while live ones flow; 15000.
     pub history_rate: Option<Spanned<u32>>,
     /// What goes when a bound is reached.
-    #[serde(default)]
-    pub when_full: WhenFull,
+    pub when_full: Option<Spanned<WhenFull>>,
     /// With `downsample`: the window of which a few samples of each tag stay; 1 min.
     pub downsample: Option<Spanned<Period>>,
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::driver::{AddressError, Block, BlockPlan, Compiled, Driver, Point, Request, Slot};
-use crate::model::{DataType, Fault, Place, Raw};
-use crate::telemetry::Telemetry;
+use crate::model::{Clock, DataType, Fault, Place, Raw};
+use crate::telemetry::{LossReason, PublisherStats, Telemetry};
 
 /// Which counters are read, in the order of the words of the one block.
 #[derive(Debug, Clone, PartialEq)]
@@ -100,9 +100,38 @@ points! { PublisherPoint, crate::telemetry::PublisherStats,
     Pending "pending" None, "samples not delivered yet", |p| unsigned(p.pending.get());
     PendingAge "pending-age" Some("ms"), "age of the oldest sample not delivered yet",
         |p| unsigned(p.pending_age_ms.get());
-    Dropped "dropped" None, "samples lost because the outbox was full or too old", |p| p.dropped.get();
+    Dropped "dropped" None, "samples lost, for any reason", |p| p.dropped.get();
+    DroppedMemory "dropped-memory" None, "samples lost because the store's memory was full",
+        |p| lost(p, LossReason::Memory);
+    DroppedDiskFull "dropped-disk-full" None, "samples lost because the store's disk space was used up",
+        |p| lost(p, LossReason::DiskFull);
+    DroppedMaxBytes "dropped-max-bytes" None, "samples lost because the publisher's max-bytes was reached",
+        |p| lost(p, LossReason::Full);
+    DroppedNewest "dropped-newest" None, "samples not taken while the outbox was full",
+        |p| lost(p, LossReason::Newest);
+    DroppedMaxAge "dropped-max-age" None, "samples lost because they were older than max-age",
+        |p| lost(p, LossReason::Age);
+    DroppedDownsample "dropped-downsample" None, "samples thinned away because the outbox was full",
+        |p| lost(p, LossReason::Thinned);
+    DroppedDamage "dropped-damage" None, "samples lost because the spool was damaged",
+        |p| lost(p, LossReason::Damage);
+    DroppedUnknownTag "dropped-unknown-tag" None, "samples of tags that are no longer configured",
+        |p| lost(p, LossReason::Unknown);
+    DroppedRejected "dropped-rejected" None, "samples that the north does not take",
+        |p| lost(p, LossReason::Rejected);
+    LostReason "lost-reason" None,
+        "why samples were lost last: 0 never, 1 memory, 2 disk-full, 3 max-bytes, 4 newest, 5 max-age, 6 downsample, 7 damage, 8 unknown-tag, 9 rejected",
+        |p| p.outbox().last.map_or(0, |l| l.reason.number());
+    LostFrom "lost-from" Some("ms"), "time of the oldest sample of the last loss, UTC since 1970",
+        |p| p.outbox().last.map_or(0, |l| unsigned(l.from.0 / 1000));
+    LostTo "lost-to" Some("ms"), "time of the newest sample of the last loss, UTC since 1970",
+        |p| p.outbox().last.map_or(0, |l| unsigned(l.to.0 / 1000));
     Connects "connects" None, "connections made", |p| p.connects.get();
     Refused "refused" None, "writes and commands refused", |p| p.refused.get();
+}
+
+fn lost(publisher: &PublisherStats, reason: LossReason) -> u64 {
+    publisher.outbox().dropped_by(reason)
 }
 
 fn unsigned(v: i64) -> u64 {
@@ -250,6 +279,7 @@ impl Driver for System {
 mod tests {
     use super::*;
     use crate::model::Timestamp;
+    use crate::telemetry::LastLoss;
 
     #[tokio::test]
     async fn every_tag_of_the_gateway_reads_its_own_counter() {
@@ -264,6 +294,13 @@ mod tests {
         telemetry.link("bus-a").late.add(8);
         telemetry.publisher("cloud", "sparkplug").pending.set(7);
         telemetry.device("pump", "bus-a").state.set(2);
+        {
+            let cloud = telemetry.publisher("cloud", "sparkplug");
+            let mut counts = cloud.outbox.lock().unwrap();
+            LossReason::ALL.into_iter().for_each(|reason| counts.drop_by(reason, 10 + reason.number()));
+            let (from, to) = (Timestamp(1_700_000_000_000_000), Timestamp(1_700_000_060_000_000));
+            counts.last = Some(LastLoss { from, to, reason: LossReason::Thinned });
+        }
         let tags = tags(&["bus-a".into()], &["cloud".into()]);
         let requests: Vec<_> = tags
             .iter()
@@ -294,6 +331,12 @@ mod tests {
         assert_eq!(value("gateway/clock/synchronised"), 1);
         assert_eq!(value("gateway/clock/steps"), 2);
         assert_eq!(value("gateway/clock/restamped"), 9);
+        for reason in LossReason::ALL {
+            let name = format!("publishers/cloud/dropped-{}", reason.name());
+            assert_eq!(value(&name), 10 + reason.number(), "{name}");
+        }
+        let last = ["lost-reason", "lost-from", "lost-to"].map(|n| value(&format!("publishers/cloud/{n}")));
+        assert_eq!(last, [6, 1_700_000_000_000, 1_700_000_060_000]);
         assert_eq!(value("gateway/devices/dead"), 1);
         assert_eq!(value("gateway/devices/alive"), 0);
     }

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::model::{Mistake, Size};
 use crate::publishers::{PublisherSpec, http, opcua, sparkplug};
 use crate::store::options::OutboxTable;
-use crate::store::{self, ReaderRules};
+use crate::store::{self, ReaderRules, WhenFull};
 
 /// All publishers: Sparkplug in the order of the file, then OPC UA, then HTTP.
 pub(super) fn publishers(
@@ -104,7 +104,10 @@ fn outbox(table: &OutboxTable, store: &store::Options, mistakes: &mut Vec<Mistak
             ));
         }
     }
-    rules.when_full = table.when_full.unwrap_or(rules.when_full);
+    if let Some(when_full) = &table.when_full {
+        rules.when_full = *when_full.get_ref();
+        needs_folder(when_full, store, mistakes);
+    }
     rules.replay = table.replay.unwrap_or(rules.replay);
     if let Some(rate) = &table.history_rate {
         rules.history_rate = ranges::number("history-rate", rate, 1..=10_000_000, mistakes);
@@ -134,6 +137,18 @@ fn size(key: &str, value: &Spanned<Size>, least: u64, mistakes: &mut Vec<Mistake
     size
 }
 
+/// What is thinned is thinned on the disk.
+fn needs_folder(when_full: &Spanned<WhenFull>, store: &store::Options, mistakes: &mut Vec<Mistake>) {
+    if *when_full.get_ref() == WhenFull::Downsample && store.path.is_none() {
+        mistakes.push(Mistake::new(
+            "no-path",
+            when_full.span(),
+            "`when-full` is \"downsample\", but the store has no folder: what is in memory is not thinned",
+            "add `path` to `[store]`, or write \"drop-oldest\" or \"drop-newest\"",
+        ));
+    }
+}
+
 /// The store's options.
 pub(super) fn store(config: &Config, mistakes: &mut Vec<Mistake>) -> store::Options {
     let table = &config.store;
@@ -141,7 +156,7 @@ pub(super) fn store(config: &Config, mistakes: &mut Vec<Mistake>) -> store::Opti
         path: table.path.as_ref().map(|p| p.get_ref().clone()),
         durability: table.durability,
         replay: table.replay,
-        when_full: table.when_full,
+        when_full: table.when_full.as_ref().map_or(WhenFull::default(), |w| *w.get_ref()),
         ..store::Options::default()
     };
     if let Some(path) = table.path.as_ref().filter(|p| p.get_ref().as_os_str().is_empty()) {
@@ -151,6 +166,9 @@ pub(super) fn store(config: &Config, mistakes: &mut Vec<Mistake>) -> store::Opti
             "the store's path is empty",
             "write a folder, as `/var/lib/fieldgate`",
         ));
+    }
+    if let Some(when_full) = &table.when_full {
+        needs_folder(when_full, &options, mistakes);
     }
     let mut period = |key, value: &Option<_>, target: &mut Duration, least: Duration, most: Duration| {
         if let Some(value) = value {

@@ -4,34 +4,14 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use crate::model::{Batch, TagId, Timestamp};
+use crate::telemetry::LastLoss;
+pub(super) use crate::telemetry::LossReason as Reason;
 
-/// Why samples are lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reason {
-    Memory,
-    DiskFull,
-    Age,
-    Damage,
-    /// The tag or device is no longer configured.
-    Unknown,
-}
-
-impl Reason {
-    fn text(self) -> &'static str {
-        match self {
-            Reason::Memory => "the memory for samples is full",
-            Reason::DiskFull => "the spool has reached max-bytes",
-            Reason::Age => "older than max-age",
-            Reason::Damage => "the spool is damaged",
-            Reason::Unknown => "no longer in the configuration",
-        }
-    }
-}
-
-/// Losses not told yet.
+/// Losses not told yet, and the last of each reader.
 #[derive(Debug, Default)]
 pub(super) struct Losses {
     open: Vec<Loss>,
+    last: Vec<(String, LastLoss)>,
 }
 
 #[derive(Debug)]
@@ -40,8 +20,12 @@ struct Loss {
     reason: Reason,
     samples: u64,
     tags: HashSet<TagId>,
+    /// Where only the numbers of tags in blocks are known: at least so many.
+    least_tags: u64,
     from: Timestamp,
     to: Timestamp,
+    /// Since when and until when the whole episode lasts, for the north.
+    episode: (Timestamp, Timestamp),
     told: Option<Instant>,
 }
 
@@ -67,10 +51,29 @@ impl Losses {
         from: Timestamp,
         to: Timestamp,
     ) {
+        self.blocks(reader, reason, samples, 0, from, to);
+    }
+
+    /// The same, where it is known how many tags the block has.
+    pub(super) fn blocks(
+        &mut self,
+        reader: &str,
+        reason: Reason,
+        samples: u64,
+        tags: u64,
+        from: Timestamp,
+        to: Timestamp,
+    ) {
         if samples > 0 {
-            self.loss(reader, reason, samples, from, to);
+            let loss = self.loss(reader, reason, samples, from, to);
+            loss.least_tags = loss.least_tags.max(tags);
             self.tell();
         }
+    }
+
+    /// The last loss of a reader: from when to when its episode goes, and why.
+    pub(super) fn last(&self, reader: &str) -> Option<LastLoss> {
+        self.last.iter().find(|(name, _)| name == reader).map(|(_, last)| *last)
     }
 
     fn loss(
@@ -85,7 +88,17 @@ impl Losses {
             Some(at) => at,
             None => {
                 let (reader, tags) = (reader.to_owned(), HashSet::new());
-                self.open.push(Loss { reader, reason, samples: 0, tags, from, to, told: None });
+                self.open.push(Loss {
+                    reader,
+                    reason,
+                    samples: 0,
+                    tags,
+                    least_tags: 0,
+                    from,
+                    to,
+                    episode: (from, to),
+                    told: None,
+                });
                 self.open.len() - 1
             }
         };
@@ -97,6 +110,12 @@ impl Losses {
         }
         loss.samples += samples;
         (loss.from, loss.to) = (loss.from.min(from), loss.to.max(to));
+        loss.episode = (loss.episode.0.min(from), loss.episode.1.max(to));
+        let last = LastLoss { from: loss.episode.0, to: loss.episode.1, reason };
+        match self.last.iter_mut().find(|(name, _)| name == reader) {
+            Some((_, known)) => *known = last,
+            None => self.last.push((reader.to_owned(), last)),
+        }
         loss
     }
 
@@ -107,14 +126,15 @@ impl Losses {
             tracing::warn!(
                 reader = loss.reader,
                 samples = loss.samples,
-                tags = loss.tags.len(),
+                tags = (loss.tags.len() as u64).max(loss.least_tags),
                 from_us = loss.from.0,
                 to_us = loss.to.0,
                 "samples lost, not delivered: {}",
-                loss.reason.text()
+                loss.reason.words()
             );
             loss.samples = 0;
             loss.tags.clear();
+            loss.least_tags = 0;
             loss.told = Some(Instant::now());
         }
         self.open.retain(|l| l.samples > 0 || l.told.is_some_and(|t| t.elapsed() < Self::PAUSE));

@@ -21,6 +21,8 @@ mod reader;
 mod segments;
 mod slots;
 mod spool;
+mod thin;
+mod thinning;
 mod varint;
 mod writer;
 
@@ -32,8 +34,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::model::{Batch, Class, Clock, DeviceId, DeviceState, Directory, Identified, Sample, TagId, Timestamp};
-use crate::telemetry::StoreStats;
+use crate::model::{
+    Batch, Class, Clock, DeviceId, DeviceState, Directory, Identified, Sample, TagId, Timestamp,
+};
+use crate::telemetry::{OutboxCounts, StoreStats};
 
 use image::Image;
 use outbox::{Outbox, Rules, Take};
@@ -91,6 +95,8 @@ pub struct ReaderReport {
     pub delivered: u64,
     /// Samples that it never got or that the north rejected, in this run.
     pub dropped: u64,
+    /// All of it, by reason.
+    pub counts: OutboxCounts,
     /// Bytes sent north in this run, as the publisher reports them.
     pub sent_bytes: u64,
     /// Bytes of its budget that may go now; `None` where it has none.
@@ -133,7 +139,9 @@ impl Store {
         let rules = Rules {
             memory: options.memory,
             reader: options.reader_rules(),
-            gated: spools && options.durability == Durability::Always,
+            spools,
+            when_full: options.when_full,
+            share: options.max_bytes / 16,
             patience: (options.commit * 4).max(Duration::from_secs(5)),
         };
         // Above all numbers that runs before this one can have used, should the folder open only later.

@@ -85,7 +85,7 @@ pub struct OutboxTable {
     /// Oldest sample kept for it.
     pub max_age: Option<Spanned<Period>>,
     /// What goes when `max-bytes` is reached.
-    pub when_full: Option<WhenFull>,
+    pub when_full: Option<Spanned<WhenFull>>,
     /// How history and live share its way north.
     pub replay: Option<Replay>,
     /// Most history samples a second while live ones flow.

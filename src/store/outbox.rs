@@ -5,6 +5,7 @@
 //! the head (memory), in a block (disk), or in both.
 
 mod backlog;
+mod bounds;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use crate::model::{Batch, Class, Sample, Timestamp, Value};
 use super::codec::{Classes, Head, Item};
 use super::losses::{Losses, Reason};
 use super::reader::{Given, Place};
-use super::{Next, ReaderReport, ReaderRules, Replay, Seq, Settled};
+use super::{Next, ReaderReport, ReaderRules, Replay, Seq, Settled, WhenFull};
 
 /// A block on the disk.
 #[derive(Debug, Clone)]
@@ -29,6 +30,8 @@ pub(super) struct Block {
     pub(super) from: u64,
     pub(super) last: u64,
     pub(super) samples: u64,
+    /// How many tags they are of; 0 where that is not known.
+    pub(super) tags: u64,
     pub(super) bytes: u64,
     pub(super) oldest: Timestamp,
     pub(super) newest: Timestamp,
@@ -45,6 +48,7 @@ impl Block {
             from: head.first,
             last: head.last,
             samples: head.samples,
+            tags: 0,
             bytes,
             oldest: head.oldest,
             newest: head.newest,
@@ -91,9 +95,13 @@ pub(super) struct Rules {
     pub(super) memory: u64,
     /// Of a reader that brings none of its own.
     pub(super) reader: ReaderRules,
-    /// Durable readers get nothing that is not on the disk.
-    pub(super) gated: bool,
-    /// With `gated`: how long a batch waits for the disk before it goes without.
+    /// There is a disk to write to.
+    pub(super) spools: bool,
+    /// What goes when the store as a whole is full.
+    pub(super) when_full: WhenFull,
+    /// With `drop-newest`: who has no more than this on the disk is not to blame when that is full.
+    pub(super) share: u64,
+    /// With `always`: how long a batch waits for the disk before it goes without.
     pub(super) patience: Duration,
 }
 
@@ -108,8 +116,8 @@ pub(super) struct Outbox {
     pub(super) bytes: u64,
     /// Below it nothing in the head needs writing.
     unwritten: u64,
-    /// With `gated`: below it all that must be on the disk is.
-    committed: u64,
+    /// With `drop-newest`: the spool is at its bound.
+    pub(super) spool_full: bool,
     /// The disk does not do it: memory has to.
     pub(super) disk_down: bool,
     blocks: BTreeMap<u64, Block>,
@@ -129,7 +137,7 @@ impl Outbox {
             head: VecDeque::new(),
             bytes: 0,
             unwritten: next_seq,
-            committed: next_seq,
+            spool_full: false,
             disk_down: false,
             blocks: BTreeMap::new(),
             readers: Vec::new(),
@@ -140,33 +148,7 @@ impl Outbox {
         }
     }
 
-    // ---- in ----
-
-    /// Takes a batch of one class. True when the head should be written soon, since memory runs short.
-    pub(super) fn accept(&mut self, batch: Arc<Batch>, class: Class, now: Instant) -> bool {
-        let seq = self.next_seq;
-        self.next_seq += 1;
-        if self.readers.is_empty() {
-            (self.base, self.unwritten) = (self.next_seq, self.next_seq);
-            return false;
-        }
-        if self.head.is_empty() {
-            self.base = seq;
-        }
-        let samples = batch.samples.len() as u64;
-        let mut durable = 0;
-        for reader in &mut self.readers {
-            reader.pending += samples;
-            durable += u32::from(reader.durable);
-            reader.wake.notify_one();
-        }
-        let bytes = weight(&batch);
-        let holders = self.readers.len() as u32;
-        self.head.push_back(Some(Entry { batch, class, at: now, bytes, holders, durable, written: false }));
-        self.bytes += bytes;
-        self.bound();
-        self.bytes > self.rules.memory / 2
-    }
+    // ---- in memory ----
 
     fn slot(&self, seq: u64) -> Option<&Entry> {
         let at = usize::try_from(seq.checked_sub(self.base)?).ok()?;
@@ -194,64 +176,16 @@ impl Outbox {
         }
     }
 
-    /// One reader less holds the batch.
-    fn release(&mut self, seq: u64, durable: bool) {
-        let Some(entry) = self.slot_mut(seq) else { return };
+    /// This reader holds the batch no more.
+    fn release(&mut self, at: usize, seq: u64) {
+        let index = seq.checked_sub(self.base).and_then(|n| usize::try_from(n).ok());
+        let Some(Some(entry)) = index.and_then(|n| self.head.get_mut(n)) else { return };
+        let Some(reader) = self.readers.get_mut(at) else { return };
+        reader.left_memory(entry);
         entry.holders = entry.holders.saturating_sub(1);
-        entry.durable = entry.durable.saturating_sub(u32::from(durable));
+        entry.durable = entry.durable.saturating_sub(u32::from(reader.durable));
         if entry.holders == 0 {
             self.free(seq);
-        }
-    }
-
-    /// The oldest goes while there is more than the memory may hold.
-    fn bound(&mut self) {
-        while self.bytes + self.head.len() as u64 * size_of::<Option<Entry>>() as u64 > self.rules.memory
-            && self.head.len() > 1
-        {
-            self.drop_front(Reason::Memory);
-        }
-    }
-
-    /// The oldest batch leaves memory; who cannot get it from the disk loses it.
-    fn drop_front(&mut self, reason: Reason) {
-        self.trim();
-        let seq = self.base;
-        if let Some(entry) = self.free(seq) {
-            let saved = entry.written && self.block_of(seq).is_some();
-            for at in 0..self.readers.len() {
-                if self.readers.get(at).is_some_and(|r| !(r.durable && saved)) {
-                    self.lose(at, seq, &entry.batch, reason);
-                }
-            }
-        }
-        self.trim();
-    }
-
-    fn lose(&mut self, at: usize, seq: u64, batch: &Batch, reason: Reason) {
-        let Some(reader) = self.readers.get_mut(at) else { return };
-        if reader.settled.contains(seq) {
-            return;
-        }
-        if let Some(given) = reader.given.get_mut(&seq) {
-            // It may still be delivered; only a rewind cannot bring it back.
-            given.gone = true;
-            return;
-        }
-        let samples = batch.samples.len() as u64;
-        reader.drop_samples(samples);
-        reader.settled.insert(seq, seq + 1);
-        reader.dirty = true;
-        self.losses.batch(&reader.name, reason, batch);
-    }
-
-    /// What waits in memory longer than this is lost.
-    pub(super) fn expire(&mut self, older: Duration, now: Instant) {
-        self.trim();
-        while let Some(Some(entry)) = self.head.front()
-            && now.saturating_duration_since(entry.at) > older
-        {
-            self.drop_front(Reason::Age);
         }
     }
 
@@ -294,19 +228,23 @@ impl Outbox {
     /// Nothing is kept for this reader any more.
     fn forget(&mut self, serial: u64) {
         let Some(at) = self.readers.iter().position(|r| r.serial == serial) else { return };
-        let reader = self.readers.remove(at);
         for seq in self.base..self.base + self.head.len() as u64 {
-            if !reader.settled.contains(seq) {
-                self.release(seq, reader.durable);
+            if self.readers.get(at).is_some_and(|r| !r.settled.contains(seq)) {
+                self.release(at, seq);
             }
         }
+        self.readers.remove(at);
     }
 
     /// Durable readers of an earlier run that nobody took up: forgotten; gives their names.
     pub(super) fn forget_absent(&mut self) -> Vec<(String, u64)> {
         let absent = |r: &&Place| r.durable && !r.attached && r.never_attached;
-        let gone: Vec<_> =
-            self.readers.iter().filter(absent).map(|r| (r.serial, r.name.clone(), r.pending)).collect();
+        let gone: Vec<_> = self
+            .readers
+            .iter()
+            .filter(absent)
+            .map(|r| (r.serial, r.name.clone(), r.counts.pending))
+            .collect();
         gone.iter().for_each(|(serial, ..)| self.forget(*serial));
         gone.into_iter().map(|(_, name, pending)| (name, pending)).collect()
     }
@@ -320,14 +258,17 @@ impl Outbox {
         let report = |reader: &Place| {
             let oldest = reader.settled.next_gap(0);
             let in_memory = self.slot(oldest).and_then(|e| e.batch.samples.first()).map(&time);
+            let mut counts = reader.counts;
+            counts.last = self.losses.last(&reader.name);
             ReaderReport {
                 name: reader.name.clone(),
-                pending: reader.pending,
+                pending: counts.pending,
                 oldest: in_memory
                     .or_else(|| self.block_of(oldest).filter(|b| !b.marked).map(|b| b.oldest))
-                    .filter(|_| reader.pending > 0),
-                delivered: reader.delivered,
-                dropped: reader.dropped,
+                    .filter(|_| counts.pending > 0),
+                delivered: counts.delivered,
+                dropped: counts.all_dropped(),
+                counts,
                 sent_bytes: reader.meter.sent(),
                 budget_left: reader.meter.remains(),
                 budget_short: reader.meter.short(tokio::time::Instant::now()),
@@ -352,11 +293,12 @@ impl Outbox {
         let given = self.readers.get_mut(at).map(|r| std::mem::take(&mut r.given)).unwrap_or_default();
         for (seq, given) in given {
             // It may have reached the disk after it left the memory.
-            let lost = given.gone && self.block_of(seq).is_none();
-            if let Some(reader) = self.readers.get_mut(at).filter(|_| lost) {
-                reader.drop_samples(given.stored);
+            let lost = given.gone.filter(|_| self.block_of(seq).is_none());
+            if let (Some(reader), Some(gone)) = (self.readers.get_mut(at), lost) {
+                reader.drop_samples(gone.reason, given.stored);
                 reader.settled.insert(seq, seq + 1);
                 reader.dirty = true;
+                self.losses.block(&reader.name, gone.reason, given.stored, gone.from, gone.to);
             }
         }
         if let Some(reader) = self.readers.get_mut(at) {
@@ -366,15 +308,26 @@ impl Outbox {
 
     /// See [`super::Reader::settle`].
     pub(super) fn settle(&mut self, serial: u64, seq: u64, how: Settled) {
-        let from = self.block_of(seq).map(|b| b.from);
-        let Some(reader) = self.readers.iter_mut().find(|r| r.serial == serial) else { return };
+        let block = self.block_of(seq).cloned();
+        let Some(at) = self.find(serial) else { return };
+        let Some(reader) = self.readers.get_mut(at) else { return };
         let Some(given) = reader.given.remove(&seq) else { return };
         reader.settle(seq, &given, how);
-        if let Some(from) = from.filter(|_| reader.durable) {
-            *reader.partial.entry(from).or_default() += given.stored;
+        let (reason, lost) = match how {
+            Settled::Sent => (Reason::Unknown, given.stored.saturating_sub(given.samples)),
+            Settled::Rejected => (Reason::Rejected, given.stored),
+        };
+        if lost > 0 {
+            let in_memory = self.slot(seq).and_then(|e| e.batch.samples.first()).map(|s| (s.at, s.at));
+            let times = in_memory.or(block.as_ref().map(|b| (b.oldest, b.newest))).unwrap_or_default();
+            if let Some(reader) = self.readers.get(at) {
+                self.losses.block(&reader.name, reason, lost, times.0, times.1);
+            }
         }
-        let durable = reader.durable;
-        self.release(seq, durable);
+        if let (Some(block), Some(reader)) = (block, self.readers.get_mut(at).filter(|r| r.durable)) {
+            reader.done_in(&block, given.stored);
+        }
+        self.release(at, seq);
     }
 
     // ---- out ----
@@ -429,7 +382,7 @@ impl Outbox {
                 Seek::Found(seq, batch, stored) => {
                     let Some(reader) = self.readers.get_mut(at) else { break };
                     let samples = batch.samples.len() as u64;
-                    reader.given.insert(seq, Given { stored, samples, gone: false });
+                    reader.given.insert(seq, Given { stored, samples, gone: None });
                     reader.gave(seq, class, live, samples, now);
                     let next =
                         if live { Next::Live(Seq(seq), batch) } else { Next::History(Seq(seq), batch) };
@@ -467,7 +420,7 @@ impl Outbox {
                     self.pass(at, class, live, seq + 1);
                     continue;
                 }
-                let gated = self.rules.gated && durable && !self.disk_down && seq >= self.committed;
+                let gated = self.readers.get(at).is_some_and(|r| self.gated(r, entry));
                 if gated && entry.at.elapsed() < self.rules.patience {
                     return Seek::Gated(entry.at);
                 }
@@ -506,10 +459,10 @@ impl Outbox {
                 Some(Item { stored, .. }) => {
                     // Its device or tags are no longer configured.
                     if let Some(reader) = self.readers.get_mut(at) {
-                        reader.drop_samples(stored);
+                        reader.drop_samples(Reason::Unknown, stored);
                         reader.settled.insert(seq, seq + 1);
                         reader.dirty = true;
-                        *reader.partial.entry(block.from).or_default() += stored;
+                        reader.done_in(&block, stored);
                         self.losses.block(&reader.name, Reason::Unknown, stored, block.oldest, block.newest);
                     }
                 }

@@ -40,6 +40,14 @@ impl Ranges {
         }
     }
 
+    /// The end of the last that is not in it, below `end`; 0 where all are.
+    pub(super) fn last_gap(&self, end: u64) -> u64 {
+        match self.0.range(..end).next_back() {
+            Some((&start, &to)) if to >= end => start,
+            _ => end,
+        }
+    }
+
     /// Whether all of `from .. to` is in it.
     pub(super) fn covers(&self, from: u64, to: u64) -> bool {
         self.next_gap(from) >= to

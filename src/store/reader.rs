@@ -7,10 +7,13 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::losses::Reason;
 use super::meter::Meter;
+use super::outbox::Block;
 use super::ranges::Ranges;
-use super::{ReaderRules, Settled};
-use crate::model::Class;
+use super::{Durability, ReaderRules, Settled};
+use crate::model::{Class, Timestamp};
+use crate::telemetry::OutboxCounts;
 
 /// While live samples came within this time, history is held to its rate.
 const LIVE_FLOWS: Duration = Duration::from_secs(1);
@@ -22,7 +25,15 @@ pub(super) struct Given {
     pub(super) stored: u64,
     pub(super) samples: u64,
     /// Neither in memory nor on the disk any more.
-    pub(super) gone: bool,
+    pub(super) gone: Option<Gone>,
+}
+
+/// Why and of when a batch is that nobody can give again.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Gone {
+    pub(super) reason: Reason,
+    pub(super) from: Timestamp,
+    pub(super) to: Timestamp,
 }
 
 /// See the file's first line.
@@ -46,9 +57,16 @@ pub(super) struct Place {
     /// Samples settled of each block on the disk.
     pub(super) partial: BTreeMap<u64, u64>,
     /// Samples: `accepted = delivered + pending + dropped` since the reader was made.
-    pub(super) pending: u64,
-    pub(super) delivered: u64,
-    pub(super) dropped: u64,
+    pub(super) counts: OutboxCounts,
+    /// Bytes in memory that it holds, and of these those not on the disk.
+    pub(super) in_memory: u64,
+    pub(super) unwritten_bytes: u64,
+    /// Bytes of the blocks of which it has not settled all.
+    pub(super) on_disk: u64,
+    /// With `drop-newest`: nothing new until there is room.
+    pub(super) full: bool,
+    /// Below it nothing needs writing for this reader.
+    pub(super) unwritten: u64,
     /// Its cursor on the disk is behind; it has one at all.
     pub(super) dirty: bool,
     pub(super) kept: bool,
@@ -96,9 +114,12 @@ impl Place {
             lanes: [Lane { live_from: next, live_at: next, hist_at: next, missed: false }; 3],
             meter: Meter::default(),
             partial: BTreeMap::new(),
-            pending: 0,
-            delivered: 0,
-            dropped: 0,
+            counts: OutboxCounts::default(),
+            in_memory: 0,
+            unwritten_bytes: 0,
+            on_disk: 0,
+            full: false,
+            unwritten: next,
             dirty: true,
             kept: false,
             last_live: None,
@@ -109,23 +130,60 @@ impl Place {
     }
 
     /// Samples that it will never get.
-    pub(super) fn drop_samples(&mut self, samples: u64) {
-        self.pending = self.pending.saturating_sub(samples);
-        self.dropped += samples;
+    pub(super) fn drop_samples(&mut self, reason: Reason, samples: u64) {
+        self.counts.pending = self.counts.pending.saturating_sub(samples);
+        self.counts.drop_by(reason, samples);
     }
 
     /// Done with a batch.
     pub(super) fn settle(&mut self, seq: u64, given: &Given, how: Settled) {
-        self.pending = self.pending.saturating_sub(given.stored);
+        self.counts.pending = self.counts.pending.saturating_sub(given.stored);
         match how {
             Settled::Sent => {
-                self.delivered += given.samples;
-                self.dropped += given.stored - given.samples;
+                self.counts.delivered += given.samples;
+                self.counts.drop_by(Reason::Unknown, given.stored.saturating_sub(given.samples));
             }
-            Settled::Rejected => self.dropped += given.stored,
+            Settled::Rejected => self.counts.drop_by(Reason::Rejected, given.stored),
         }
         self.settled.insert(seq, seq + 1);
         self.dirty = true;
+    }
+
+    /// So many samples more of a block are settled.
+    pub(super) fn done_in(&mut self, block: &Block, samples: u64) {
+        let done = self.partial.entry(block.from).or_default();
+        let before = *done;
+        *done += samples;
+        if before < block.samples.max(1) && *done >= block.samples.max(1) {
+            self.on_disk = self.on_disk.saturating_sub(block.bytes);
+        }
+    }
+
+    /// A block is there that it has not settled, but for so many samples.
+    pub(super) fn holds(&mut self, block: &Block, done: u64) {
+        self.on_disk += block.bytes;
+        if done > 0 {
+            self.done_in(block, done);
+        }
+    }
+
+    /// A block goes; gives how many of its samples were settled.
+    pub(super) fn let_go(&mut self, block: &Block) -> u64 {
+        let done = self.partial.remove(&block.from).unwrap_or(0);
+        if done < block.samples.max(1) {
+            self.on_disk = self.on_disk.saturating_sub(block.bytes);
+        }
+        done
+    }
+
+    /// Bytes that wait for it, in memory and on the disk.
+    pub(super) fn waiting(&self) -> u64 {
+        if self.durable { self.unwritten_bytes + self.on_disk } else { self.in_memory }
+    }
+
+    /// Whether nothing goes to it that is not on the disk.
+    pub(super) fn always(&self) -> bool {
+        self.durable && self.rules.durability == Durability::Always
     }
 
     /// All that is not settled is history from here on.

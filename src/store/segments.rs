@@ -1,7 +1,7 @@
 //! The spool's folder: segments in the order of their sequence numbers, each opened, sealed, set aside
 //! or removed as a whole.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -27,6 +27,21 @@ pub(super) const NAMES: u8 = 0xFF;
 pub(super) const GROWING: &str = "index.open";
 pub(super) const INDEX: &str = "index";
 
+/// Before the number of a segment that is being rewritten.
+const UNFINISHED: &str = "thin-";
+
+/// A segment's folder: its number, and how often it was rewritten.
+fn name(id: u64, times: u32) -> String {
+    if times == 0 { format!("segment-{id:016x}") } else { format!("segment-{id:016x}-{times:x}") }
+}
+
+/// The inverse.
+fn read_name(name: &str) -> Option<(u64, u32)> {
+    let name = name.strip_prefix("segment-")?;
+    let (id, times) = name.split_once('-').unwrap_or((name, "0"));
+    Some((u64::from_str_radix(id, 16).ok()?, u32::from_str_radix(times, 16).ok()?))
+}
+
 /// What was found when the folder was opened.
 #[derive(Debug, Default)]
 pub(super) struct Found {
@@ -46,6 +61,8 @@ pub(super) struct Segments {
     clock: Clock,
     full: u64,
     segments: BTreeMap<u64, Segment>,
+    /// How often a segment was rewritten, where it was.
+    rewritten: BTreeMap<u64, u32>,
     tail: Option<Open>,
     reading: Option<Open>,
 }
@@ -59,10 +76,10 @@ struct Segment {
     blocks: u64,
 }
 
-struct Open {
-    id: u64,
-    spool: Box<dyn Spool>,
-    names: Dictionary,
+pub(super) struct Open {
+    pub(super) id: u64,
+    pub(super) spool: Box<dyn Spool>,
+    pub(super) names: Dictionary,
 }
 
 /// What a block holds that was just written: sequence numbers and sample counts.
@@ -86,15 +103,31 @@ impl Segments {
             // At least a few segments below the bound, so that the oldest tenth goes and not half.
             full: (max_bytes / 16).clamp(32 << 10, SEGMENT_BYTES),
             segments: BTreeMap::new(),
+            rewritten: BTreeMap::new(),
             tail: None,
             reading: None,
         };
         let mut found = Found::default();
         let mut ids = BTreeSet::new();
         for entry in fs::read_dir(&all.folder)? {
-            let name = entry?.file_name();
-            let id = name.to_str().and_then(|n| n.strip_prefix("segment-"));
-            ids.extend(id.and_then(|id| u64::from_str_radix(id, 16).ok()));
+            let entry = entry?;
+            let Some((id, times)) = entry.file_name().to_str().and_then(read_name) else {
+                // A rewriting that was not finished: the old one counts.
+                if entry.file_name().to_str().is_some_and(|name| name.starts_with(UNFINISHED)) {
+                    fs::remove_dir_all(entry.path())?;
+                }
+                continue;
+            };
+            ids.insert(id);
+            let known = all.rewritten.entry(id).or_default();
+            *known = times.max(*known);
+        }
+        for entry in fs::read_dir(&all.folder)? {
+            let entry = entry?;
+            let Some((id, times)) = entry.file_name().to_str().and_then(read_name) else { continue };
+            if all.rewritten.get(&id).is_some_and(|last| times < *last) {
+                fs::remove_dir_all(entry.path())?;
+            }
         }
         for id in ids {
             match all.load(id, &mut found.damaged) {
@@ -120,7 +153,43 @@ impl Segments {
     }
 
     fn path(&self, id: u64) -> PathBuf {
-        self.folder.join(format!("segment-{id:016x}"))
+        self.folder.join(name(id, self.rewritten.get(&id).copied().unwrap_or(0)))
+    }
+
+    /// Where a segment is rewritten.
+    pub(super) fn beside(&self, id: u64) -> PathBuf {
+        self.folder.join(format!("{UNFINISHED}{id:016x}"))
+    }
+
+    /// The rewritten segment takes the place of the old one.
+    pub(super) fn replace<'a>(
+        &mut self,
+        id: u64,
+        new: &Path,
+        blocks: impl Iterator<Item = &'a Block>,
+    ) -> std::io::Result<()> {
+        let old = self.path(id);
+        let times = self.rewritten.get(&id).copied().unwrap_or(0) + 1;
+        fs::rename(new, self.folder.join(name(id, times)))?;
+        self.close(id);
+        self.rewritten.insert(id, times);
+        let mut segment = Segment::default();
+        blocks.for_each(|block| segment.add(block));
+        segment.disk = size(&self.path(id));
+        self.segments.insert(id, segment);
+        // The new name is on the disk before the old folder goes; what stays the next start removes.
+        let removed =
+            File::open(&self.folder).and_then(|f| f.sync_all()).and_then(|()| fs::remove_dir_all(&old));
+        if let Err(error) = removed {
+            tracing::warn!(%error, segment = %old.display(), "an old segment of the spool cannot be removed");
+        }
+        Ok(())
+    }
+
+    /// The oldest segment that was never thinned and may be.
+    pub(super) fn never_thinned(&self, of: impl Fn(u64) -> bool) -> Option<u64> {
+        let never = |id: &&u64| self.rewritten.get(*id).is_none_or(|times| *times == 0) && of(**id);
+        self.segments.keys().find(never).copied()
     }
 
     /// The blocks of one segment, from its index or by a scan.
@@ -177,6 +246,7 @@ impl Segments {
         self.close(id);
         self.segments.remove(&id);
         self.set_aside(id, why);
+        self.rewritten.remove(&id);
     }
 
     /// Writes batches; on the disk when this returns.
@@ -185,7 +255,6 @@ impl Segments {
         if self.tail.as_ref().is_some_and(|tail| self.is_full(tail.id)) {
             self.seal_tail();
         }
-        let directory = self.directory.clone();
         let fresh = self.tail.is_none();
         let mut tail = match self.tail.take() {
             Some(tail) => tail,
@@ -202,39 +271,29 @@ impl Segments {
                 }
             }
         };
-        let (mut records, mut written): (Vec<Record>, Vec<Written>) = (Vec::new(), Vec::new());
-        for part in parts(batches) {
-            let (head, bytes) = codec::encode(part, &mut tail.names, &directory, &self.clock);
-            let block = Block::new(tail.id, &head, bytes.len() as u64);
-            records.push((head.first.to_be_bytes().to_vec(), bytes));
-            written.push((block, part.iter().map(|(seq, b)| (*seq, b.samples.len() as u64)).collect()));
-        }
-        if let Some((at, names)) = tail.names.take_record() {
-            let mut key = vec![NAMES];
-            key.extend_from_slice(&at.to_be_bytes());
-            records.push((key, names));
-        }
-        let path = self.path(tail.id);
-        let id = tail.id;
-        let flushed = tail.spool.write(&records).and_then(|()| {
+        let (path, id) = (self.path(tail.id), tail.id);
+        let mut list = Vec::new();
+        let flushed = self.put(&mut tail, batches, &mut list).and_then(|written| {
             if fresh {
                 // The names of new files and folders are on the disk too.
                 File::open(&path)?.sync_all()?;
                 File::open(&self.folder)?.sync_all()?;
             }
-            Ok(())
+            Ok(written)
         });
-        if let Err(error) = flushed {
-            // The error stays in the database until it is opened again; what it has is read later.
-            drop(tail);
-            if !self.segments.contains_key(&id) {
-                let _ = fs::remove_dir_all(&path);
+        let written = match flushed {
+            Ok(written) => written,
+            Err(error) => {
+                // The error stays in the database until it is opened again; what it has is read later.
+                drop(tail);
+                if !self.segments.contains_key(&id) {
+                    let _ = fs::remove_dir_all(&path);
+                }
+                return Err(error);
             }
-            return Err(error);
-        }
+        };
         self.tail = Some(tail);
         // Without a sync: it is a hint, and what it does not list is found by a scan.
-        let list: Vec<u8> = written.iter().flat_map(|(block, _)| index_entry(block)).collect();
         let listed = File::options().create(true).append(true).open(path.join(GROWING));
         if let Err(error) = listed.and_then(|mut file| file.write_all(&list)) {
             tracing::debug!(%error, "no index for a segment of the spool: the next start scans it");
@@ -242,6 +301,32 @@ impl Segments {
         let segment = self.segments.entry(id).or_default();
         written.iter().for_each(|(block, _)| segment.add(block));
         segment.disk = size(&path);
+        Ok(written)
+    }
+
+    /// Puts batches into an open segment, and their entries into a list.
+    pub(super) fn put(
+        &self,
+        into: &mut Open,
+        batches: &[(u64, Arc<Batch>)],
+        list: &mut Vec<u8>,
+    ) -> Result<Vec<Written>, SpoolError> {
+        let (mut records, mut written): (Vec<Record>, Vec<Written>) = (Vec::new(), Vec::new());
+        for part in parts(batches) {
+            let (head, bytes) = codec::encode(part, &mut into.names, &self.directory, &self.clock);
+            let mut block = Block::new(into.id, &head, bytes.len() as u64);
+            let tags: HashSet<_> = part.iter().flat_map(|(_, b)| &b.samples).map(|s| s.tag).collect();
+            block.tags = tags.len() as u64;
+            records.push((head.first.to_be_bytes().to_vec(), bytes));
+            written.push((block, part.iter().map(|(seq, b)| (*seq, b.samples.len() as u64)).collect()));
+        }
+        if let Some((at, names)) = into.names.take_record() {
+            let mut key = vec![NAMES];
+            key.extend_from_slice(&at.to_be_bytes());
+            records.push((key, names));
+        }
+        into.spool.write(&records)?;
+        list.extend(written.iter().flat_map(|(block, _)| index_entry(block)));
         Ok(written)
     }
 
@@ -312,7 +397,9 @@ impl Segments {
     pub(super) fn remove(&mut self, id: u64) -> std::io::Result<()> {
         self.close(id);
         self.segments.remove(&id);
-        fs::remove_dir_all(self.path(id))
+        let path = self.path(id);
+        self.rewritten.remove(&id);
+        fs::remove_dir_all(path)
     }
 
     /// The segment that is written to.
@@ -376,6 +463,7 @@ fn index_entry(block: &Block) -> Vec<u8> {
     put_signed(&mut entry, block.newest.0);
     entry.push(u8::from(block.marked));
     put(&mut entry, u64::from(block.classes.bits()));
+    put(&mut entry, block.tags);
     seal(&mut entry);
     let mut bytes = Vec::new();
     put_bytes(&mut bytes, &entry);
@@ -408,9 +496,10 @@ fn read_entry(entry: &[u8], segment: u64) -> Option<Block> {
         bytes: cut.number()?,
         oldest: Timestamp(cut.signed()?),
         newest: Timestamp(cut.signed()?),
-        // Lists of an earlier version end here.
+        // Lists of earlier versions end here.
         marked: cut.array().is_some_and(|[marked]| marked != 0),
         classes: Classes::from_bits(cut.number().and_then(|bits| bits.try_into().ok()).unwrap_or(0)),
+        tags: cut.number().unwrap_or(0),
     })
 }
 

@@ -14,7 +14,7 @@ use super::learned::{self, Learned};
 use super::losses::Reason;
 use super::outbox::Outbox;
 use super::spool::SpoolError;
-use super::{Durability, Options};
+use super::{Options, WhenFull};
 
 /// What the store, its readers and the writer share.
 #[derive(Debug)]
@@ -138,15 +138,11 @@ impl Writer {
         }
     }
 
-    fn always(&self) -> bool {
-        self.options.durability == Durability::Always
-    }
-
     /// Until the store is dropped.
     pub(super) fn run(mut self) {
-        let own = if self.always() { self.options.commit } else { self.options.spill_after };
-        let tick = (own / 4).clamp(Duration::from_millis(5), Duration::from_millis(250));
         loop {
+            let own = self.shared.outbox().pace(self.options.commit);
+            let tick = (own / 4).clamp(Duration::from_millis(5), Duration::from_millis(250));
             let signals = self.shared.wait(tick);
             if signals.stop {
                 return;
@@ -185,7 +181,7 @@ impl Writer {
             if let Some(disk) = &mut self.disk {
                 disk.segments.seal_tail();
             }
-            let left = self.shared.outbox().oldest_unwritten().is_some();
+            let left = self.shared.outbox().unwritten();
             if left {
                 tracing::error!("not all could be written to the store: what was not delivered is lost");
             }
@@ -299,27 +295,11 @@ impl Writer {
 
     // ---- to the disk ----
 
-    fn due(&self) -> bool {
-        let mut outbox = self.shared.outbox();
-        let Some(oldest) = outbox.oldest_unwritten() else { return false };
-        let wait = if self.always() { self.options.commit } else { self.options.spill_after };
-        oldest.elapsed() >= wait || outbox.bytes > self.options.memory / 2
-    }
-
     fn write(&mut self, all: bool) -> Result<(), SpoolError> {
         if self.disk.is_none() {
             return Ok(());
         }
-        if !all && !self.due() {
-            if self.always() {
-                let mut outbox = self.shared.outbox();
-                if outbox.oldest_unwritten().is_none() {
-                    let next = outbox.next_seq;
-                    outbox.commit(Vec::new(), next);
-                }
-            }
-            return Ok(());
-        }
+        let Some(upto) = self.shared.outbox().due(self.options.commit, all) else { return Ok(()) };
         // A block without its reader's cursor would not be found again, and the first block after a while
         // finds cursors of long ago.
         let first = !self.shared.outbox().has_blocks();
@@ -328,7 +308,7 @@ impl Writer {
         let Some(disk) = &mut self.disk else { return Ok(()) };
         disk.reserve(next)?;
         loop {
-            let (batches, upto) = self.shared.outbox().collect(ROUND);
+            let (batches, last) = self.shared.outbox().collect(upto, ROUND);
             if batches.is_empty() {
                 return Ok(());
             }
@@ -336,8 +316,8 @@ impl Writer {
             let mut outbox = self.shared.outbox();
             self.stats.spooled.add(written.iter().map(|(block, _)| block.samples).sum());
             outbox.disk_down = false;
-            outbox.commit(written, upto);
-            if upto >= next {
+            outbox.commit(written);
+            if last {
                 return Ok(());
             }
         }
@@ -437,15 +417,83 @@ impl Writer {
         }
     }
 
+    /// The spool's own bound, and those of publishers that have their backlog thinned.
+    fn bound(&mut self) {
+        let most = self.options.max_bytes;
+        let bytes = |w: &Writer| w.disk.as_ref().map_or(0, |d| d.segments.bytes());
+        let newest = self.options.when_full == WhenFull::DropNewest;
+        {
+            let mut outbox = self.shared.outbox();
+            // From seven eighths on nothing new of who has much waiting; what others have is still written.
+            let limit = if outbox.spool_full { most - most / 8 - most / 16 } else { most - most / 8 };
+            outbox.spool_full = newest && bytes(self) > limit;
+        }
+        while bytes(self) > most {
+            if self.options.when_full == WhenFull::Downsample && self.thin_one(None) {
+                continue;
+            }
+            if self.disk.as_ref().is_none_or(|d| d.segments.len() == 0) {
+                break;
+            }
+            self.evict_oldest(Reason::DiskFull);
+        }
+        loop {
+            let who = self.shared.outbox().to_thin();
+            if who.is_empty() || !self.thin_one(Some(&who)) {
+                who.into_iter().for_each(|serial| self.shared.outbox().bound_thinned(serial));
+                return;
+            }
+        }
+    }
+
+    /// Thins the oldest segment that was not yet: of any, or of those that only these readers wait for.
+    /// False when there is none.
+    fn thin_one(&mut self, only: Option<&[u64]>) -> bool {
+        let Some(disk) = &mut self.disk else { return false };
+        let outbox = || self.shared.outbox();
+        let Some(id) = disk.segments.never_thinned(|id| outbox().may_thin(id, only)) else { return false };
+        if disk.segments.tail() == Some(id) {
+            disk.segments.seal_tail();
+        }
+        let Some((blocks, whole)) = outbox().before_thinning(id) else { return false };
+        match disk.segments.thin(id, &blocks, self.options.downsample, &whole) {
+            Ok(new) => {
+                let kept: u64 = new.written.iter().map(|(block, _)| block.samples).sum();
+                let before: u64 = blocks.iter().map(|b| b.samples).sum();
+                tracing::info!(samples = before, kept, "a segment of the spool was thinned");
+                outbox().thinned(&blocks, new);
+                true
+            }
+            // What cannot be read is a loss of its own, and the next turn goes on.
+            Err((Some(from), SpoolError::Block)) => {
+                self.stats.damaged.bump();
+                outbox().drop_blocks(|b| b.from == from, Reason::Damage);
+                true
+            }
+            Err((_, SpoolError::Damaged(why))) => {
+                self.stats.quarantined.bump();
+                disk.segments.condemn(id, &why);
+                outbox().drop_blocks(|b| b.segment == id, Reason::Damage);
+                true
+            }
+            Err((_, error)) => {
+                self.stats.disk_errors.bump();
+                tracing::warn!(%error, "a segment of the spool cannot be thinned: the oldest goes instead");
+                false
+            }
+        }
+    }
+
     fn chores(&mut self) {
         let now = self.clock.now();
         let age = i64::try_from(self.options.max_age.as_micros()).unwrap_or(i64::MAX);
         {
             let mut outbox = self.shared.outbox();
-            outbox.expire(self.options.max_age, Instant::now());
+            debug_assert_eq!(outbox.audit(), Ok(()));
+            outbox.expire(Instant::now(), now);
             outbox.losses.tell();
         }
-        let always = self.always();
+        let always = self.shared.outbox().any_always();
         if let Some(disk) = &mut self.disk {
             for (first, last) in disk.segments.spans() {
                 // Made anew every second it would cost more than it takes.
@@ -468,11 +516,7 @@ impl Writer {
         {
             self.evict_oldest(Reason::Age);
         }
-        while oldest(self).is_some()
-            && self.disk.as_ref().is_some_and(|d| d.segments.bytes() > self.options.max_bytes)
-        {
-            self.evict_oldest(Reason::DiskFull);
-        }
+        self.bound();
         let next = self.shared.outbox().next_seq;
         if let Some(disk) = self.disk.as_mut().filter(|_| self.trouble.is_none()) {
             let reserved = disk.reserve(next);

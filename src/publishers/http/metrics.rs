@@ -10,7 +10,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use crate::telemetry::{DeviceStats, LinkStats, PublisherStats, Telemetry};
+use crate::telemetry::{DeviceStats, LinkStats, LossReason, OutboxCounts, PublisherStats, Telemetry};
 
 /// What `/metrics` is served as.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -86,7 +86,7 @@ metrics! { PUBLISHER: PublisherStats,
     Count "fieldgate_publisher_messages" "Messages written or value changes pushed." |p| p.messages.get();
     Count "fieldgate_publisher_delivered_samples" "Samples delivered." |p| p.delivered.get();
     Count "fieldgate_publisher_history_samples" "Samples delivered as history." |p| p.history.get();
-    Count "fieldgate_publisher_dropped_samples" "Samples lost because the outbox was full or too old." |p| p.dropped.get();
+    Count "fieldgate_publisher_dropped_samples" "Samples lost, for any reason." |p| p.dropped.get();
     Count "fieldgate_publisher_births" "Births of the node and of devices." |p| p.births.get();
     Count "fieldgate_publisher_deaths" "Deaths of devices said to the north." |p| p.deaths.get();
     Count "fieldgate_publisher_connects" "Connections made." |p| p.connects.get();
@@ -96,6 +96,20 @@ metrics! { PUBLISHER: PublisherStats,
     Now "fieldgate_publisher_budget_left_bytes" "Bytes of its budget that may go now; -1: it has none." |p| p.budget_left.get() as f64;
     Now "fieldgate_publisher_budget_short" "What waits for the budget: 0 nothing, 1 history, 2 diagnostic values too, 3 normal ones too." |p| p.budget_short.get() as f64;
     Count "fieldgate_publisher_restarts" "Restarts of the publisher's task." |p| p.restarts.get();
+}
+
+// Read together once a second, so that accepted = delivered + pending + dropped.
+metrics! { OUTBOX: (String, OutboxCounts),
+    Count "fieldgate_outbox_accepted_samples" "Samples accepted for the publisher." |o| o.1.accepted;
+    Count "fieldgate_outbox_delivered_samples" "Samples settled as delivered." |o| o.1.delivered;
+    Now "fieldgate_outbox_pending_samples" "Samples that wait." |o| o.1.pending as f64;
+    Now "fieldgate_outbox_imbalance_samples" "Samples that no count explains; always 0." |o| o.1.imbalance() as f64;
+    Now "fieldgate_outbox_last_loss_from_timestamp_seconds" "Time of the oldest sample of the last loss; 0 without one." |o| o.1.last.map_or(0.0, |l| l.from.0 as f64 / 1e6);
+    Now "fieldgate_outbox_last_loss_to_timestamp_seconds" "Time of its newest sample." |o| o.1.last.map_or(0.0, |l| l.to.0 as f64 / 1e6);
+}
+
+metrics! { LOST: (String, LossReason, u64),
+    Count "fieldgate_outbox_dropped_samples" "Samples lost, by reason." |l| l.2;
 }
 
 metrics! { GATEWAY: Telemetry,
@@ -126,6 +140,15 @@ impl Collector for Counters {
         })?;
         family(&mut to, PUBLISHER, &self.0.publishers(), |p| {
             [("publisher", p.name.as_str()), ("kind", p.kind)]
+        })?;
+        let outboxes =
+            self.0.publishers().iter().map(|p| Arc::new((p.name.clone(), p.outbox()))).collect::<Vec<_>>();
+        family(&mut to, OUTBOX, &outboxes, |o| [("publisher", o.0.as_str())])?;
+        let lost = outboxes.iter().flat_map(|o| {
+            LossReason::ALL.map(|reason| Arc::new((o.0.clone(), reason, o.1.dropped_by(reason))))
+        });
+        family(&mut to, LOST, &lost.collect::<Vec<_>>(), |l| {
+            [("publisher", l.0.as_str()), ("reason", l.1.name())]
         })
     }
 }
@@ -172,12 +195,21 @@ mod tests {
         telemetry.link("bus \"a\"").timeouts.add(3);
         telemetry.link("bus \"a\"").busy_us.add(1_500_000);
         telemetry.publisher("cloud", "sparkplug").pending_age_ms.set(1500);
+        *telemetry.publisher("cloud", "sparkplug").outbox.lock().unwrap() = {
+            let mut counts = OutboxCounts { accepted: 9, delivered: 4, pending: 2, ..Default::default() };
+            counts.drop_by(LossReason::Thinned, 3);
+            counts
+        };
         let text = text(&telemetry).unwrap();
         let has = |line: &str| assert!(text.lines().any(|l| l == line), "no `{line}` in\n{text}");
         has("fieldgate_link_timeouts_total{link=\"bus \\\"a\\\"\"} 3");
         has("fieldgate_link_busy_seconds_total{link=\"bus \\\"a\\\"\"} 1.5");
         has("fieldgate_publisher_pending_age_seconds{publisher=\"cloud\",kind=\"sparkplug\"} 1.5");
         has("fieldgate_start_time_seconds 1700000000.5");
+        has("fieldgate_outbox_accepted_samples_total{publisher=\"cloud\"} 9");
+        has("fieldgate_outbox_dropped_samples_total{publisher=\"cloud\",reason=\"downsample\"} 3");
+        has("fieldgate_outbox_dropped_samples_total{publisher=\"cloud\",reason=\"memory\"} 0");
+        has("fieldgate_outbox_imbalance_samples{publisher=\"cloud\"} 0.0");
         has("# TYPE fieldgate_link_state gauge");
         assert!(text.ends_with("# EOF\n"));
     }

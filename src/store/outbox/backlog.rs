@@ -1,74 +1,40 @@
 //! The outbox's side towards the disk: what is to be written, what was, what came back, what is gone.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::time::Instant;
-
-use crate::model::Batch;
 
 use super::{Block, Loaded, Outbox};
 use crate::store::codec::Item;
 use crate::store::losses::Reason;
 use crate::store::ranges::Ranges;
-use crate::store::reader::Place;
+use crate::store::reader::{Gone, Place};
 use crate::store::segments::Written;
+use crate::store::thinning::Thinned;
 
 /// Sequence numbers and how many samples each has.
 type Counts = Vec<(u64, u64)>;
 
 impl Outbox {
-    /// When the oldest batch that a durable reader waits for and that is not on the disk was accepted.
-    pub(in crate::store) fn oldest_unwritten(&mut self) -> Option<Instant> {
-        self.unwritten = self.unwritten.max(self.base);
-        while self.unwritten < self.next_seq {
-            match self.slot(self.unwritten) {
-                Some(entry) if entry.durable > 0 && !entry.written => return Some(entry.at),
-                _ => self.unwritten += 1,
-            }
-        }
-        None
-    }
-
-    /// What is to be written next, at most so many samples; and the number below which then all is.
-    pub(in crate::store) fn collect(&mut self, most: u64) -> (Vec<(u64, Arc<Batch>)>, u64) {
-        let (mut found, mut samples) = (Vec::new(), 0);
-        if self.oldest_unwritten().is_none() {
-            return (found, self.next_seq);
-        }
-        let mut seq = self.unwritten;
-        while seq < self.next_seq && samples < most {
-            if let Some(entry) = self.slot(seq).filter(|e| e.durable > 0 && !e.written) {
-                samples += entry.batch.samples.len() as u64 + 1;
-                found.push((seq, entry.batch.clone()));
-            }
-            seq += 1;
-        }
-        (found, seq)
-    }
-
-    /// These blocks are on the disk now, and all below `upto` that must be.
-    pub(in crate::store) fn commit(&mut self, written: Vec<Written>, upto: u64) {
+    /// These blocks are on the disk now.
+    pub(in crate::store) fn commit(&mut self, written: Vec<Written>) {
         for (block, counts) in written {
             for (seq, _) in &counts {
-                if let Some(entry) = self.slot_mut(*seq) {
-                    entry.written = true;
+                let Some(entry) = self.slot_mut(*seq).filter(|e| !e.written) else { continue };
+                entry.written = true;
+                let bytes = entry.bytes;
+                for reader in self.readers.iter_mut().filter(|r| !r.settled.contains(*seq)) {
+                    reader.unwritten_bytes = reader.unwritten_bytes.saturating_sub(bytes);
                 }
             }
             for reader in self.readers.iter_mut().filter(|r| r.durable) {
                 // Settled while it was being written.
                 let done = counts.iter().filter(|(seq, _)| reader.settled.contains(*seq));
                 let done: u64 = done.map(|(_, samples)| samples).sum();
-                if done > 0 {
-                    reader.partial.insert(block.from, done);
-                }
+                reader.holds(&block, done);
             }
             self.blocks.insert(block.from, block);
         }
-        if upto > self.committed {
-            self.committed = upto;
-            if self.rules.gated {
-                self.wake_all();
-            }
+        if self.any_always() {
+            self.wake_all();
         }
         // What is on the disk makes room, so that the next write is a large one again.
         self.trim();
@@ -129,44 +95,117 @@ impl Outbox {
             let end = (block.last + 1).min(self.base + self.head.len() as u64);
             let in_memory: BTreeSet<u64> =
                 (block.from.max(self.base)..end).filter(|seq| self.slot(*seq).is_some()).collect();
-            for reader in self.readers.iter_mut().filter(|r| r.durable) {
-                let mut settled = reader.partial.remove(&block.from).unwrap_or(0);
+            let mut released = Vec::new();
+            for (index, reader) in self.readers.iter_mut().enumerate().filter(|(_, r)| r.durable) {
+                let mut settled = reader.let_go(&block);
                 if reader.settled.covers(block.from, block.last + 1) {
                     continue;
                 }
+                // Only who was given it holds it in memory from here on.
+                let waits = |seq: &&u64| !reader.settled.contains(**seq) && !reader.given.contains_key(seq);
+                released.extend(in_memory.iter().filter(waits).map(|seq| (index, *seq)));
                 let mut at = block.from;
                 for (seq, given) in reader.given.range_mut(block.from..=block.last) {
                     // It may still be delivered.
-                    given.gone |= !in_memory.contains(seq);
+                    if !in_memory.contains(seq) && given.gone.is_none() {
+                        given.gone = Some(Gone { reason, from: block.oldest, to: block.newest });
+                    }
                     settled += given.stored;
                     reader.settled.insert(at, *seq);
                     at = seq + 1;
                 }
                 reader.settled.insert(at, block.last + 1);
                 let lost = block.samples.saturating_sub(settled);
-                reader.drop_samples(lost);
+                reader.drop_samples(reason, lost);
                 reader.dirty = true;
-                self.losses.block(&reader.name, reason, lost, block.oldest, block.newest);
+                self.losses.blocks(&reader.name, reason, lost, block.tags, block.oldest, block.newest);
                 reader.wake.notify_one();
             }
-            // Only who has it holds it in memory now.
-            for seq in in_memory {
-                let held = self.readers.iter().filter(|r| r.durable && r.given.contains_key(&seq)).count();
-                let durable = self.slot(seq).map_or(0, |e| e.durable);
-                (held as u32..durable).for_each(|_| self.release(seq, true));
+            released.into_iter().for_each(|(index, seq)| self.release(index, seq));
+        }
+    }
+
+    /// Whether a segment may be thinned: in any case, or where only these readers wait for any of it.
+    pub(in crate::store) fn may_thin(&self, segment: u64, only: Option<&[u64]>) -> bool {
+        let mut blocks = self.blocks.values().filter(|b| b.segment == segment);
+        let others = |r: &&Place| r.durable && only.is_some_and(|only| !only.contains(&r.serial));
+        let waits = |r: &Place, b: &Block| !r.settled.covers(b.from, b.last + 1);
+        let mut known = false;
+        let free = blocks.all(|b| {
+            known = true;
+            !self.readers.iter().filter(others).any(|r| waits(r, b))
+        });
+        known && free
+    }
+
+    /// The blocks of a segment that is to be thinned, and the batches that must stay whole, since somebody
+    /// has them. From here on nobody is given anything of it before it is read again.
+    pub(in crate::store) fn before_thinning(&mut self, segment: u64) -> Option<(Vec<Block>, BTreeSet<u64>)> {
+        let blocks: Vec<_> = self.blocks.values().filter(|b| b.segment == segment).cloned().collect();
+        let (first, last) = (blocks.first()?.from, blocks.last()?.last);
+        let given = self.readers.iter().flat_map(|r| r.given.range(first..=last)).map(|(seq, _)| *seq);
+        let mut whole: BTreeSet<u64> = given.collect();
+        let end = (last + 1).min(self.base + self.head.len() as u64);
+        whole.extend((first.max(self.base)..end).filter(|seq| self.slot(*seq).is_some()));
+        self.cache.retain(|l| !blocks.iter().any(|b| b.from == l.from));
+        Some((blocks, whole))
+    }
+
+    /// A segment was thinned: its blocks are these now.
+    pub(in crate::store) fn thinned(&mut self, old: &[Block], new: Thinned) {
+        for block in old {
+            self.blocks.remove(&block.from);
+            self.cache.retain(|l| l.from != block.from);
+            self.readers.iter_mut().filter(|r| r.durable).for_each(|r| {
+                r.let_go(block);
+            });
+        }
+        let times = || old.iter().map(|b| (b.oldest, b.newest));
+        let oldest = times().map(|(oldest, _)| oldest).min().unwrap_or_default();
+        let newest = times().map(|(_, newest)| newest).max().unwrap_or_default();
+        let tags = old.iter().map(|b| b.tags).max().unwrap_or(0);
+        for reader in self.readers.iter_mut().filter(|r| r.durable) {
+            let (mut thinned, mut unknown) = (0, 0);
+            let mut at = old.first().map_or(0, |b| b.from);
+            for one in &new.counted {
+                // Between two batches there is nothing.
+                reader.settled.insert(at, one.seq);
+                at = one.seq + 1;
+                if reader.settled.contains(one.seq) {
+                    continue;
+                }
+                unknown += one.unknown;
+                thinned += one.stored.saturating_sub(one.unknown + one.kept);
+                if let Some(given) = reader.given.get_mut(&one.seq) {
+                    given.stored = given.stored.saturating_sub(one.unknown);
+                } else if !one.there {
+                    reader.settled.insert(one.seq, one.seq + 1);
+                }
+                reader.dirty = true;
+            }
+            reader.settled.insert(at, old.last().map_or(0, |b| b.last + 1));
+            for (reason, lost) in [(Reason::Thinned, thinned), (Reason::Unknown, unknown)] {
+                reader.drop_samples(reason, lost);
+                self.losses.blocks(&reader.name, reason, lost, tags, oldest, newest);
+            }
+            for (block, counts) in &new.written {
+                let done = counts.iter().filter(|(seq, _)| reader.settled.contains(*seq));
+                reader.holds(block, done.map(|(_, samples)| samples).sum());
             }
         }
+        self.blocks.extend(new.written.into_iter().map(|(block, _)| (block.from, block)));
+        self.wake_all();
     }
 
     /// Blocks without a sample that anybody waits for; they only go.
     pub(in crate::store) fn remove_blocks(&mut self, segment: u64) {
         let gone: Vec<_> = self.blocks.values().filter(|b| b.segment == segment).map(|b| b.from).collect();
         for from in gone {
-            self.blocks.remove(&from);
+            let Some(block) = self.blocks.remove(&from) else { continue };
             self.cache.retain(|l| l.from != from);
-            for reader in &mut self.readers {
-                reader.partial.remove(&from);
-            }
+            self.readers.iter_mut().filter(|r| r.durable).for_each(|r| {
+                r.let_go(&block);
+            });
         }
     }
 
@@ -211,9 +250,16 @@ impl Outbox {
             let touched = |r: &Place| {
                 r.settled.touches(block.from, block.last + 1) && !r.settled.covers(block.from, block.last + 1)
             };
+            let covered = |r: &Place| r.settled.covers(block.from, block.last + 1);
             let held = if overlaps || self.readers.iter().any(|r| r.durable && touched(r)) {
                 let Some(held) = counts(&block) else {
-                    self.readers.iter_mut().filter(|r| r.durable).for_each(|r| r.dropped += block.samples);
+                    for reader in self.readers.iter_mut().filter(|r| r.durable) {
+                        // Whether it was settled cannot be known; what nobody will get is a loss.
+                        let lost = if covered(reader) { 0 } else { block.samples };
+                        reader.counts.accepted += lost;
+                        reader.counts.drop_by(Reason::Damage, lost);
+                        self.losses.block(&reader.name, Reason::Damage, lost, block.oldest, block.newest);
+                    }
                     continue;
                 };
                 let held: Vec<_> = held.into_iter().filter(|(seq, _)| *seq >= block.from).collect();
@@ -231,10 +277,10 @@ impl Outbox {
                 } else {
                     held.iter().filter(|(seq, _)| reader.settled.contains(*seq)).map(|(_, n)| n).sum()
                 };
-                if done > 0 {
-                    reader.partial.insert(block.from, done);
-                }
-                reader.pending += block.samples.saturating_sub(done);
+                reader.holds(&block, done);
+                let left = block.samples.saturating_sub(done);
+                reader.counts.accepted += left;
+                reader.counts.pending += left;
             }
             end = block.last + 1;
             self.blocks.insert(block.from, block);
