@@ -224,6 +224,12 @@ pub struct StoreStats {
     pub damaged: Counter,
     /// Errors of the disk.
     pub disk_errors: Counter,
+    /// Bytes on disk that only history keeps.
+    pub history_bytes: Gauge,
+    /// The oldest sample that can be read back, microseconds since 1970; 0 when there is none.
+    pub history_oldest: Gauge,
+    /// Samples that history never got: memory was short while the disk did not do it.
+    pub history_lost: Gauge,
 }
 
 /// All counters of one gateway.

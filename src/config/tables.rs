@@ -262,6 +262,18 @@ pub struct Store {
     pub replay: Replay,
     /// Most history samples a second while live ones flow; 5000.
     pub history_rate: Option<Spanned<u32>>,
+    /// `[store.history]`
+    pub history: Option<Spanned<History>>,
+}
+
+/// `[store.history]`: what is delivered is kept, too, for SCADA to read back.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct History {
+    /// Samples up to this age.
+    pub keep: Spanned<Period>,
+    /// Most disk, besides what is not delivered; 512 MiB.
+    pub max_bytes: Option<Spanned<Size>>,
 }
 
 /// `[publish.…]`

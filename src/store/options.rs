@@ -26,6 +26,17 @@ pub struct Options {
     pub replay: Replay,
     /// Most history samples a second while live ones flow.
     pub history_rate: u32,
+    /// What is kept although it is delivered, for SCADA to read back; `None`: nothing.
+    pub history: Option<History>,
+}
+
+/// How long and how much of what is delivered is kept. Compiled from `[store.history]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct History {
+    /// Samples up to this age.
+    pub keep: Duration,
+    /// Most bytes on disk, besides what is not delivered.
+    pub max_bytes: u64,
 }
 
 /// When batches are written to disk.
@@ -62,6 +73,7 @@ impl Default for Options {
             max_age: Duration::from_secs(7 * 86400),
             replay: Replay::LiveFirst,
             history_rate: 5000,
+            history: None,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! the head (memory), in a block (disk), or in both.
 
 mod backlog;
+mod history;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -60,6 +61,8 @@ struct Entry {
     durable: u32,
     /// It is on the disk too.
     written: bool,
+    /// History waits for it to be written: one of the durable holders.
+    history: bool,
 }
 
 /// A block that was read back.
@@ -91,6 +94,8 @@ pub(super) struct Rules {
     pub(super) gated: bool,
     /// With `gated`: how long a batch waits for the disk before it goes without.
     pub(super) patience: Duration,
+    /// All that is accepted is written, for history.
+    pub(super) history: bool,
 }
 
 /// The sequence and its readers.
@@ -113,6 +118,10 @@ pub(super) struct Outbox {
     cache: VecDeque<Loaded>,
     pub(super) wanted: BTreeSet<u64>,
     pub(super) losses: Losses,
+    /// History gave its share of the memory back: what is accepted now is not written for it.
+    history_rests: bool,
+    /// Samples that history never got.
+    pub(super) history_lost: u64,
     serial: u64,
 }
 
@@ -132,6 +141,8 @@ impl Outbox {
             cache: VecDeque::new(),
             wanted: BTreeSet::new(),
             losses: Losses::default(),
+            history_rests: false,
+            history_lost: 0,
             serial: 0,
         }
     }
@@ -142,7 +153,8 @@ impl Outbox {
     pub(super) fn accept(&mut self, batch: Arc<Batch>, now: Instant) -> bool {
         let seq = self.next_seq;
         self.next_seq += 1;
-        if self.readers.is_empty() {
+        let history = self.history_takes(&batch);
+        if self.readers.is_empty() && !history {
             (self.base, self.unwritten) = (self.next_seq, self.next_seq);
             return false;
         }
@@ -150,15 +162,15 @@ impl Outbox {
             self.base = seq;
         }
         let samples = batch.samples.len() as u64;
-        let mut durable = 0;
+        let mut durable = u32::from(history);
         for reader in &mut self.readers {
             reader.pending += samples;
             durable += u32::from(reader.durable);
             reader.wake.notify_one();
         }
         let bytes = weight(&batch);
-        let holders = self.readers.len() as u32;
-        self.head.push_back(Some(Entry { batch, at: now, bytes, holders, durable, written: false }));
+        let holders = self.readers.len() as u32 + u32::from(history);
+        self.head.push_back(Some(Entry { batch, at: now, bytes, holders, durable, written: false, history }));
         self.bytes += bytes;
         self.bound();
         self.bytes > self.rules.memory / 2
@@ -202,9 +214,14 @@ impl Outbox {
 
     /// The oldest goes while there is more than the memory may hold.
     fn bound(&mut self) {
-        while self.bytes + self.head.len() as u64 * size_of::<Option<Entry>>() as u64 > self.rules.memory
-            && self.head.len() > 1
-        {
+        let over = |outbox: &Outbox| {
+            outbox.bytes + outbox.head.len() as u64 * size_of::<Option<Entry>>() as u64 > outbox.rules.memory
+                && outbox.head.len() > 1
+        };
+        if over(self) {
+            self.history_yields();
+        }
+        while over(self) {
             self.drop_front(Reason::Memory);
         }
     }
@@ -214,6 +231,9 @@ impl Outbox {
         self.trim();
         let seq = self.base;
         if let Some(entry) = self.free(seq) {
+            if entry.history {
+                self.history_loses(&entry.batch);
+            }
             let saved = entry.written && self.block_of(seq).is_some();
             for at in 0..self.readers.len() {
                 if self.readers.get(at).is_some_and(|r| !(r.durable && saved)) {

@@ -23,6 +23,8 @@ const SEGMENT_BLOCKS: u64 = 4096;
 const SEGMENT_BYTES: u64 = 8 << 20;
 /// Keys of dictionary records begin with this; sequence numbers never do.
 const NAMES: u8 = 0xFF;
+/// Segments open to be read.
+const READING: usize = 2;
 /// The list of a segment's blocks, while it grows and when nothing more comes into it.
 const GROWING: &str = "index.open";
 const INDEX: &str = "index";
@@ -46,12 +48,14 @@ pub(super) struct Segments {
     full: u64,
     segments: BTreeMap<u64, Segment>,
     tail: Option<Open>,
-    reading: Option<Open>,
+    /// Open to be read, the latest first: one for what is delivered, one for history.
+    reading: Vec<Open>,
 }
 
 #[derive(Debug, Default)]
 struct Segment {
     last: u64,
+    oldest: Timestamp,
     newest: Timestamp,
     payload: u64,
     disk: u64,
@@ -62,6 +66,16 @@ struct Open {
     id: u64,
     spool: Box<dyn Spool>,
     names: Dictionary,
+}
+
+/// A segment as a stretch of time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stretch {
+    pub(super) segment: u64,
+    pub(super) oldest: Timestamp,
+    pub(super) newest: Timestamp,
+    /// Bytes on the disk.
+    pub(super) disk: u64,
 }
 
 /// What a block holds that was just written: sequence numbers and sample counts.
@@ -84,7 +98,7 @@ impl Segments {
             full: (max_bytes / 16).clamp(32 << 10, SEGMENT_BYTES),
             segments: BTreeMap::new(),
             tail: None,
-            reading: None,
+            reading: Vec::new(),
         };
         let mut found = Found::default();
         let mut ids = BTreeSet::new();
@@ -282,8 +296,10 @@ impl Segments {
         if self.tail.as_ref().is_some_and(|tail| tail.id == id) {
             return self.tail.as_ref().ok_or_else(|| SpoolError::Disk("closed".into()));
         }
-        if self.reading.as_ref().is_none_or(|open| open.id != id) {
-            self.reading = None;
+        if let Some(at) = self.reading.iter().position(|open| open.id == id) {
+            self.reading.swap(0, at);
+        } else {
+            self.reading.truncate(READING - 1);
             let path = self.path(id);
             if !path.join("db").exists() {
                 return Err(SpoolError::Damaged("its database is missing".into()));
@@ -295,14 +311,14 @@ impl Segments {
                     tracing::warn!(segment = %path.display(), "names in the spool failed their check");
                 }
             })?;
-            self.reading = Some(Open { id, spool, names });
+            self.reading.insert(0, Open { id, spool, names });
         }
-        self.reading.as_ref().ok_or_else(|| SpoolError::Disk("closed".into()))
+        self.reading.first().ok_or_else(|| SpoolError::Disk("closed".into()))
     }
 
     fn close(&mut self, id: u64) {
         self.tail.take_if(|open| open.id == id);
-        self.reading.take_if(|open| open.id == id);
+        self.reading.retain(|open| open.id != id);
     }
 
     /// Gives a segment's room back.
@@ -322,9 +338,35 @@ impl Segments {
         self.segments.iter().map(|(first, s)| (*first, s.last)).collect()
     }
 
-    /// The oldest segment, and the time of the newest sample in it.
-    pub(super) fn oldest(&self) -> Option<(u64, Timestamp)> {
-        self.segments.first_key_value().map(|(id, s)| (*id, s.newest))
+    /// What there is, the oldest first.
+    pub(super) fn stretches(&self) -> impl Iterator<Item = Stretch> + '_ {
+        let stretch = |(id, s): (&u64, &Segment)| Stretch {
+            segment: *id,
+            oldest: s.oldest,
+            newest: s.newest,
+            disk: s.disk,
+        };
+        self.segments.iter().map(stretch)
+    }
+
+    /// The blocks of a segment, in the order in which they were written.
+    pub(super) fn blocks(&mut self, id: u64) -> Result<Vec<Block>, SpoolError> {
+        let Some(count) = self.segments.get(&id).map(|s| s.blocks) else { return Ok(Vec::new()) };
+        for name in [INDEX, GROWING] {
+            let listed = fs::read(self.path(id).join(name)).map(|bytes| read_index(&bytes, id));
+            if let Ok((blocks, true)) = listed
+                && blocks.len() as u64 == count
+            {
+                return Ok(blocks);
+            }
+        }
+        let mut blocks = Vec::new();
+        self.opened(id)?.spool.each(&mut |key, bytes| {
+            if <[u8; 8]>::try_from(key).is_ok() {
+                blocks.extend(codec::head(bytes).map(|head| Block::new(id, &head, bytes.len() as u64)));
+            }
+        })?;
+        Ok(blocks)
     }
 
     /// Bytes on the disk, as the file system counts them.
@@ -340,6 +382,7 @@ impl Segments {
 
 impl Segment {
     fn add(&mut self, block: &Block) {
+        self.oldest = if self.blocks == 0 { block.oldest } else { self.oldest.min(block.oldest) };
         self.last = self.last.max(block.last);
         self.newest = self.newest.max(block.newest);
         self.payload += block.bytes;

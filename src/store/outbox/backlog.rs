@@ -53,6 +53,7 @@ impl Outbox {
                 if let Some(entry) = self.slot_mut(*seq) {
                     entry.written = true;
                 }
+                self.history_has(*seq);
             }
             for reader in self.readers.iter_mut().filter(|r| r.durable) {
                 // Settled while it was being written.
