@@ -447,10 +447,10 @@ fn read_entry(entry: &[u8], segment: u64) -> Option<Block> {
     })
 }
 
-/// What a folder takes on the disk.
+/// What a folder takes on the disk. sled puts large records into files in a folder of their own.
 fn size(folder: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let Ok(entries) = fs::read_dir(folder) else { return 0 };
-    let sizes = entries.flatten().filter_map(|entry| entry.metadata().ok());
-    sizes.map(|meta| if meta.is_dir() { 4096 } else { meta.blocks() * 512 }).sum()
+    let files = entries.flatten().filter_map(|entry| Some((entry.path(), entry.metadata().ok()?)));
+    files.map(|(path, meta)| if meta.is_dir() { 4096 + size(&path) } else { meta.blocks() * 512 }).sum()
 }
