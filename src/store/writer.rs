@@ -618,7 +618,7 @@ impl Writer {
         let whole = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         self.stats.memory_bytes.set(whole(self.shared.outbox().bytes));
         if let Some(disk) = &self.disk {
-            self.stats.spool_bytes.set(whole(disk.segments.bytes()));
+            self.stats.spool_bytes.set(whole(self.waited_for().1));
             self.stats.spool_segments.set(disk.segments.len() as i64);
         }
     }

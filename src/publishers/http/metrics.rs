@@ -106,6 +106,9 @@ metrics! { GATEWAY: Telemetry,
     Count "fieldgate_store_quarantined_segments" "Segments set aside because they were damaged." |t| t.store.quarantined.get();
     Count "fieldgate_store_damaged_blocks" "Blocks that failed their check and were skipped." |t| t.store.damaged.get();
     Count "fieldgate_store_disk_errors" "Errors of the disk." |t| t.store.disk_errors.get();
+    Now "fieldgate_store_history_bytes" "Delivered samples on disk, kept to be read back." |t| t.store.history_bytes.get() as f64;
+    Now "fieldgate_store_history_oldest_timestamp_seconds" "The oldest sample that can be read back, in seconds since 1970; 0: none." |t| t.store.history_oldest.get() as f64 / 1e6;
+    Count "fieldgate_store_history_lost_samples" "Samples that history never got, since memory was short while the disk did not work." |t| u64::try_from(t.store.history_lost.get()).unwrap_or(0);
 }
 
 impl Collector for Counters {
