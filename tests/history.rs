@@ -21,13 +21,8 @@ const LOW: Timestamp = Timestamp(i64::MIN);
 const HIGH: Timestamp = Timestamp(i64::MAX);
 
 fn directory(names: &[&str]) -> Arc<Directory> {
-    let device = Device {
-        id: DeviceId(0),
-        name: "d".into(),
-        link: "l".into(),
-        description: None,
-        is_node: false,
-    };
+    let device =
+        Device { id: DeviceId(0), name: "d".into(), link: "l".into(), description: None, is_node: false };
     let tag = |(i, name): (usize, &&str)| Tag {
         id: TagId(i as u32),
         device: DeviceId(0),
@@ -104,7 +99,8 @@ fn durable(store: &Store) -> Reader {
 
 async fn deliver(reader: &mut Reader, count: u32) {
     for _ in 0..count {
-        let next = tokio::time::timeout(Duration::from_secs(20), reader.next()).await.expect("a batch in time");
+        let next =
+            tokio::time::timeout(Duration::from_secs(20), reader.next()).await.expect("a batch in time");
         let (Next::Live(seq, _) | Next::History(seq, _)) = next;
         reader.settle(seq, Settled::Sent);
     }
@@ -331,7 +327,9 @@ async fn history_is_bounded_by_its_bytes_and_never_takes_what_is_not_delivered()
     // Delivered, all but the last: the oldest goes.
     deliver(&mut reader, 600).await;
     until("history is within its bytes", || {
-        stats.history_bytes.get() > 0 && stats.history_bytes.get() <= most as i64 && stats.history_oldest.get() > START
+        stats.history_bytes.get() > 0
+            && stats.history_bytes.get() <= most as i64
+            && stats.history_oldest.get() > START
     })
     .await;
     let kept = page(&store, ask(0, 10_000)).await.samples;

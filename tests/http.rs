@@ -357,7 +357,10 @@ async fn history_comes_in_pages_that_lead_to_the_next() {
     let whole = "/api/v1/history?tag=pump/flow&from=2025-10-09T08:53:30Z&to=1760000150000000";
     let all = page.json(whole).await;
     assert_eq!(all["tag"], "pump/flow");
-    assert_eq!((&all["type"], &all["unit"], &all["next"]), (&"f32".into(), &"m3/h".into(), &serde_json::Value::Null));
+    assert_eq!(
+        (&all["type"], &all["unit"], &all["next"]),
+        (&"f32".into(), &"m3/h".into(), &serde_json::Value::Null)
+    );
     let samples = all["samples"].as_array().unwrap();
     assert_eq!(samples.len(), 140);
     let first = serde_json::json!({
@@ -386,7 +389,11 @@ async fn history_comes_as_csv_and_summed_up() {
     let folder = tempfile::tempdir().unwrap();
     let page = with_history(folder.path()).await;
     let answer = page.get("/api/v1/history?tag=pump/flow&from=1760000004000000&limit=3&format=csv").await;
-    assert!(answer.head.contains("content-type: text/csv") && answer.head.contains("link: <"), "{}", answer.head);
+    assert!(
+        answer.head.contains("content-type: text/csv") && answer.head.contains("link: <"),
+        "{}",
+        answer.head
+    );
     assert_eq!(
         answer.body,
         "time,value,quality\r\n2025-10-09T08:53:24.000000Z,4,good\r\n\
@@ -399,7 +406,8 @@ async fn history_comes_as_csv_and_summed_up() {
         "time,value,quality\r\n2025-10-09T08:53:20.000000Z,\"a,\"\"b\"\"\",good\r\n"
     );
 
-    let summed = "/api/v1/history?tag=pump/flow&from=2025-10-09T08:53:20Z&to=2025-10-09T08:53:45Z&interval=10s";
+    let summed =
+        "/api/v1/history?tag=pump/flow&from=2025-10-09T08:53:20Z&to=2025-10-09T08:53:45Z&interval=10s";
     for (aggregate, values) in [
         ("min", ["0.0", "10.0", "20.0"]),
         ("max", ["9.0", "19.0", "24.0"]),

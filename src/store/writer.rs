@@ -10,11 +10,11 @@ use crate::model::{Clock, Directory, Timestamp};
 use crate::telemetry::StoreStats;
 
 use super::disk::{Disk, Left};
+use super::history::{Keeper, Query};
 use super::learned::{self, Learned};
 use super::losses::Reason;
 use super::outbox::Outbox;
 use super::spool::SpoolError;
-use super::history::{Keeper, Query};
 use super::{Durability, Options};
 
 /// What the store, its readers and the writer share.

@@ -124,7 +124,9 @@ fn wanted<'a>(cx: &'a Context, query: &Query, accept: Option<&str>) -> Result<Wa
     let Some(path) = &query.tag else {
         return wrong("write the tag, as `?tag=pump-1/flow`".into());
     };
-    let Some(tag) = cx.directory.find(path) else { return Err(Refused::Unknown("there is no such tag".into())) };
+    let Some(tag) = cx.directory.find(path) else {
+        return Err(Refused::Unknown("there is no such tag".into()));
+    };
     let now = cx.clock.now();
     let time = |name: &str, text: &Option<String>, default: Timestamp| match text {
         None => Ok(default),
@@ -190,12 +192,16 @@ fn aggregated(
     }
     let width = match interval.map(str::parse::<Period>) {
         None => 0,
-        Some(Ok(period)) if period.0.as_micros() > 0 => u64::try_from(period.0.as_micros()).unwrap_or(u64::MAX),
+        Some(Ok(period)) if period.0.as_micros() > 0 => {
+            u64::try_from(period.0.as_micros()).unwrap_or(u64::MAX)
+        }
         Some(Ok(_)) => return wrong("`interval` cannot be 0".into()),
         Some(Err(why)) => return wrong(format!("`interval`: {why}")),
     };
     if Bins::count(from, to, width) > MOST as u64 {
-        return wrong(format!("that is more than {MOST} intervals: write a longer `interval` or a later `from`"));
+        return wrong(format!(
+            "that is more than {MOST} intervals: write a longer `interval` or a later `from`"
+        ));
     }
     Ok((aggregate, width))
 }
@@ -245,7 +251,12 @@ async fn samples(cx: &Context, wanted: &Wanted<'_>) -> Result<Answer, Refused> {
         let mut body = String::from("time,value,quality\r\n");
         for sample in &page.samples {
             let value = sample.value.as_ref().map_or(String::new(), |value| field(&value.to_string()));
-            let _ = write!(body, "{},{value},{}\r\n", rfc3339::text(sample.at), field(&sample.quality.to_string()));
+            let _ = write!(
+                body,
+                "{},{value},{}\r\n",
+                rfc3339::text(sample.at),
+                field(&sample.quality.to_string())
+            );
         }
         return Ok(Answer { content_type: CSV, body, next: address });
     }
@@ -330,7 +341,11 @@ fn json(all: &impl Serialize) -> Result<String, Refused> {
 
 /// A field of RFC 4180: in quotes where it has to be.
 fn field(text: &str) -> String {
-    if text.contains([',', '"', '\r', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
+    if text.contains([',', '"', '\r', '\n']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.to_owned()
+    }
 }
 
 #[cfg(test)]

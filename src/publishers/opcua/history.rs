@@ -159,7 +159,10 @@ mod tests {
         assert_eq!(domain(Some(10), Some(10), 0), Some((10, 10, false)));
         assert_eq!(domain(Some(10), None, 3), Some((10, i64::MAX, false)));
         assert_eq!(domain(None, Some(10), 3), Some((i64::MIN, 10, true)));
-        assert_eq!((domain(Some(10), None, 0), domain(None, Some(10), 0), domain(None, None, 3)), (None, None, None));
+        assert_eq!(
+            (domain(Some(10), None, 0), domain(None, Some(10), 0), domain(None, None, 3)),
+            (None, None, None)
+        );
     }
 
     fn bins(intervals: Intervals, first: u64, count: u64) -> Vec<(i64, bool, u64)> {

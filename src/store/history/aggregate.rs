@@ -152,7 +152,9 @@ mod tests {
             Sample::uncertain(TAG, Value::I64(8), Uncertain::OutOfLimits, Timestamp(2)),
             Sample::bad(TAG, Bad::NoAnswer, Timestamp(3)),
         ];
-        for (uncertain_counts, expected) in [(false, (0, 10, 1, 2, Some(4.0))), (true, (0, 10, 2, 1, Some(6.0)))] {
+        for (uncertain_counts, expected) in
+            [(false, (0, 10, 1, 2, Some(4.0))), (true, (0, 10, 2, 1, Some(6.0)))]
+        {
             let mut bins = Bins::new(Timestamp(0), Timestamp(10), 0, uncertain_counts);
             all.iter().for_each(|sample| bins.take(sample));
             assert_eq!(sums(bins), [expected]);

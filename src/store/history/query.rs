@@ -183,7 +183,9 @@ impl Query {
                 continue;
             }
             let place = Place { at: sample.at, seq, nth };
-            let (Some(lane), Some(found)) = (self.ask.lanes.get(at), self.found.get_mut(at)) else { continue };
+            let (Some(lane), Some(found)) = (self.ask.lanes.get(at), self.found.get_mut(at)) else {
+                continue;
+            };
             let is_new = |after: Place| if self.ask.newest_first { place < after } else { place > after };
             if !lane.after.is_none_or(is_new) {
                 continue;
@@ -191,7 +193,11 @@ impl Query {
             found.entry(place).or_insert_with(|| sample.clone());
             // One more than the page has tells that there is more.
             if found.len() > self.ask.most + 1 {
-                if self.ask.newest_first { found.pop_first() } else { found.pop_last() };
+                if self.ask.newest_first {
+                    found.pop_first()
+                } else {
+                    found.pop_last()
+                };
             }
         }
     }

@@ -122,7 +122,11 @@ impl History {
         for reading in readings {
             let Some(node) = nodes.get_mut(reading.at) else { continue };
             // Part 11 §6.5.3.2: no data is good, too.
-            node.set_status(if reading.values.is_empty() { StatusCode::GoodNoData } else { StatusCode::Good });
+            node.set_status(if reading.values.is_empty() {
+                StatusCode::GoodNoData
+            } else {
+                StatusCode::Good
+            });
             node.set_next_continuation_point(reading.next.map(|next| ContinuationPoint::new(Box::new(next))));
             node.set_result(HistoryData { data_values: Some(reading.values) });
         }
@@ -156,7 +160,8 @@ impl History {
         let now = DateTime::now();
         let share = (MOST_VALUES / readings.len()).max(2);
         let wanted = details.num_values_per_node as usize;
-        let left = readings.iter().filter_map(|r| r.point.left).min().map_or(usize::MAX, |left| left as usize);
+        let left =
+            readings.iter().filter_map(|r| r.point.left).min().map_or(usize::MAX, |left| left as usize);
         let most = if wanted == 0 { share } else { wanted.min(share) }.min(left).max(1);
         if details.return_bounds {
             self.first_bounds(domain, start, readings).await?;
@@ -282,7 +287,9 @@ impl History {
         let backward = details.end_time < details.start_time;
         let start = value::timestamp(details.start_time, !backward);
         let end = value::timestamp(details.end_time, !backward);
-        let (Some(start), Some(end)) = (start, end) else { return Err(StatusCode::BadHistoryOperationInvalid) };
+        let (Some(start), Some(end)) = (start, end) else {
+            return Err(StatusCode::BadHistoryOperationInvalid);
+        };
         let width = details.processing_interval * 1000.0;
         if start == end || !width.is_finite() || width < 0.0 || (width > 0.0 && width < 1.0) {
             return Err(StatusCode::BadInvalidArgument);
@@ -311,7 +318,8 @@ impl History {
             match read {
                 Err(status) => node.set_status(status),
                 Ok((aggregate, bins, next)) => {
-                    let values = bins.iter().map(|bin| aggregated(aggregate, bin, intervals, rules)).collect();
+                    let values =
+                        bins.iter().map(|bin| aggregated(aggregate, bin, intervals, rules)).collect();
                     node.set_status(StatusCode::Good);
                     node.set_result(HistoryData { data_values: Some(values) });
                     let more = next < intervals.count();

@@ -14,7 +14,8 @@ use opcua::server::node_manager::{HistoryNode, RequestContext, ServerContext, Wr
 use opcua::sync::RwLock;
 use opcua::types::{
     AttributeId, DataTypeId, EUInformation, ExtensionObject, Identifier, LocalizedText, NodeId, NumericRange,
-    ObjectId, ObjectTypeId, QualifiedName, Range, ReadProcessedDetails, ReadRawModifiedDetails, StatusCode, TimestampsToReturn, VariableTypeId, Variant,
+    ObjectId, ObjectTypeId, QualifiedName, Range, ReadProcessedDetails, ReadRawModifiedDetails, StatusCode,
+    TimestampsToReturn, VariableTypeId, Variant,
 };
 
 use super::auth::Users;
