@@ -238,6 +238,12 @@ pub struct StoreStats {
     pub disk_errors: Counter,
     /// Samples that were stamped before the clock was synchronised and left with the right time.
     pub restamped: Counter,
+    /// Bytes on disk that only history keeps.
+    pub history_bytes: Gauge,
+    /// The oldest sample that can be read back, microseconds since 1970; 0 when there is none.
+    pub history_oldest: Gauge,
+    /// Samples that history never got: memory was short while the disk did not do it.
+    pub history_lost: Gauge,
 }
 
 /// The clock.

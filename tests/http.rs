@@ -12,7 +12,7 @@ use fieldgate::model::*;
 use fieldgate::publishers::http::Http;
 use fieldgate::publishers::http::config::Spec;
 use fieldgate::publishers::publisher::{Context, PublishError, Publisher};
-use fieldgate::store::Store;
+use fieldgate::store::{History, Options, Store};
 use fieldgate::telemetry::{Connection, Telemetry};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -323,4 +323,133 @@ async fn the_assets_say_what_is_configured_and_what_the_device_says_itself() {
     assert!(valve["identity"].is_null() && valve["identified_at"].is_null() && valve["state"] == "dead");
     page.task.abort();
     let _ = page.cx;
+}
+
+/// Two hundred samples of `pump/flow`, one a second, and a text that CSV has to quote.
+async fn with_history(folder: &std::path::Path) -> Page {
+    let mut cx = context();
+    let options = Options {
+        path: Some(folder.join("store")),
+        history: Some(History { keep: Duration::from_secs(7 * 86400), max_bytes: 512 << 20 }),
+        ..Options::default()
+    };
+    cx.store = Store::open(options, cx.directory.clone(), cx.clock.clone(), cx.telemetry.store.clone());
+    let at = |n: i64| Timestamp(1_760_000_000_000_000 + n * 1_000_000);
+    for n in 0..200 {
+        let sample = match n {
+            5 => Sample::bad(TagId(0), Bad::NoAnswer, at(n)),
+            _ => Sample::good(TagId(0), Value::F32(n as f32), at(n)),
+        };
+        cx.store.accept(Batch { device: DeviceId(0), state: DeviceState::Alive, samples: vec![sample] });
+        if n == 99 {
+            cx.store.drain(Duration::from_secs(20)).await;
+        }
+    }
+    let text = Sample::good(TagId(3), Value::Text("a,\"b\"".into()), at(0));
+    cx.store.accept(Batch { device: DeviceId(1), state: DeviceState::Alive, samples: vec![text] });
+    serve(cx).await
+}
+
+#[tokio::test]
+async fn history_comes_in_pages_that_lead_to_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = with_history(folder.path()).await;
+    let whole = "/api/v1/history?tag=pump/flow&from=2025-10-09T08:53:30Z&to=1760000150000000";
+    let all = page.json(whole).await;
+    assert_eq!(all["tag"], "pump/flow");
+    assert_eq!(
+        (&all["type"], &all["unit"], &all["next"]),
+        (&"f32".into(), &"m3/h".into(), &serde_json::Value::Null)
+    );
+    let samples = all["samples"].as_array().unwrap();
+    assert_eq!(samples.len(), 140);
+    let first = serde_json::json!({
+        "time": "2025-10-09T08:53:30.000000Z", "value": 10.0, "quality": "good", "reason": null
+    });
+    assert_eq!(samples[0], first);
+    assert_eq!(samples[139]["value"], 149.0);
+
+    let (mut found, mut address) = (Vec::new(), format!("{whole}&limit=33"));
+    loop {
+        let answer = page.get(&address).await;
+        let part: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+        found.extend(part["samples"].as_array().unwrap().iter().cloned());
+        let link = answer.head.lines().find_map(|line| line.strip_prefix("link: <"));
+        let Some(link) = link else {
+            assert_eq!(part["next"], serde_json::Value::Null);
+            break;
+        };
+        address = link.strip_suffix(">; rel=\"next\"").unwrap().to_owned();
+    }
+    assert_eq!(&found, samples);
+}
+
+#[tokio::test]
+async fn history_comes_as_csv_and_summed_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = with_history(folder.path()).await;
+    let answer = page.get("/api/v1/history?tag=pump/flow&from=1760000004000000&limit=3&format=csv").await;
+    assert!(
+        answer.head.contains("content-type: text/csv") && answer.head.contains("link: <"),
+        "{}",
+        answer.head
+    );
+    assert_eq!(
+        answer.body,
+        "time,value,quality\r\n2025-10-09T08:53:24.000000Z,4,good\r\n\
+         2025-10-09T08:53:25.000000Z,,bad: no answer\r\n2025-10-09T08:53:26.000000Z,6,good\r\n"
+    );
+    let request = "GET /api/v1/history?tag=valve/name HTTP/1.1\r\nHost: localhost\r\nAccept: text/csv\r\n\
+                   Connection: close\r\n\r\n";
+    assert_eq!(
+        page.ask(request).await.body,
+        "time,value,quality\r\n2025-10-09T08:53:20.000000Z,\"a,\"\"b\"\"\",good\r\n"
+    );
+
+    let summed =
+        "/api/v1/history?tag=pump/flow&from=2025-10-09T08:53:20Z&to=2025-10-09T08:53:45Z&interval=10s";
+    for (aggregate, values) in [
+        ("min", ["0.0", "10.0", "20.0"]),
+        ("max", ["9.0", "19.0", "24.0"]),
+        ("average", ["4.444444444444445", "14.5", "22.0"]),
+        ("count", ["9", "10", "5"]),
+    ] {
+        let all = page.json(&format!("{summed}&aggregate={aggregate}")).await;
+        let intervals = all["intervals"].as_array().unwrap();
+        let found: Vec<_> = intervals.iter().map(|i| i["value"].to_string()).collect();
+        assert_eq!(found, values, "{aggregate}");
+        assert_eq!((&intervals[0]["good"], &intervals[0]["not_good"]), (&9.into(), &1.into()));
+        assert_eq!(intervals[2]["to"], "2025-10-09T08:53:45.000000Z");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_asked_of_history_is_refused_with_a_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = with_history(folder.path()).await;
+    for (query, status, why) in [
+        ("", 400, "write the tag"),
+        ("?tag=pump/no", 404, "no such tag"),
+        ("?tag=pump/flow&from=yesterday", 400, "`from` is no time"),
+        ("?tag=pump/flow&from=2&to=1", 400, "after"),
+        ("?tag=pump/flow&limit=0", 400, "1 to 10000"),
+        ("?tag=pump/flow&limit=10001", 400, "1 to 10000"),
+        ("?tag=pump/flow&cursor=x", 400, "cursor"),
+        ("?tag=pump/flow&format=xml", 400, "json or csv"),
+        ("?tag=pump/flow&interval=1m", 400, "needs an `aggregate`"),
+        ("?tag=pump/flow&aggregate=median&from=1", 400, "min, max, average or count"),
+        ("?tag=pump/flow&aggregate=min", 400, "write `from`"),
+        ("?tag=pump/flow&aggregate=min&from=1&interval=1s", 400, "more than 10000 intervals"),
+        ("?tag=pump/flow&aggregate=min&from=1&interval=0s", 400, "cannot be 0"),
+        ("?tag=pump/flow&aggregate=min&from=1&interval=soon", 400, "no duration"),
+        ("?tag=pump/flow&tags=pump/odd", 400, "unknown field"),
+    ] {
+        let answer = page.get(&format!("/api/v1/history{query}")).await;
+        assert_eq!(answer.status, status, "{query}: {}", answer.body);
+        assert!(answer.body.contains(why), "{query}: {}", answer.body);
+    }
+    let page = self::page().await;
+    let answer = page.get("/api/v1/history?tag=pump/flow").await;
+    assert_eq!(answer.status, 404);
+    assert!(answer.body.contains("[store.history]"), "{}", answer.body);
 }

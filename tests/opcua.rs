@@ -14,9 +14,9 @@ use fieldgate::model::*;
 use fieldgate::publishers::opcua::OpcUa;
 use fieldgate::publishers::opcua::config::{Security, Spec, User};
 use fieldgate::publishers::publisher::{Context, PublishError, Publisher};
-use fieldgate::store::Store;
+use fieldgate::store::{History, Options, Store};
 use fieldgate::telemetry::{Connection, Telemetry};
-use opcua::client::{ClientBuilder, DataChangeCallback, IdentityToken, Session};
+use opcua::client::{ClientBuilder, DataChangeCallback, HistoryReadAction, IdentityToken, Session};
 use opcua::crypto::SecurityPolicy;
 use opcua::types::*;
 use tokio::net::TcpListener;
@@ -104,7 +104,22 @@ fn directory() -> Directory {
 impl Plant {
     /// Starts a server without waiting for it.
     fn begin(port: u16) -> Plant {
-        let folder = tempfile::tempdir().unwrap();
+        Plant::begin_with(port, tempfile::tempdir().unwrap(), Options::default())
+    }
+
+    /// With a store in the folder that keeps history.
+    async fn with_history(folder: tempfile::TempDir) -> Plant {
+        let options = Options {
+            path: Some(folder.path().join("store")),
+            history: Some(History { keep: Duration::from_secs(7 * 86400), max_bytes: 512 << 20 }),
+            ..Options::default()
+        };
+        let plant = Plant::begin_with(0, folder, options);
+        plant.is_up().await;
+        plant
+    }
+
+    fn begin_with(port: u16, folder: tempfile::TempDir, options: Options) -> Plant {
         let directory = Arc::new(directory());
         let clock = Clock::starting_at(AT);
         let telemetry = Telemetry::new(clock.now());
@@ -122,10 +137,11 @@ impl Plant {
         });
         let gate = Gate::default();
         gate.load(rules.collect());
+        let store = Store::open(options, directory.clone(), clock.clone(), telemetry.store.clone());
         let cx = Context {
             name: "opcua".into(),
             directory,
-            store: Store::in_memory(),
+            store,
             gate,
             stats: telemetry.publisher("opcua", "opcua"),
             telemetry,
@@ -655,4 +671,308 @@ async fn its_certificate_stays_the_same_over_a_restart() {
 #[test]
 fn the_tags_of_these_tests_are_where_they_are_said_to_be() {
     assert_eq!((TAGS[SPEED as usize].0, TAGS[UNREAD as usize].0), ("pump/motor/speed", "system/unread"));
+}
+
+// ---- history ----
+
+const U16: u32 = 4;
+const F64: u32 = 10;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp(AT.0 + second * 1_000_000)
+}
+
+fn ua_time(at: Timestamp) -> DateTime {
+    DateTime::from(at.0 * 10 + 116_444_736_000_000_000)
+}
+
+fn raw(start: Option<Timestamp>, end: Option<Timestamp>, most: u32, bounds: bool) -> ReadRawModifiedDetails {
+    let time = |at: Option<Timestamp>| at.map_or_else(DateTime::null, ua_time);
+    ReadRawModifiedDetails {
+        is_read_modified: false,
+        start_time: time(start),
+        end_time: time(end),
+        num_values_per_node: most,
+        return_bounds: bounds,
+    }
+}
+
+fn averages(kinds: &[ObjectId], start: i64, end: i64, interval: f64) -> ReadProcessedDetails {
+    ReadProcessedDetails {
+        start_time: ua_time(at(start)),
+        end_time: ua_time(at(end)),
+        processing_interval: interval,
+        aggregate_type: Some(kinds.iter().map(|kind| NodeId::from(*kind)).collect()),
+        aggregate_configuration: AggregateConfiguration {
+            use_server_capabilities_defaults: true,
+            ..Default::default()
+        },
+    }
+}
+
+fn data(result: &HistoryReadResult) -> Vec<DataValue> {
+    let data = result.history_data.inner_as::<HistoryData>().expect("history data");
+    data.data_values.clone().unwrap_or_default()
+}
+
+trait Details {
+    fn action(self) -> HistoryReadAction;
+}
+
+impl Details for ReadRawModifiedDetails {
+    fn action(self) -> HistoryReadAction {
+        HistoryReadAction::ReadRawModifiedDetails(self)
+    }
+}
+
+impl Details for ReadProcessedDetails {
+    fn action(self) -> HistoryReadAction {
+        HistoryReadAction::ReadProcessedDetails(self)
+    }
+}
+
+/// Seconds since `AT`, of each value.
+fn seconds(values: &[DataValue]) -> Vec<i64> {
+    values.iter().map(|v| (micros(v.source_timestamp) - AT.0) / 1_000_000).collect()
+}
+
+impl Client {
+    async fn history(&self, what: impl Details, nodes: &[(&str, &ByteString)]) -> Vec<HistoryReadResult> {
+        let node = |(path, point): &(&str, &ByteString)| HistoryReadValueId {
+            node_id: self.id(path),
+            index_range: NumericRange::None,
+            data_encoding: QualifiedName::null(),
+            continuation_point: (*point).clone(),
+        };
+        let nodes: Vec<_> = nodes.iter().map(node).collect();
+        self.session.history_read(what.action(), TimestampsToReturn::Both, false, &nodes).await.unwrap()
+    }
+
+    async fn one(&self, what: impl Details, path: &str) -> HistoryReadResult {
+        self.history(what, &[(path, &ByteString::null())]).await.remove(0)
+    }
+
+    /// All pages of a raw read of one tag, and how many there were.
+    async fn all(&self, details: ReadRawModifiedDetails, path: &str) -> (Vec<DataValue>, usize) {
+        let (mut found, mut point, mut pages) = (Vec::new(), ByteString::null(), 0);
+        loop {
+            let result = self.history(details.clone(), &[(path, &point)]).await.remove(0);
+            assert!(result.status_code.is_good(), "{}", result.status_code);
+            pages += 1;
+            found.extend(data(&result));
+            point = result.continuation_point;
+            if point.is_null_or_empty() {
+                return (found, pages);
+            }
+        }
+    }
+}
+
+/// Values 0, 2, 3, 5 and 6 seconds after `AT`, as in Part 11 table 1.
+async fn five_values() -> Plant {
+    let plant = Plant::with_history(tempfile::tempdir().unwrap()).await;
+    for second in [0, 2, 3, 5, 6] {
+        plant.accept(vec![Sample::good(TagId(U16), Value::U16(second as u16), at(second))]);
+    }
+    plant
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn raw_history_has_the_bounds_of_part_11_table_1() {
+    let plant = five_values().await;
+    let client = plant.anonymous().await;
+    let none = |second| (second, true);
+    let some = |seconds: &[i64]| seconds.iter().map(|s| (*s, false)).collect::<Vec<_>>();
+    for (start, end, most, bounds, expected) in [
+        (Some(0), Some(5), 0, true, some(&[0, 2, 3, 5])),
+        (Some(0), Some(5), 0, false, some(&[0, 2, 3])),
+        (Some(1), Some(4), 0, true, some(&[0, 2, 3, 5])),
+        (Some(1), Some(4), 0, false, some(&[2, 3])),
+        (Some(5), Some(0), 0, true, some(&[5, 3, 2, 0])),
+        (Some(5), Some(0), 0, false, some(&[5, 3, 2])),
+        (Some(4), Some(1), 0, true, some(&[5, 3, 2, 0])),
+        (Some(4), Some(1), 0, false, some(&[3, 2])),
+        (Some(-1), Some(5), 0, true, [vec![none(-1)], some(&[0, 2, 3, 5])].concat()),
+        (Some(1), Some(7), 0, true, [some(&[0, 2, 3, 5, 6]), vec![none(7)]].concat()),
+        (Some(0), None, 3, true, some(&[0, 2, 3])),
+        (Some(1), None, 3, false, some(&[2, 3, 5])),
+        (None, Some(6), 3, false, some(&[6, 5, 3])),
+        (Some(2), Some(2), 0, false, some(&[2])),
+        (Some(2), Some(2), 0, true, some(&[2])),
+        (Some(1), Some(1), 0, true, some(&[0, 2])),
+        (Some(1), Some(1), 0, false, some(&[])),
+    ] {
+        let case = format!("{start:?} {end:?} {most} {bounds}");
+        for page in [most, 1, 2] {
+            let page = if start.is_none() || end.is_none() { most } else { page };
+            let (values, _) = client.all(raw(start.map(at), end.map(at), page, bounds), "pump/u16").await;
+            let is_missing = |v: &DataValue| v.status == Some(StatusCode::BadBoundNotFound);
+            let found: Vec<_> = seconds(&values).into_iter().zip(values.iter().map(is_missing)).collect();
+            assert_eq!(found, expected, "{case} in pages of {page}");
+        }
+    }
+    client.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn raw_history_comes_in_pages_both_ways_of_several_nodes_and_after_a_restart() {
+    let plant = Plant::with_history(tempfile::tempdir().unwrap()).await;
+    for n in 0..300 {
+        let samples = vec![
+            Sample::good(TagId(U16), Value::U16(n), at(n.into())),
+            if n == 7 {
+                Sample::bad(TagId(F64), Bad::NoAnswer, at(7))
+            } else {
+                Sample::good(TagId(F64), Value::F64(n.into()), at(n.into()))
+            },
+        ];
+        plant.accept(samples);
+    }
+    // A restart in between, with part of it in memory only.
+    plant.cx.store.drain(Duration::from_secs(20)).await;
+    plant.cx.stop.cancel();
+    plant.task.await.unwrap().unwrap();
+    drop(plant.cx);
+    let plant = Plant::with_history(plant.folder).await;
+    for n in 300..350 {
+        plant.accept(vec![Sample::good(TagId(U16), Value::U16(n), at(n.into()))]);
+    }
+    let client = plant.anonymous().await;
+    let (values, pages) = client.all(raw(Some(at(0)), Some(at(1000)), 100, false), "pump/u16").await;
+    assert_eq!((seconds(&values), pages), (Vec::from_iter(0..350), 4));
+    assert_eq!(values[349].value, Some(Variant::UInt16(349)));
+    assert_eq!(values[0].server_timestamp, None);
+    let (values, pages) = client.all(raw(Some(at(1000)), Some(at(-1)), 50, false), "pump/u16").await;
+    assert_eq!((seconds(&values), pages), (Vec::from_iter((0..350).rev()), 7));
+
+    let null = ByteString::null();
+    let both = [("pump/u16", &null), ("pump/f64", &null), ("pump", &null), ("pump/reset", &null)];
+    let page = raw(Some(at(0)), Some(at(1000)), 10, false);
+    let results = client.history(page.clone(), &both).await;
+    assert_eq!((data(&results[0]).len(), data(&results[1]).len()), (10, 10));
+    assert_eq!(data(&results[1])[7].status, Some(StatusCode::BadTimeout));
+    assert_eq!(results[2].status_code, StatusCode::BadHistoryOperationUnsupported);
+    assert_eq!(results[3].status_code, StatusCode::BadUserAccessDenied);
+    let (first, second) = (results[0].continuation_point.clone(), results[1].continuation_point.clone());
+    let results = client.history(page.clone(), &[("pump/u16", &first), ("pump/f64", &second)]).await;
+    assert_eq!(seconds(&data(&results[1])), Vec::from_iter(10..20));
+    // A point is good once, and not for another question.
+    let again = client.history(page.clone(), &[("pump/u16", &first)]).await;
+    assert_eq!(again[0].status_code, StatusCode::BadContinuationPointInvalid);
+    let other = raw(Some(at(1)), Some(at(1000)), 10, false);
+    let again = client.history(other, &[("pump/u16", &results[0].continuation_point)]).await;
+    assert_eq!(again[0].status_code, StatusCode::BadContinuationPointInvalid);
+
+    // Released.
+    let point = &results[1].continuation_point;
+    let node = HistoryReadValueId {
+        node_id: client.id("pump/f64"),
+        index_range: NumericRange::None,
+        data_encoding: QualifiedName::null(),
+        continuation_point: point.clone(),
+    };
+    let release = HistoryReadAction::ReadRawModifiedDetails(page.clone());
+    client.session.history_read(release, TimestampsToReturn::Both, true, &[node]).await.unwrap();
+    let again = client.history(page, &[("pump/f64", point)]).await;
+    assert_eq!(again[0].status_code, StatusCode::BadContinuationPointInvalid);
+    client.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn processed_history_has_the_four_aggregates() {
+    let plant = Plant::with_history(tempfile::tempdir().unwrap()).await;
+    for n in 0..60_i64 {
+        plant.accept(vec![match n {
+            5 => Sample::bad(TagId(U16), Bad::NoAnswer, at(5)),
+            _ => Sample::good(TagId(U16), Value::U16(n as u16), at(n)),
+        }]);
+    }
+    let client = plant.anonymous().await;
+    let calculated = |status: StatusCode| Some(StatusCode::from(status.bits() | 0x401));
+    let partial = |status: StatusCode| Some(StatusCode::from(status.bits() | 0x405));
+    for (kind, expected) in [
+        (ObjectId::AggregateFunction_Average, [Variant::Double(40.0 / 9.0), 14.5.into(), 22.0.into()]),
+        (ObjectId::AggregateFunction_Minimum, [0_u16.into(), 10_u16.into(), 20_u16.into()]),
+        (ObjectId::AggregateFunction_Maximum, [9_u16.into(), 19_u16.into(), 24_u16.into()]),
+        (ObjectId::AggregateFunction_Count, [9_i32.into(), 10_i32.into(), 5_i32.into()]),
+    ] {
+        let result = client.one(averages(&[kind], 0, 25, 10_000.0), "pump/u16").await;
+        assert!(result.status_code.is_good() && result.continuation_point.is_null_or_empty());
+        let values = data(&result);
+        assert_eq!(seconds(&values), [0, 10, 20], "{kind:?}");
+        let found: Vec<_> = values.iter().map(|v| v.value.clone().unwrap()).collect();
+        assert_eq!(found, expected, "{kind:?}");
+        let status: Vec<_> = values.iter().map(|v| v.status).collect();
+        let sub_normal = calculated(StatusCode::UncertainDataSubNormal);
+        assert_eq!(status, [sub_normal, calculated(StatusCode::Good), partial(StatusCode::Good)]);
+    }
+    let back = averages(&[ObjectId::AggregateFunction_Count], 25, 0, 10_000.0);
+    let values = data(&client.one(back, "pump/u16").await);
+    assert_eq!(seconds(&values), [25, 15, 5]);
+    let counts: Vec<_> = values.iter().map(|v| v.value.clone().unwrap()).collect();
+    assert_eq!(counts, [10_i32.into(), 10_i32.into(), 4_i32.into()] as [Variant; 3]);
+
+    // More intervals than one answer has.
+    let (mut point, mut found) = (ByteString::null(), Vec::new());
+    let many = averages(&[ObjectId::AggregateFunction_Count], -10_000, 5_000, 1000.0);
+    loop {
+        let result = client.history(many.clone(), &[("pump/u16", &point)]).await.remove(0);
+        found.extend(data(&result));
+        point = result.continuation_point;
+        if point.is_null_or_empty() {
+            break;
+        }
+    }
+    assert_eq!(seconds(&found), Vec::from_iter(-10_000..5_000));
+    assert_eq!(found[9_999].status, Some(StatusCode::BadNoData));
+    assert_eq!(found[10_000].value, Some(Variant::Int32(1)));
+
+    let refused = |result: HistoryReadResult| result.status_code;
+    let median = averages(&[ObjectId::AggregateFunction_Interpolative], 0, 25, 1000.0);
+    assert_eq!(refused(client.one(median, "pump/u16").await), StatusCode::BadAggregateNotSupported);
+    let two =
+        averages(&[ObjectId::AggregateFunction_Count, ObjectId::AggregateFunction_Count], 0, 25, 1000.0);
+    assert_eq!(refused(client.one(two, "pump/u16").await), StatusCode::BadAggregateListMismatch);
+    let empty = averages(&[ObjectId::AggregateFunction_Count], 0, 0, 1000.0);
+    assert_eq!(refused(client.one(empty, "pump/u16").await), StatusCode::BadInvalidArgument);
+    client.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_variable_says_whether_it_has_history_and_without_it_reading_is_refused() {
+    const HISTORY: u8 = 4;
+    let level = async |client: &Client, path: &str| match client
+        .attribute(path, AttributeId::AccessLevel)
+        .await
+        .value
+    {
+        Some(Variant::Byte(level)) => level & HISTORY,
+        other => panic!("{other:?}"),
+    };
+    let plant = five_values().await;
+    let client = plant.anonymous().await;
+    assert_eq!(level(&client, "pump/u16").await, HISTORY);
+    assert_eq!(level(&client, "pump/reset").await, 0);
+    let historizing = client.attribute("pump/u16", AttributeId::Historizing).await.value;
+    assert_eq!(historizing, Some(Variant::Boolean(true)));
+    for (details, status) in [
+        (raw(None, None, 5, false), StatusCode::BadHistoryOperationInvalid),
+        (raw(Some(at(0)), None, 0, false), StatusCode::BadHistoryOperationInvalid),
+        (
+            ReadRawModifiedDetails { is_read_modified: true, ..raw(Some(at(0)), Some(at(5)), 0, false) },
+            StatusCode::BadHistoryOperationUnsupported,
+        ),
+    ] {
+        assert_eq!(client.one(details, "pump/u16").await.status_code, status);
+    }
+    client.leave().await;
+
+    let plant = Plant::start().await;
+    let client = plant.anonymous().await;
+    assert_eq!(level(&client, "pump/u16").await, 0);
+    let historizing = client.attribute("pump/u16", AttributeId::Historizing).await.value;
+    assert_eq!(historizing, Some(Variant::Boolean(false)));
+    let result = client.one(raw(Some(at(0)), Some(at(5)), 0, false), "pump/u16").await;
+    assert_eq!(result.status_code, StatusCode::BadHistoryOperationUnsupported);
+    client.leave().await;
 }

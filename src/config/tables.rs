@@ -270,6 +270,18 @@ pub struct Store {
     pub when_full: Option<Spanned<WhenFull>>,
     /// With `downsample`: the window of which a few samples of each tag stay; 1 min.
     pub downsample: Option<Spanned<Period>>,
+    /// `[store.history]`
+    pub history: Option<Spanned<History>>,
+}
+
+/// `[store.history]`: what is delivered is kept, too, for SCADA to read back.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct History {
+    /// Samples up to this age.
+    pub keep: Spanned<Period>,
+    /// Most disk, besides what is not delivered; 512 MiB.
+    pub max_bytes: Option<Spanned<Size>>,
 }
 
 /// `[publish.…]`

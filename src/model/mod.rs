@@ -7,6 +7,7 @@ pub mod identity;
 pub mod mistake;
 pub mod quality;
 pub mod raw;
+pub mod rfc3339;
 pub mod sample;
 pub mod secret;
 pub mod tag;

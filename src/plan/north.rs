@@ -189,7 +189,37 @@ pub(super) fn store(config: &Config, mistakes: &mut Vec<Mistake>) -> store::Opti
     if let Some(rate) = &table.history_rate {
         options.history_rate = ranges::number("history-rate", rate, 1..=10_000_000, mistakes);
     }
+    options.history = table.history.as_ref().map(|h| history(h, options.path.is_some(), mistakes));
     options
+}
+
+/// `[store.history]`
+fn history(
+    table: &toml::Spanned<crate::config::History>,
+    has_path: bool,
+    mistakes: &mut Vec<Mistake>,
+) -> store::History {
+    if !has_path {
+        mistakes.push(Mistake::new(
+            "no-path",
+            table.span(),
+            "history needs a folder, and the store has none",
+            "write `path` in [store], as `path = \"/var/lib/fieldgate\"`",
+        ));
+    }
+    let table = table.get_ref();
+    let allowed = std::time::Duration::from_secs(60)..=std::time::Duration::from_secs(3660 * 86_400);
+    let keep = ranges::period_within("keep", &table.keep, allowed, mistakes);
+    let max_bytes = table.max_bytes.as_ref().map_or(512 << 20, |size| size.get_ref().0);
+    if let Some(size) = table.max_bytes.as_ref().filter(|_| max_bytes < 16 << 20) {
+        mistakes.push(Mistake::new(
+            "out-of-range",
+            size.span(),
+            "`max-bytes` is too small to work with",
+            "write 16 MiB or more",
+        ));
+    }
+    store::History { keep, max_bytes }
 }
 
 /// What only one can have, with a mistake for each that two want.

@@ -9,6 +9,7 @@ mod cursor;
 mod dictionary;
 mod disk;
 mod durable;
+pub mod history;
 mod image;
 pub mod inspect;
 pub mod learned;
@@ -26,13 +27,14 @@ mod thinning;
 mod varint;
 mod writer;
 
-pub use options::{Durability, Options, ReaderRules, Replay, WhenFull};
+pub use history::HistoryError;
+pub use options::{Durability, History, Options, ReaderRules, Replay, WhenFull};
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::model::{
     Batch, Class, Clock, DeviceId, DeviceState, Directory, Identified, Sample, TagId, Timestamp,
@@ -113,6 +115,8 @@ pub struct Store {
     shared: Arc<Shared>,
     stats: Arc<StoreStats>,
     clock: Clock,
+    /// Places of those who read history at a time; none where it is off.
+    history: Option<Semaphore>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -142,11 +146,13 @@ impl Store {
             spools,
             when_full: options.when_full,
             share: options.max_bytes / 16,
+            history: spools && options.history.is_some(),
             patience: (options.commit * 4).max(Duration::from_secs(5)),
         };
         // Above all numbers that runs before this one can have used, should the folder open only later.
         let base = if spools { u64::try_from(clock.now().0).unwrap_or(0) } else { 0 };
         let shared = Arc::new(Shared::new(Outbox::new(rules, if spools { 0 } else { base })));
+        let history = (spools && options.history.is_some()).then(|| Semaphore::new(history::READERS));
         let mut thread = None;
         if spools {
             let mut writer =
@@ -163,7 +169,7 @@ impl Store {
             }
         }
         let image = Image::default();
-        Arc::new(Store { image, directory, shared, stats, clock, thread: Mutex::new(thread) })
+        Arc::new(Store { image, directory, shared, stats, clock, history, thread: Mutex::new(thread) })
     }
 
     /// Takes a batch: image first, outbox second. Never waits.
@@ -225,6 +231,23 @@ impl Store {
         outbox.reports(|sample| self.clock.put_right_one(sample.clone()).at)
     }
 
+    /// Whether what was delivered can be read back.
+    pub fn keeps_history(&self) -> bool {
+        self.history.is_some()
+    }
+
+    /// A page of history, also of earlier runs: of each tag what was accepted with a time within the bounds, in
+    /// the order of time (and of acceptance where times are the same), without doubles.
+    ///
+    /// It is read on the store's own thread, bit by bit: writing goes before. Cancelling it ends the reading.
+    pub async fn history(&self, ask: history::Ask) -> Result<Vec<history::Page>, HistoryError> {
+        let places = self.history.as_ref().ok_or(HistoryError::Off)?;
+        let _place = places.acquire().await.map_err(|_| HistoryError::Unavailable)?;
+        let (query, answer) = history::Query::new(ask);
+        self.shared.ask(query);
+        answer.await.map_err(|_| HistoryError::Unavailable)
+    }
+
     /// Writes what is left to the spool; what is settled until then need not be.
     pub async fn drain(&self, within: Duration) {
         if self.thread.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
@@ -248,6 +271,9 @@ impl Store {
 impl Drop for Store {
     /// Ends the thread; what was not drained and is only in memory is lost.
     fn drop(&mut self) {
+        if let Some(places) = &self.history {
+            places.close();
+        }
         self.shared.stop();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread

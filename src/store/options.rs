@@ -33,6 +33,8 @@ pub struct Options {
     pub when_full: WhenFull,
     /// With `downsample`: the window of which a few samples of each tag stay.
     pub downsample: Duration,
+    /// What is kept although it is delivered, for SCADA to read back; `None`: nothing.
+    pub history: Option<History>,
 }
 
 impl Options {
@@ -107,6 +109,15 @@ pub enum WhenFull {
     Downsample,
 }
 
+/// How long and how much of what is delivered is kept. Compiled from `[store.history]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct History {
+    /// Samples up to this age.
+    pub keep: Duration,
+    /// Most bytes on disk, besides what is not delivered.
+    pub max_bytes: u64,
+}
+
 /// When batches are written to disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -143,6 +154,7 @@ impl Default for Options {
             history_rate: 15_000,
             when_full: WhenFull::DropOldest,
             downsample: Duration::from_secs(60),
+            history: None,
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod backlog;
 mod bounds;
+mod history;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -70,6 +71,8 @@ struct Entry {
     durable: u32,
     /// It is on the disk too.
     written: bool,
+    /// History waits for it to be written: one of the durable holders.
+    history: bool,
 }
 
 /// A block that was read back.
@@ -103,6 +106,8 @@ pub(super) struct Rules {
     pub(super) share: u64,
     /// With `always`: how long a batch waits for the disk before it goes without.
     pub(super) patience: Duration,
+    /// All that is accepted is written, for history.
+    pub(super) history: bool,
 }
 
 /// The sequence and its readers.
@@ -125,6 +130,12 @@ pub(super) struct Outbox {
     cache: VecDeque<Loaded>,
     pub(super) wanted: BTreeSet<u64>,
     pub(super) losses: Losses,
+    /// History gave its share of the memory back: what is accepted now is not written for it.
+    history_rests: bool,
+    /// Below it nothing waits to be written for history.
+    history_from: u64,
+    /// Samples that history never got.
+    pub(super) history_lost: u64,
     serial: u64,
 }
 
@@ -144,6 +155,9 @@ impl Outbox {
             cache: VecDeque::new(),
             wanted: BTreeSet::new(),
             losses: Losses::default(),
+            history_rests: false,
+            history_from: next_seq,
+            history_lost: 0,
             serial: 0,
         }
     }

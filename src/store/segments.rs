@@ -23,6 +23,8 @@ const SEGMENT_BLOCKS: u64 = 4096;
 const SEGMENT_BYTES: u64 = 8 << 20;
 /// Keys of dictionary records begin with this; sequence numbers never do.
 pub(super) const NAMES: u8 = 0xFF;
+/// Segments open to be read.
+const READING: usize = 2;
 /// The list of a segment's blocks, while it grows and when nothing more comes into it.
 pub(super) const GROWING: &str = "index.open";
 pub(super) const INDEX: &str = "index";
@@ -64,12 +66,14 @@ pub(super) struct Segments {
     /// How often a segment was rewritten, where it was.
     rewritten: BTreeMap<u64, u32>,
     tail: Option<Open>,
-    reading: Option<Open>,
+    /// Open to be read, the latest first: one for what is delivered, one for history.
+    reading: Vec<Open>,
 }
 
 #[derive(Debug, Default)]
 struct Segment {
     last: u64,
+    oldest: Timestamp,
     newest: Timestamp,
     payload: u64,
     disk: u64,
@@ -80,6 +84,16 @@ pub(super) struct Open {
     pub(super) id: u64,
     pub(super) spool: Box<dyn Spool>,
     pub(super) names: Dictionary,
+}
+
+/// A segment as a stretch of time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stretch {
+    pub(super) segment: u64,
+    pub(super) oldest: Timestamp,
+    pub(super) newest: Timestamp,
+    /// Bytes on the disk.
+    pub(super) disk: u64,
 }
 
 /// What a block holds that was just written: sequence numbers and sample counts.
@@ -105,7 +119,7 @@ impl Segments {
             segments: BTreeMap::new(),
             rewritten: BTreeMap::new(),
             tail: None,
-            reading: None,
+            reading: Vec::new(),
         };
         let mut found = Found::default();
         let mut ids = BTreeSet::new();
@@ -370,8 +384,10 @@ impl Segments {
         if self.tail.as_ref().is_some_and(|tail| tail.id == id) {
             return self.tail.as_ref().ok_or_else(|| SpoolError::Disk("closed".into()));
         }
-        if self.reading.as_ref().is_none_or(|open| open.id != id) {
-            self.reading = None;
+        if let Some(at) = self.reading.iter().position(|open| open.id == id) {
+            self.reading.swap(0, at);
+        } else {
+            self.reading.truncate(READING - 1);
             let path = self.path(id);
             if !path.join("db").exists() {
                 return Err(SpoolError::Damaged("its database is missing".into()));
@@ -383,14 +399,14 @@ impl Segments {
                     tracing::warn!(segment = %path.display(), "names in the spool failed their check");
                 }
             })?;
-            self.reading = Some(Open { id, spool, names });
+            self.reading.insert(0, Open { id, spool, names });
         }
-        self.reading.as_ref().ok_or_else(|| SpoolError::Disk("closed".into()))
+        self.reading.first().ok_or_else(|| SpoolError::Disk("closed".into()))
     }
 
     fn close(&mut self, id: u64) {
         self.tail.take_if(|open| open.id == id);
-        self.reading.take_if(|open| open.id == id);
+        self.reading.retain(|open| open.id != id);
     }
 
     /// Gives a segment's room back.
@@ -412,9 +428,35 @@ impl Segments {
         self.segments.iter().map(|(first, s)| (*first, s.last)).collect()
     }
 
-    /// The oldest segment, and the time of the newest sample in it.
-    pub(super) fn oldest(&self) -> Option<(u64, Timestamp)> {
-        self.segments.first_key_value().map(|(id, s)| (*id, s.newest))
+    /// What there is, the oldest first.
+    pub(super) fn stretches(&self) -> impl Iterator<Item = Stretch> + '_ {
+        let stretch = |(id, s): (&u64, &Segment)| Stretch {
+            segment: *id,
+            oldest: s.oldest,
+            newest: s.newest,
+            disk: s.disk,
+        };
+        self.segments.iter().map(stretch)
+    }
+
+    /// The blocks of a segment, in the order in which they were written.
+    pub(super) fn blocks(&mut self, id: u64) -> Result<Vec<Block>, SpoolError> {
+        let Some(count) = self.segments.get(&id).map(|s| s.blocks) else { return Ok(Vec::new()) };
+        for name in [INDEX, GROWING] {
+            let listed = fs::read(self.path(id).join(name)).map(|bytes| read_index(&bytes, id));
+            if let Ok((blocks, true)) = listed
+                && blocks.len() as u64 == count
+            {
+                return Ok(blocks);
+            }
+        }
+        let mut blocks = Vec::new();
+        self.opened(id)?.spool.each(&mut |key, bytes| {
+            if <[u8; 8]>::try_from(key).is_ok() {
+                blocks.extend(codec::head(bytes).map(|head| Block::new(id, &head, bytes.len() as u64)));
+            }
+        })?;
+        Ok(blocks)
     }
 
     /// Bytes on the disk, as the file system counts them.
@@ -430,6 +472,7 @@ impl Segments {
 
 impl Segment {
     fn add(&mut self, block: &Block) {
+        self.oldest = if self.blocks == 0 { block.oldest } else { self.oldest.min(block.oldest) };
         self.last = self.last.max(block.last);
         // Nobody knows how old it is: only its bytes bound it.
         let newest = if block.marked { Timestamp(i64::MAX) } else { block.newest };
@@ -503,10 +546,10 @@ fn read_entry(entry: &[u8], segment: u64) -> Option<Block> {
     })
 }
 
-/// What a folder takes on the disk.
+/// What a folder takes on the disk. sled puts large records into files in a folder of their own.
 pub(super) fn size(folder: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let Ok(entries) = fs::read_dir(folder) else { return 0 };
-    let sizes = entries.flatten().filter_map(|entry| entry.metadata().ok());
-    sizes.map(|meta| if meta.is_dir() { 4096 } else { meta.blocks() * 512 }).sum()
+    let files = entries.flatten().filter_map(|entry| Some((entry.path(), entry.metadata().ok()?)));
+    files.map(|(path, meta)| if meta.is_dir() { 4096 + size(&path) } else { meta.blocks() * 512 }).sum()
 }

@@ -1,15 +1,16 @@
 //! The one thread that touches the disk: writes the head, reads blocks back, keeps cursors and bounds.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::model::{Clock, Directory};
+use crate::model::{Clock, Directory, Timestamp};
 use crate::telemetry::StoreStats;
 
 use super::disk::{Disk, Left};
+use super::history::{Keeper, Query};
 use super::learned::{self, Learned};
 use super::losses::Reason;
 use super::outbox::Outbox;
@@ -21,6 +22,7 @@ use super::{Options, WhenFull};
 pub(super) struct Shared {
     outbox: Mutex<Outbox>,
     learned: Mutex<Learned>,
+    queries: Mutex<VecDeque<Query>>,
     signals: Mutex<Signals>,
     woken: Condvar,
 }
@@ -37,6 +39,7 @@ impl Shared {
         Shared {
             outbox: Mutex::new(outbox),
             learned: Mutex::default(),
+            queries: Mutex::default(),
             signals: Mutex::default(),
             woken: Condvar::new(),
         }
@@ -48,6 +51,16 @@ impl Shared {
 
     pub(super) fn learned(&self) -> MutexGuard<'_, Learned> {
         self.learned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// History is asked.
+    pub(super) fn ask(&self, query: Query) {
+        self.queries().push_back(query);
+        self.poke();
+    }
+
+    fn queries(&self) -> MutexGuard<'_, VecDeque<Query>> {
+        self.queries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn signal(&self, what: impl FnOnce(&mut Signals)) {
@@ -100,6 +113,9 @@ pub(super) struct Writer {
     chores_at: Instant,
     /// The block whose reading failed last, and how often.
     unreadable: Option<(u64, u32)>,
+    history: Keeper,
+    /// What history is asked for, under way.
+    query: Option<Query>,
 }
 
 /// Between two tries of a disk that fails.
@@ -110,6 +126,8 @@ const ABSENT: Duration = Duration::from_secs(3600);
 const ROUND: u64 = 65_536;
 /// So often a block is read before it counts as damaged.
 const TRIES: u32 = 5;
+/// So long history is worked on between two looks at what must be written.
+const SLICE: Duration = Duration::from_millis(20);
 /// Blocks read back between two looks at what must be written.
 const READS: usize = 8;
 
@@ -122,6 +140,7 @@ impl Writer {
         stats: Arc<StoreStats>,
         base: u64,
     ) -> Writer {
+        let history = Keeper::new(options.history);
         Writer {
             shared,
             options,
@@ -135,6 +154,8 @@ impl Writer {
             forget_at: None,
             chores_at: Instant::now(),
             unreadable: None,
+            history,
+            query: None,
         }
     }
 
@@ -177,6 +198,7 @@ impl Writer {
             self.chores();
             self.keep_learned(drain);
         }
+        self.answer();
         if drain {
             if let Some(disk) = &mut self.disk {
                 disk.segments.seal_tail();
@@ -193,7 +215,9 @@ impl Writer {
     /// Opens the folder; where that fails the store goes on from memory.
     pub(super) fn try_open(&mut self) {
         let Some(root) = self.options.path.clone() else { return };
-        match Disk::open(&root, self.options.max_bytes, self.directory.clone(), self.clock.clone()) {
+        let least = self.options.history.map_or(u64::MAX, |history| history.max_bytes);
+        let most = self.options.max_bytes.min(least);
+        match Disk::open(&root, most, self.directory.clone(), self.clock.clone()) {
             Ok((disk, left)) => {
                 self.shared.learned().adopt(learned::read(&root));
                 self.adopt(disk, left);
@@ -287,6 +311,7 @@ impl Writer {
         drop(outbox);
         // Removing a folder needs no room, so the oldest makes some.
         if error.to_string().contains("No space left")
+            && !self.history_gives()
             && self.disk.as_ref().is_some_and(|d| d.segments.len() > 1)
         {
             self.evict_oldest(Reason::DiskFull);
@@ -313,6 +338,7 @@ impl Writer {
                 return Ok(());
             }
             let written = disk.segments.append(&batches)?;
+            written.iter().for_each(|(block, _)| self.history.grows(block.segment));
             let mut outbox = self.shared.outbox();
             self.stats.spooled.add(written.iter().map(|(block, _)| block.samples).sum());
             outbox.disk_down = false;
@@ -404,14 +430,108 @@ impl Writer {
         Ok(())
     }
 
+    // ---- history ----
+
+    /// Works on what history is asked for, a while only: what is to be written must not wait.
+    fn answer(&mut self) {
+        let until = Instant::now() + SLICE;
+        while let Some(mut query) = self.query.take().or_else(|| self.shared.queries().pop_front()) {
+            // Who asks is told by the end of the query that nothing can be read.
+            let Some(disk) = &mut self.disk else { continue };
+            if !query.begin(&self.directory, &disk.segments, |of| self.shared.outbox().in_memory(of)) {
+                continue;
+            }
+            let mut step = Ok(());
+            while step.is_ok() && !query.is_done() && Instant::now() < until {
+                step = query.step(&mut disk.segments);
+            }
+            if let Err((segment, block, error)) = step
+                && !self.passes_over(segment, block, error)
+            {
+                continue;
+            }
+            if query.is_done() {
+                query.finish();
+                continue;
+            }
+            self.query = Some(query);
+            if Instant::now() >= until {
+                self.shared.poke();
+                return;
+            }
+        }
+    }
+
+    /// What history meets that cannot be read. False when the disk itself fails: then there is no answer.
+    fn passes_over(&mut self, segment: u64, block: Option<u64>, error: SpoolError) -> bool {
+        match error {
+            SpoolError::Block => {
+                if self.told.insert(format!("block {segment} {block:?}")) {
+                    self.stats.damaged.bump();
+                    tracing::warn!(first = block, "a block of history failed its check: skipped");
+                }
+                true
+            }
+            SpoolError::Damaged(why) => {
+                self.stats.quarantined.bump();
+                if let Some(disk) = &mut self.disk {
+                    disk.segments.condemn(segment, &why);
+                }
+                self.history.grows(segment);
+                self.shared.outbox().drop_blocks(|b| b.segment == segment, Reason::Damage);
+                true
+            }
+            SpoolError::Disk(error) => {
+                tracing::warn!(error, "history cannot be read");
+                self.stats.disk_errors.bump();
+                false
+            }
+        }
+    }
+
+    /// The newest sample of the oldest segment that a publisher waits for, and the bytes of all of them.
+    fn waited_for(&self) -> (Option<Timestamp>, u64) {
+        let Some(disk) = &self.disk else { return (None, 0) };
+        let oldest = self.history.waited_for(&disk.segments).next().map(|s| s.newest);
+        (oldest, self.history.waited_for(&disk.segments).map(|s| s.disk).sum())
+    }
+
+    /// Room for what is not delivered: the oldest of history goes. False when there is none.
+    fn history_gives(&mut self) -> bool {
+        let Some(disk) = &mut self.disk else { return false };
+        let Some(id) = self.history.gives() else { return false };
+        if let Err(error) = disk.segments.remove(id) {
+            tracing::warn!(%error, "a segment of history cannot be removed");
+        }
+        true
+    }
+
+    /// History beyond its age or its bytes goes.
+    fn end_history(&mut self, now: Timestamp) {
+        let Some(disk) = &mut self.disk else { return };
+        for id in self.history.ends(disk.segments.stretches(), now) {
+            if let Err(error) = disk.segments.remove(id) {
+                tracing::warn!(%error, "a segment of history cannot be removed");
+            }
+        }
+        let whole = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let (bytes, oldest) = self.history.extent(disk.segments.stretches());
+        self.stats.history_bytes.set(whole(bytes));
+        self.stats.history_oldest.set(oldest.map_or(0, |at| at.0));
+        self.stats.history_lost.set(whole(self.shared.outbox().history_lost));
+    }
+
     // ---- bounds ----
 
     fn evict_oldest(&mut self, reason: Reason) {
         let Some(disk) = &mut self.disk else { return };
-        let Some((id, _)) = disk.segments.oldest() else { return };
+        let Some(id) = self.history.waited_for(&disk.segments).next().map(|s| s.segment) else { return };
         let mut outbox = self.shared.outbox();
         outbox.drop_blocks(|b| b.segment == id, reason);
         drop(outbox);
+        if self.history.takes(id) {
+            return;
+        }
         if let Err(error) = disk.segments.remove(id) {
             tracing::warn!(%error, "a segment of the spool cannot be removed");
         }
@@ -420,7 +540,7 @@ impl Writer {
     /// The spool's own bound, and those of publishers that have their backlog thinned.
     fn bound(&mut self) {
         let most = self.options.max_bytes;
-        let bytes = |w: &Writer| w.disk.as_ref().map_or(0, |d| d.segments.bytes());
+        let bytes = |w: &Writer| w.waited_for().1;
         let newest = self.options.when_full == WhenFull::DropNewest;
         {
             let mut outbox = self.shared.outbox();
@@ -431,9 +551,6 @@ impl Writer {
         while bytes(self) > most {
             if self.options.when_full == WhenFull::Downsample && self.thin_one(None) {
                 continue;
-            }
-            if self.disk.as_ref().is_none_or(|d| d.segments.len() == 0) {
-                break;
             }
             self.evict_oldest(Reason::DiskFull);
         }
@@ -497,26 +614,28 @@ impl Writer {
         if let Some(disk) = &mut self.disk {
             for (first, last) in disk.segments.spans() {
                 // Made anew every second it would cost more than it takes.
-                if always && disk.segments.tail() == Some(first) {
+                let made_anew = always && !self.history.is_on() && disk.segments.tail() == Some(first);
+                if made_anew || self.history.has(first) {
                     continue;
                 }
                 let mut outbox = self.shared.outbox();
                 if outbox.drained(first, last) {
                     outbox.remove_blocks(first);
                     drop(outbox);
+                    if self.history.takes(first) {
+                        continue;
+                    }
                     if let Err(error) = disk.segments.remove(first) {
                         tracing::warn!(%error, "a drained segment of the spool cannot be removed");
                     }
                 }
             }
         }
-        let oldest = |w: &Writer| w.disk.as_ref().and_then(|d| d.segments.oldest());
-        while let Some((_, newest)) = oldest(self)
-            && newest.0 < now.0.saturating_sub(age)
-        {
+        while self.waited_for().0.is_some_and(|newest| newest.0 < now.0.saturating_sub(age)) {
             self.evict_oldest(Reason::Age);
         }
         self.bound();
+        self.end_history(now);
         let next = self.shared.outbox().next_seq;
         if let Some(disk) = self.disk.as_mut().filter(|_| self.trouble.is_none()) {
             let reserved = disk.reserve(next);
@@ -543,7 +662,7 @@ impl Writer {
         let whole = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         self.stats.memory_bytes.set(whole(self.shared.outbox().bytes));
         if let Some(disk) = &self.disk {
-            self.stats.spool_bytes.set(whole(disk.segments.bytes()));
+            self.stats.spool_bytes.set(whole(self.waited_for().1));
             self.stats.spool_segments.set(disk.segments.len() as i64);
         }
     }

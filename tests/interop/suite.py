@@ -11,6 +11,7 @@ from pathlib import Path
 import access
 import check
 import framings
+import history
 import libmodbus
 import outage
 import page
@@ -121,7 +122,7 @@ async def main():
     shutil.rmtree(folder, ignore_errors=True)
     # Short names: a pseudo-terminal's link and a Unix path have their limits.
     parts = {
-        "main": main_part, "outage": outage.run,
+        "main": main_part, "outage": outage.run, "history": history.run,
         "libmodbus": libmodbus.run, "libmodbus-simulated": libmodbus.clients,
         "pymodbus": pymodbus_part.run, "pymodbus-simulated": pymodbus_part.clients,
         "framings": framings.run, "framings-simulated": framings.clients, "tls": tls_part.run,

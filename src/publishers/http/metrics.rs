@@ -126,6 +126,9 @@ metrics! { GATEWAY: Telemetry,
     Count "fieldgate_store_restamped_samples" "Samples whose time was put right after the first synchronisation." |t| t.store.restamped.get();
     Now "fieldgate_clock_synchronised" "1: the operating system's clock is synchronised." |t| t.clock.synchronised.get() as f64;
     Count "fieldgate_clock_steps" "Times that the wall clock was stepped." |t| t.clock.steps.get();
+    Now "fieldgate_store_history_bytes" "Delivered samples on disk, kept to be read back." |t| t.store.history_bytes.get() as f64;
+    Now "fieldgate_store_history_oldest_timestamp_seconds" "The oldest sample that can be read back, in seconds since 1970; 0: none." |t| t.store.history_oldest.get() as f64 / 1e6;
+    Count "fieldgate_store_history_lost_samples" "Samples that history never got, since memory was short while the disk did not work." |t| u64::try_from(t.store.history_lost.get()).unwrap_or(0);
 }
 
 impl Collector for Counters {

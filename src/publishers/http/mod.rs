@@ -6,6 +6,8 @@ pub mod config;
 #[cfg(feature = "http")]
 mod connection;
 #[cfg(feature = "http")]
+mod history;
+#[cfg(feature = "http")]
 mod host;
 #[cfg(feature = "http")]
 mod metrics;

@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, Request, State};
-use axum::http::{StatusCode, header};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -16,7 +17,7 @@ use tokio::sync::Semaphore;
 
 use super::config::Spec;
 use super::connection::Connection;
-use super::{assets, host, metrics, view};
+use super::{assets, history, host, metrics, view};
 use crate::publishers::publisher::{Context, PublishError, Publisher};
 use crate::telemetry;
 
@@ -125,6 +126,7 @@ fn routes(cx: Context) -> Router {
         .route("/api/v1/assets", get(async |State(cx): Shared| Json(assets::assets(&cx)).into_response()))
         .route("/api/v1/tags", get(async |State(cx): Shared| Json(view::tags(&cx)).into_response()))
         .route("/api/v1/tags/{device}/{*tag}", get(one_tag))
+        .route("/api/v1/history", get(read_back))
         .route("/metrics", get(scrape))
         .route("/healthz", get(async |State(cx): Shared| Json(view::health(&cx)).into_response()))
         .fallback(async || (StatusCode::NOT_FOUND, "there is no such page\n"))
@@ -139,6 +141,36 @@ async fn one_tag(State(cx): Shared, Path((device, tag)): Path<(String, String)>)
         Some(tag) => Json(tag).into_response(),
         None => (StatusCode::NOT_FOUND, "there is no such tag\n").into_response(),
     }
+}
+
+async fn read_back(
+    State(cx): Shared,
+    query: Result<Query<history::Query>, QueryRejection>,
+    headers: HeaderMap,
+) -> Response {
+    let query = match query {
+        Ok(Query(query)) => query,
+        Err(why) => return (StatusCode::BAD_REQUEST, format!("{}\n", why.body_text())).into_response(),
+    };
+    let accept = headers.get(header::ACCEPT).and_then(|types| types.to_str().ok());
+    let answer = match history::answer(&cx, query, accept).await {
+        Ok(answer) => answer,
+        Err(refused) => {
+            let (status, why) = match refused {
+                history::Refused::Wrong(why) => (StatusCode::BAD_REQUEST, why),
+                history::Refused::Unknown(why) => (StatusCode::NOT_FOUND, why),
+                history::Refused::NotNow(why) => (StatusCode::SERVICE_UNAVAILABLE, why),
+            };
+            return (status, format!("{why}\n")).into_response();
+        }
+    };
+    let mut response = ([(header::CONTENT_TYPE, answer.content_type)], answer.body).into_response();
+    // RFC 8288: so that a page of CSV says where the next one is, too.
+    let link = answer.next.and_then(|next| HeaderValue::from_str(&format!("<{next}>; rel=\"next\"")).ok());
+    if let Some(link) = link {
+        response.headers_mut().insert(header::LINK, link);
+    }
+    response
 }
 
 async fn scrape(State(cx): Shared) -> Response {
@@ -169,10 +201,10 @@ async fn guard(State(cx): Shared, request: Request, next: Next) -> Response {
         (header::REFERRER_POLICY, "no-referrer"),
         (header::CACHE_CONTROL, "no-store"),
     ] {
-        response.headers_mut().insert(name, header::HeaderValue::from_static(value));
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     // No web site may load any of this, not even as an image.
     let policy = header::HeaderName::from_static("cross-origin-resource-policy");
-    response.headers_mut().insert(policy, header::HeaderValue::from_static("same-origin"));
+    response.headers_mut().insert(policy, HeaderValue::from_static("same-origin"));
     response
 }

@@ -149,7 +149,7 @@ pub(super) struct TagView<'a> {
 /// A value as JSON can hold it: whole numbers that a JSON reader with doubles would round are text,
 /// and a float that is no finite number is `null`.
 #[derive(Debug)]
-struct Shown(Value);
+pub(super) struct Shown(pub(super) Value);
 
 impl Serialize for Shown {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
@@ -348,19 +348,24 @@ fn view<'a>(cx: &Context, tag: &'a Tag) -> TagView<'a> {
         low: tag.low.filter(|v| v.is_finite()),
         high: tag.high.filter(|v| v.is_finite()),
         value: sample.and_then(|s| s.value).map(Shown),
-        quality: match quality {
-            Quality::Good => "good",
-            Quality::Uncertain(_) => "uncertain",
-            Quality::Bad(_) => "bad",
-        },
+        quality: self::quality(quality),
         reason: reason(quality),
         at: at.map(Timestamp::millis),
         synchronised,
     }
 }
 
+/// One word for it.
+pub(super) fn quality(quality: Quality) -> &'static str {
+    match quality {
+        Quality::Good => "good",
+        Quality::Uncertain(_) => "uncertain",
+        Quality::Bad(_) => "bad",
+    }
+}
+
 /// `no answer` of `bad: no answer`.
-fn reason(quality: Quality) -> Option<String> {
+pub(super) fn reason(quality: Quality) -> Option<String> {
     quality.to_string().split_once(": ").map(|(_, why)| why.to_owned())
 }
 

@@ -2,6 +2,8 @@
 
 pub mod config;
 #[cfg(feature = "opcua")]
+mod history;
+#[cfg(feature = "opcua")]
 mod server;
 #[cfg(feature = "opcua")]
 mod space;

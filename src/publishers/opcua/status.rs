@@ -28,6 +28,10 @@ impl Status {
     pub(super) const BAD_TYPE_MISMATCH: Status = Status(0x8074_0000);
     pub(super) const BAD_DEVICE_FAILURE: Status = Status(0x808B_0000);
     pub(super) const BAD_SENSOR_FAILURE: Status = Status(0x808C_0000);
+    pub(super) const BAD_NO_DATA: Status = Status(0x809B_0000);
+    pub(super) const BAD_AGGREGATE_INVALID_INPUTS: Status = Status(0x80D6_0000);
+    pub(super) const BAD_BOUND_NOT_FOUND: Status = Status(0x80D7_0000);
+    pub(super) const UNCERTAIN_DATA_SUB_NORMAL: Status = Status(0x40A4_0000);
     pub(super) const BAD_OUT_OF_SERVICE: Status = Status(0x808D_0000);
 }
 

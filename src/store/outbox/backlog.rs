@@ -24,6 +24,7 @@ impl Outbox {
                 for reader in self.readers.iter_mut().filter(|r| !r.settled.contains(*seq)) {
                     reader.unwritten_bytes = reader.unwritten_bytes.saturating_sub(bytes);
                 }
+                self.history_has(*seq);
             }
             for reader in self.readers.iter_mut().filter(|r| r.durable) {
                 // Settled while it was being written.

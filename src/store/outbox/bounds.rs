@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::model::{Batch, Timestamp};
+use crate::model::{Batch, Class, Timestamp};
 
 use super::{Entry, Outbox, weight};
 use crate::store::losses::Reason;
@@ -27,7 +27,8 @@ impl Outbox {
         let bytes = weight(&batch);
         let pressed =
             self.rules.when_full == WhenFull::DropNewest && self.bytes + bytes > again(self.rules.memory);
-        let (mut holders, mut durable, mut crowded) = (0, 0, false);
+        let history = self.history_takes(&batch);
+        let (mut holders, mut durable, mut crowded) = (u32::from(history), u32::from(history), false);
         for reader in &mut self.readers {
             reader.counts.accepted += samples;
             // Who has little waiting is not to blame for the store being full.
@@ -56,7 +57,7 @@ impl Outbox {
             }
             return false;
         }
-        self.head.push_back(Some(Entry { batch, class, at: now, bytes, holders, durable, written: false }));
+        self.head.push_back(Some(Entry { batch, class, at: now, bytes, holders, durable, written: false, history }));
         self.bytes += bytes;
         self.bound();
         self.bound_each();
@@ -65,9 +66,14 @@ impl Outbox {
 
     /// The oldest goes while there is more than the memory may hold.
     fn bound(&mut self) {
-        while self.bytes + self.head.len() as u64 * size_of::<Option<Entry>>() as u64 > self.rules.memory
-            && self.head.len() > 1
-        {
+        let over = |outbox: &Outbox| {
+            let slots = outbox.head.len() as u64 * size_of::<Option<Entry>>() as u64;
+            outbox.bytes + slots > outbox.rules.memory && outbox.head.len() > 1
+        };
+        if over(self) {
+            self.history_yields();
+        }
+        while over(self) {
             self.drop_front(Reason::Memory);
         }
     }
@@ -157,6 +163,9 @@ impl Outbox {
         self.trim();
         let seq = self.base;
         if let Some(entry) = self.free(seq) {
+            if entry.history {
+                self.history_loses(&entry.batch);
+            }
             let saved = entry.written && self.block_of(seq).is_some();
             for at in 0..self.readers.len() {
                 if let Some(reader) = self.readers.get_mut(at).filter(|r| !r.settled.contains(seq)) {
@@ -226,7 +235,8 @@ impl Outbox {
 
     /// Whether anything of a durable reader is not on the disk.
     pub(in crate::store) fn unwritten(&mut self) -> bool {
-        (0..self.readers.len())
+        let history = self.history_since().is_some();
+        history || (0..self.readers.len())
             .any(|at| self.readers.get(at).is_some_and(|r| r.durable) && self.unwritten_since(at).is_some())
     }
 
@@ -245,6 +255,10 @@ impl Outbox {
             if self.unwritten_since(at).is_some_and(|since| due || since.elapsed() >= wait) {
                 upto = upto.max(Some(end));
             }
+        }
+        let wait = self.own_pace(commit);
+        if self.history_since().is_some_and(|since| all || since.elapsed() >= wait) {
+            upto = Some(self.next_seq);
         }
         upto
     }
@@ -275,12 +289,17 @@ impl Outbox {
     /// How long after a batch the first reader may want it written.
     pub(in crate::store) fn pace(&self, commit: Duration) -> Duration {
         let wait = |r: &Place| if r.always() { commit } else { r.rules.spill_after };
-        let own = if self.rules.reader.durability == Durability::Always {
-            commit
-        } else {
-            self.rules.reader.spill_after
-        };
-        self.readers.iter().filter(|r| r.durable).map(wait).min().unwrap_or(own)
+        let own = self.own_pace(commit);
+        let first = self.readers.iter().filter(|r| r.durable).map(wait).min();
+        if self.rules.history { own.min(first.unwrap_or(own)) } else { first.unwrap_or(own) }
+    }
+
+    /// The same of the store itself: what history waits for, and readers to come.
+    fn own_pace(&self, commit: Duration) -> Duration {
+        match self.rules.reader.durability {
+            Durability::Always => commit,
+            Durability::Spill => self.rules.reader.spill_after,
+        }
     }
 
     /// Whether what is counted is what is there.

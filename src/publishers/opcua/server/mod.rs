@@ -1,6 +1,7 @@
 //! The wire of the OPC UA server: only files of this folder name the library.
 
 mod auth;
+mod history;
 mod nodes;
 mod pump;
 mod setup;

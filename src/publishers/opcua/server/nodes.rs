@@ -10,14 +10,16 @@ use opcua::server::CreateMonitoredItem;
 use opcua::server::address_space::{AccessLevel, AddressSpace, NodeType, ObjectBuilder, VariableBuilder};
 use opcua::server::diagnostics::NamespaceMetadata;
 use opcua::server::node_manager::memory::{InMemoryNodeManager, InMemoryNodeManagerImpl};
-use opcua::server::node_manager::{RequestContext, ServerContext, WriteNode};
+use opcua::server::node_manager::{HistoryNode, RequestContext, ServerContext, WriteNode};
 use opcua::sync::RwLock;
 use opcua::types::{
     AttributeId, DataTypeId, EUInformation, ExtensionObject, Identifier, LocalizedText, NodeId, NumericRange,
-    ObjectId, ObjectTypeId, QualifiedName, Range, StatusCode, TimestampsToReturn, VariableTypeId, Variant,
+    ObjectId, ObjectTypeId, QualifiedName, Range, ReadProcessedDetails, ReadRawModifiedDetails, StatusCode,
+    TimestampsToReturn, VariableTypeId, Variant,
 };
 
 use super::auth::Users;
+use super::history::History;
 use super::value;
 use crate::command::{Gate, Origin};
 use crate::model::{Access, Directory, Identity, TagId, Value};
@@ -42,6 +44,7 @@ pub(super) struct Tags {
     namespace: NamespaceMetadata,
     nodes: HashMap<TagId, NodeId>,
     writing: Writing,
+    history: History,
 }
 
 impl Tags {
@@ -55,6 +58,7 @@ impl Tags {
     pub(super) fn build(
         space: &Space,
         writing: Writing,
+        history: History,
         context: &ServerContext,
         address_space: &mut AddressSpace,
     ) -> Tags {
@@ -65,14 +69,14 @@ impl Tags {
         }
         let mut nodes = HashMap::with_capacity(space.variables.len());
         for variable in &space.variables {
-            nodes.insert(variable.tag, add_variable(variable, index, address_space));
+            nodes.insert(variable.tag, add_variable(variable, history.is_kept(), index, address_space));
         }
         let namespace = NamespaceMetadata {
             namespace_uri: space.namespace.clone(),
             namespace_index: index,
             ..NamespaceMetadata::default()
         };
-        Tags { namespace, nodes, writing }
+        Tags { namespace, nodes, writing, history }
     }
 
     /// The node of each tag.
@@ -196,6 +200,26 @@ impl InMemoryNodeManagerImpl for Tags {
         }
     }
 
+    async fn history_read_raw_modified(
+        &self,
+        _context: &RequestContext,
+        details: &ReadRawModifiedDetails,
+        nodes: &mut [&mut &mut HistoryNode],
+        timestamps_to_return: TimestampsToReturn,
+    ) -> Result<(), StatusCode> {
+        self.history.raw(details, nodes, timestamps_to_return).await
+    }
+
+    async fn history_read_processed(
+        &self,
+        _context: &RequestContext,
+        details: &ReadProcessedDetails,
+        nodes: &mut [&mut &mut HistoryNode],
+        timestamps_to_return: TimestampsToReturn,
+    ) -> Result<(), StatusCode> {
+        self.history.processed(details, nodes, timestamps_to_return).await
+    }
+
     async fn write(
         &self,
         context: &RequestContext,
@@ -257,7 +281,7 @@ fn add_object(object: &Object, index: u16, address_space: &mut AddressSpace) {
     builder.has_type_definition(kind).insert(address_space);
 }
 
-fn add_variable(variable: &Variable, index: u16, address_space: &mut AddressSpace) -> NodeId {
+fn add_variable(variable: &Variable, kept: bool, index: u16, address_space: &mut AddressSpace) -> NodeId {
     let id = NodeId::new(index, variable.id.as_str());
     let name = variable.name.as_str();
     let access = match variable.access {
@@ -265,6 +289,8 @@ fn add_variable(variable: &Variable, index: u16, address_space: &mut AddressSpac
         Access::ReadWrite => AccessLevel::CURRENT_READ | AccessLevel::CURRENT_WRITE,
         Access::WriteOnly => AccessLevel::CURRENT_WRITE,
     };
+    let kept = kept && variable.access.is_readable();
+    let access = if kept { access | AccessLevel::HISTORY_READ } else { access };
     // Without CurrentRead for the user the library refuses every attribute, the data type too. A client has
     // what both levels allow (Part 3 §8.57), and the value of such a tag is BadNotReadable.
     let user_access = access | AccessLevel::CURRENT_READ;
@@ -272,6 +298,7 @@ fn add_variable(variable: &Variable, index: u16, address_space: &mut AddressSpac
         .data_type(value::data_type(variable.kind))
         .access_level(access)
         .user_access_level(user_access)
+        .historizing(kept)
         // Part 3 §5.6.2: 0 says that the server tells every change.
         .minimum_sampling_interval(0.0)
         .component_of(NodeId::new(index, variable.parent.as_str()))

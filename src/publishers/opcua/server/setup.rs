@@ -15,6 +15,7 @@ use opcua::types::{BuildInfo, DateTime, MessageSecurityMode};
 use tokio_util::sync::CancellationToken;
 
 use super::auth::{Login, Users};
+use super::history::{self, History};
 use super::nodes::{Manager, Tags, Writing};
 use crate::publishers::opcua::config::{Security, Spec};
 use crate::publishers::opcua::space;
@@ -66,8 +67,9 @@ pub(super) fn build(spec: &Spec, cx: &Context, stop: CancellationToken) -> Resul
         users: users.clone(),
         stats: cx.stats.clone(),
     };
+    let history = History::new(cx.store.clone(), cx.directory.clone());
     let tags = move |context: ServerContext, address_space: &mut AddressSpace| {
-        Tags::build(&nodes, writing, &context, address_space)
+        Tags::build(&nodes, writing, history, &context, address_space)
     };
     let version = env!("CARGO_PKG_VERSION");
     let mut builder = ServerBuilder::new()
@@ -131,7 +133,7 @@ fn limits() -> Limits {
         max_chunk_count: 512,
         max_sessions: 100,
         max_browse_continuation_points: 100,
-        max_history_continuation_points: 10,
+        max_history_continuation_points: history::MOST_NODES,
         max_query_continuation_points: 10,
         ..Limits::default()
     };
@@ -149,6 +151,7 @@ fn limits() -> Limits {
     calls.max_nodes_per_translate_browse_paths_to_node_ids = 10_000;
     calls.max_nodes_per_read = 10_000;
     calls.max_nodes_per_write = 1_000;
+    calls.max_nodes_per_history_read_data = history::MOST_NODES;
     calls.max_nodes_per_browse = 10_000;
     calls.max_nodes_per_register_nodes = 10_000;
     calls.max_monitored_items_per_call = 10_000;

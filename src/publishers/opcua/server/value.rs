@@ -37,7 +37,7 @@ pub(super) fn variable_type(unit: bool, range: bool) -> VariableTypeId {
 }
 
 /// A value as a scalar of its own type.
-fn variant(value: &Value) -> Variant {
+pub(super) fn variant(value: &Value) -> Variant {
     match value {
         Value::Bool(v) => Variant::Boolean(*v),
         Value::I8(v) => Variant::SByte(*v),
@@ -91,6 +91,14 @@ pub(super) fn empty(why: Status) -> DataValue {
 /// The library's status.
 pub(super) fn code(status: Status) -> StatusCode {
     StatusCode::from(status.0)
+}
+
+/// A time of the library's, cut off to the microsecond; `None` where there is none (Part 4 §7.38: a client
+/// leaves it out as 1601-01-01). With `up` the next microsecond where there is a rest.
+pub(super) fn timestamp(at: DateTime, up: bool) -> Option<Timestamp> {
+    let ticks = (!at.is_null()).then(|| at.checked_ticks()).filter(|ticks| *ticks > 0)?;
+    let (micros, rest) = ((ticks - EPOCH_TICKS).div_euclid(10), (ticks - EPOCH_TICKS).rem_euclid(10));
+    Some(Timestamp(micros + i64::from(up && rest > 0)))
 }
 
 /// The library's time.
@@ -177,6 +185,10 @@ mod tests {
             (Status::BAD_DEVICE_FAILURE, StatusCode::BadDeviceFailure),
             (Status::BAD_SENSOR_FAILURE, StatusCode::BadSensorFailure),
             (Status::BAD_OUT_OF_SERVICE, StatusCode::BadOutOfService),
+            (Status::BAD_NO_DATA, StatusCode::BadNoData),
+            (Status::BAD_AGGREGATE_INVALID_INPUTS, StatusCode::BadAggregateInvalidInputs),
+            (Status::BAD_BOUND_NOT_FOUND, StatusCode::BadBoundNotFound),
+            (Status::UNCERTAIN_DATA_SUB_NORMAL, StatusCode::UncertainDataSubNormal),
         ] {
             assert_eq!(code(ours), library);
         }
