@@ -71,6 +71,8 @@ points! { GatewayPoint, Gateway<'_>,
         |g| g.telemetry.store.damaged.get() + g.telemetry.store.quarantined.get();
     DiskErrors "spool/disk-errors" None, "errors of the disk",
         |g| g.telemetry.store.disk_errors.get();
+    DiskFull "spool/disk-full" None, "1: the disk was found full and has no room again yet",
+        |g| unsigned(g.telemetry.store.disk_full.get());
     DevicesAlive "devices/alive" None, "devices that answer",
         |g| count_devices(g.telemetry, 1);
     DevicesDead "devices/dead" None, "devices that do not answer",

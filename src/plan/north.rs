@@ -100,6 +100,11 @@ pub(super) fn store(config: &Config, mistakes: &mut Vec<Mistake>) -> store::Opti
         };
     size("memory", &table.memory, &mut options.memory, 1 << 20);
     size("max-bytes", &table.max_bytes, &mut options.max_bytes, 16 << 20);
+    if table.ballast.as_ref().is_some_and(|ballast| ballast.get_ref().0 == 0) {
+        options.ballast = 0;
+    } else {
+        size("ballast", &table.ballast, &mut options.ballast, 1 << 20);
+    }
     if let Some(rate) = &table.history_rate {
         options.history_rate = ranges::number("history-rate", rate, 1..=10_000_000, mistakes);
     }

@@ -3,6 +3,7 @@
 //! `Store::accept` is the one door in. It never waits. The disk is one thread's business (`writer.rs`);
 //! what is in the outbox and who has what is decided in `outbox.rs`, which touches none.
 
+mod ballast;
 mod codec;
 mod cursor;
 mod dictionary;
@@ -39,6 +40,13 @@ use writer::{Shared, Writer};
 /// A batch's place in the order of acceptance; never used twice, also over restarts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Seq(pub u64);
+
+impl Seq {
+    /// As it is called outside, so that what was given keeps its number when the outbox is renumbered.
+    fn outside(self, skew: u64) -> Seq {
+        Seq(self.0.wrapping_sub(skew))
+    }
+}
 
 /// What a reader gets next.
 #[derive(Debug, Clone)]
@@ -237,17 +245,18 @@ impl Reader {
     /// Cancelling it loses nothing.
     pub async fn next(&mut self) -> Next {
         loop {
-            let (take, wanted) = {
+            let (take, wanted, skew) = {
                 let mut outbox = self.shared.outbox();
                 let take = outbox.take(self.serial, tokio::time::Instant::now());
-                (take, !outbox.wanted.is_empty())
+                (take, !outbox.wanted.is_empty(), outbox.skew)
             };
             if wanted {
                 self.shared.poke();
             }
             // What wakes the reader leaves a permit, so nothing is missed between the two lines.
             match take {
-                Take::Give(next) => return next,
+                Take::Give(Next::Live(seq, batch)) => return Next::Live(seq.outside(skew), batch),
+                Take::Give(Next::History(seq, batch)) => return Next::History(seq.outside(skew), batch),
                 Take::Wait(None) => self.wake.notified().await,
                 Take::Wait(Some(until)) => {
                     let _ = tokio::time::timeout_at(until, self.wake.notified()).await;
@@ -258,7 +267,9 @@ impl Reader {
 
     /// Done with a batch that `next` gave. In any order.
     pub fn settle(&mut self, seq: Seq, how: Settled) {
-        self.shared.outbox().settle(self.serial, seq.0, how);
+        let mut outbox = self.shared.outbox();
+        let seq = seq.0.wrapping_add(outbox.skew);
+        outbox.settle(self.serial, seq, how);
     }
 
     /// The connection was lost or made anew: all that was given and not settled, and all that waits,

@@ -114,6 +114,8 @@ pub(super) struct Outbox {
     pub(super) wanted: BTreeSet<u64>,
     pub(super) losses: Losses,
     serial: u64,
+    /// What batches are called outside is so much less than their number: see `renumber`.
+    pub(super) skew: u64,
 }
 
 impl Outbox {
@@ -133,6 +135,7 @@ impl Outbox {
             wanted: BTreeSet::new(),
             losses: Losses::default(),
             serial: 0,
+            skew: 0,
         }
     }
 

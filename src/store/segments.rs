@@ -103,11 +103,14 @@ impl Segments {
                     all.segments.insert(id, segment);
                 }
                 Err(SpoolError::Block) => found.damaged += 1,
-                Err(SpoolError::Damaged(why)) => {
+                Err(error @ (SpoolError::Damaged(_) | SpoolError::Failing(_))) => {
                     let list = [INDEX, GROWING].map(|name| fs::read(all.path(id).join(name)));
                     let list = list.into_iter().find_map(Result::ok).unwrap_or_default();
                     found.blocks.extend(read_index(&list, id).0);
-                    all.set_aside(id, &why);
+                    // A bad place on the disk costs this segment; where nothing can be moved it is all of the disk.
+                    if !all.set_aside(id, &error.to_string()) && matches!(error, SpoolError::Failing(_)) {
+                        return Err(error);
+                    }
                     found.quarantined.push(id);
                 }
                 Err(disk) => return Err(disk),
@@ -153,12 +156,12 @@ impl Segments {
         Ok(blocks)
     }
 
-    fn set_aside(&self, id: u64, why: &str) {
+    fn set_aside(&self, id: u64, why: &str) -> bool {
         let (from, to) = (self.path(id), self.quarantine.join(format!("segment-{id:016x}")));
         let moved = fs::create_dir_all(&self.quarantine)
             .and_then(|()| if to.exists() { fs::remove_dir_all(&to) } else { Ok(()) })
             .and_then(|()| fs::rename(&from, &to));
-        match moved {
+        match &moved {
             Ok(()) => tracing::error!(
                 segment = %to.display(), why,
                 "a segment of the spool is damaged: set aside, what it held is not delivered"
@@ -167,6 +170,7 @@ impl Segments {
                 tracing::error!(segment = %from.display(), why, %error, "a damaged segment of the spool cannot be set aside");
             }
         }
+        moved.is_ok()
     }
 
     /// A segment whose blocks cannot be read any more: moved away.
@@ -298,6 +302,16 @@ impl Segments {
             self.reading = Some(Open { id, spool, names });
         }
         self.reading.as_ref().ok_or_else(|| SpoolError::Disk("closed".into()))
+    }
+
+    /// Nothing is open any more; what is needed is opened again.
+    pub(super) fn close_all(&mut self) {
+        (self.tail, self.reading) = (None, None);
+    }
+
+    /// Whether it could be opened, and so has only single bad blocks.
+    pub(super) fn is_open(&self, id: u64) -> bool {
+        [&self.tail, &self.reading].into_iter().flatten().any(|open| open.id == id)
     }
 
     fn close(&mut self, id: u64) {

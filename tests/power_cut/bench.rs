@@ -49,9 +49,13 @@ pub(crate) fn number(got: &Batch) -> u32 {
 }
 
 pub(crate) fn open(options: Options) -> (Arc<Store>, Arc<StoreStats>) {
+    open_at(options, START + 1_000_000_000_000)
+}
+
+/// With the clock at so many microseconds since 1970.
+pub(crate) fn open_at(options: Options, clock: i64) -> (Arc<Store>, Arc<StoreStats>) {
     let stats = Arc::new(StoreStats::default());
-    let clock = Clock::starting_at(Timestamp(START + 1_000_000_000_000));
-    (Store::open(options, directory(), clock, stats.clone()), stats)
+    (Store::open(options, directory(), Clock::starting_at(Timestamp(clock)), stats.clone()), stats)
 }
 
 pub(crate) fn options(folder: &Path) -> Options {
@@ -72,6 +76,12 @@ pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
 
 /// Long enough for the slowest machine; it is waited for only where something is broken.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
+
+/// What was accepted is delivered, waits, or was dropped and counted, at any time.
+pub(crate) fn balanced(store: &Store, accepted: u64) {
+    let r = report(store);
+    assert_eq!(r.delivered + r.pending + r.dropped, accepted, "{r:?}");
+}
 
 pub(crate) async fn until(what: &str, mut done: impl FnMut() -> bool) -> Duration {
     let start = Instant::now();
