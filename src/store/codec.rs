@@ -15,6 +15,8 @@ use super::varint::{Cut, put, put_bytes, put_signed, seal, unseal};
 
 const VERSION: u8 = 1;
 const COMPRESSED: u8 = 1;
+/// In the place of a path whose record is damaged.
+pub(super) const LOST_NAME: &str = "(lost name)";
 /// No block of ours is larger; a length beyond it is damage that the CRC did not see.
 const MOST_BYTES: usize = 64 << 20;
 
@@ -199,7 +201,7 @@ pub(super) fn decode(
             let value = if kind == 0 { None } else { Some(value(&mut cut, kind)?) };
             let quality = Quality::from_code(u16::try_from(quality).ok()?)?;
             let Some(path) = names.name(tag) else {
-                missing.insert(format!("(name {tag} lost)"));
+                missing.insert(format!("{LOST_NAME} {tag}"));
                 continue;
             };
             let Some(known) = directory.find(path) else {

@@ -86,7 +86,18 @@ impl Disk {
         left.was_full = was_full;
         left.set_aside += set_aside;
         let reserved = left.next + RESERVE;
-        Ok((Disk { segments, ballast, root: root.to_owned(), cursors, sequence: Some(sequence), reserved, lock }, left))
+        Ok((
+            Disk {
+                segments,
+                ballast,
+                root: root.to_owned(),
+                cursors,
+                sequence: Some(sequence),
+                reserved,
+                lock,
+            },
+            left,
+        ))
     }
 
     #[allow(clippy::type_complexity)] // Said once, for one caller.
@@ -185,11 +196,7 @@ fn lock(root: &Path) -> Result<File, SpoolError> {
 }
 
 /// Opens a small file; one that cannot be read is set aside, and a new one made.
-fn slots(
-    folder: &Path,
-    name: &str,
-    set_aside: &mut u64,
-) -> Result<(SlotFile, Option<Vec<u8>>), SpoolError> {
+fn slots(folder: &Path, name: &str, set_aside: &mut u64) -> Result<(SlotFile, Option<Vec<u8>>), SpoolError> {
     let path = folder.join(name);
     match SlotFile::open(&path).map_err(SpoolError::from) {
         Err(SpoolError::Damaged(why) | SpoolError::Failing(why)) => {

@@ -235,7 +235,8 @@ impl Segments {
         }
         self.tail = Some(tail);
         // Without a sync: it is a hint, and what it does not list is found by a scan.
-        let list: Vec<u8> = written.iter().flat_map(|(block, _)| index_entry(block)).collect();
+        // Each entry twice: a bit that flips in one costs no count.
+        let list: Vec<u8> = written.iter().flat_map(|(block, _)| index_entry(block).repeat(2)).collect();
         let listed = File::options().create(true).append(true).open(path.join(GROWING));
         if let Err(error) = listed.and_then(|mut file| file.write_all(&list)) {
             tracing::debug!(%error, "no index for a segment of the spool: the next start scans it");
@@ -391,16 +392,18 @@ fn index_entry(block: &Block) -> Vec<u8> {
 
 /// The blocks listed, and whether all of the list is well.
 fn read_index(bytes: &[u8], segment: u64) -> (Vec<Block>, bool) {
-    let mut blocks = Vec::new();
+    let mut blocks: BTreeMap<u64, Block> = BTreeMap::new();
     let mut cut = Cut(bytes);
-    while !cut.0.is_empty() {
-        let Some(block) = cut.bytes().and_then(unseal).and_then(|entry| read_entry(entry, segment)) else {
-            return (blocks, false);
-        };
-        blocks.push(block);
+    let mut well = !bytes.is_empty();
+    while let Some((_, after)) = cut.0.split_first() {
+        if let Some(block) = cut.bytes().and_then(unseal).and_then(|entry| read_entry(entry, segment)) {
+            blocks.entry(block.key).or_insert(block);
+        } else {
+            // Its length may be what is damaged: the next entry is found by its check.
+            (well, cut) = (false, Cut(after));
+        }
     }
-    let well = !blocks.is_empty();
-    (blocks, well)
+    (blocks.into_values().collect(), well)
 }
 
 fn read_entry(entry: &[u8], segment: u64) -> Option<Block> {

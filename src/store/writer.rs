@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use crate::model::{Clock, Directory};
 use crate::telemetry::StoreStats;
 
+use super::codec;
 use super::disk::{Disk, Left};
 use super::learned::{self, Learned};
 use super::losses::Reason;
@@ -167,7 +168,8 @@ impl Writer {
         if self.disk.is_none() && (due || drain) {
             self.try_open();
         }
-        if self.trouble.is_some() && (due || drain)
+        if self.trouble.is_some()
+            && (due || drain)
             && let Some(Err(error)) = self.disk.as_mut().map(Disk::reopen)
         {
             self.failed(&error);
@@ -333,7 +335,10 @@ impl Writer {
         let Some(disk) = self.disk.as_ref().filter(|_| self.trouble.is_none()) else { return };
         match disk.ballast.restore() {
             Ok(true) if self.stats.disk_full.get() == 1 => {
-                tracing::info!(bytes = self.options.ballast, "the store's disk has room again: ballast taken");
+                tracing::info!(
+                    bytes = self.options.ballast,
+                    "the store's disk has room again: ballast taken"
+                );
             }
             Ok(_) => {}
             Err(error) => tracing::debug!(%error, "no ballast for the store"),
@@ -457,9 +462,7 @@ impl Writer {
                             // Each of its blocks would fail in the same way.
                             self.stats.quarantined.bump();
                             disk.segments.condemn(block.segment, &error.to_string());
-                            self.shared
-                                .outbox()
-                                .drop_blocks(|b| b.segment == block.segment, Reason::Damage);
+                            self.shared.outbox().drop_blocks(|b| b.segment == block.segment, Reason::Damage);
                         } else {
                             self.shared.outbox().drop_blocks(|b| b.from == block.from, Reason::Damage);
                         }
@@ -467,7 +470,14 @@ impl Writer {
                     return Err(error);
                 }
             }
-            for path in missing {
+            if missing.iter().any(|path| path.starts_with(codec::LOST_NAME)) {
+                self.stats.damaged.bump();
+                tracing::warn!(
+                    segment = %format_args!("{:016x}", block.segment), first = block.key, last = block.last,
+                    "names of tags are lost with a damaged record of the spool: their samples are dropped"
+                );
+            }
+            for path in missing.into_iter().filter(|path| !path.starts_with(codec::LOST_NAME)) {
                 if self.told.insert(path.clone()) {
                     tracing::warn!(
                         path,

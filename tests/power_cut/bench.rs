@@ -1,6 +1,6 @@
 //! A store with records that can be told from wrong ones, and a way to take out all that it kept.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -48,6 +48,15 @@ pub(crate) fn number(got: &Batch) -> u32 {
     n
 }
 
+/// Its number, where some of its samples may be lost: a name that is damaged costs those of its tag.
+pub(crate) fn number_of_some(got: &Batch) -> u32 {
+    let n = ((got.samples[0].at.0 - START) / 10) as u32;
+    let whole = batch(n);
+    assert_eq!((got.device, got.state), (whole.device, whole.state));
+    assert!(got.samples.iter().all(|s| whole.samples.contains(s)), "a wrong record is never served: {got:?}");
+    n
+}
+
 pub(crate) fn open(options: Options) -> (Arc<Store>, Arc<StoreStats>) {
     open_at(options, START + 1_000_000_000_000)
 }
@@ -59,7 +68,11 @@ pub(crate) fn open_at(options: Options, clock: i64) -> (Arc<Store>, Arc<StoreSta
 }
 
 pub(crate) fn options(folder: &Path) -> Options {
-    Options { path: Some(folder.to_owned()), max_age: Duration::from_secs(3650 * 86400), ..Options::default() }
+    Options {
+        path: Some(folder.to_owned()),
+        max_age: Duration::from_secs(3650 * 86400),
+        ..Options::default()
+    }
 }
 
 pub(crate) fn north(store: &Store) -> Reader {
@@ -94,11 +107,22 @@ pub(crate) async fn until(what: &str, mut done: impl FnMut() -> bool) -> Duratio
 
 /// Takes and settles all that waits, and gives the numbers; none comes twice, and history in order.
 pub(crate) async fn take_all(store: &Store, reader: &mut Reader) -> BTreeSet<u32> {
-    let (mut all, mut before) = (BTreeSet::new(), None);
+    take_some(store, reader, number).await.into_keys().collect()
+}
+
+/// The same, with the samples that came of each.
+pub(crate) async fn take_some(
+    store: &Store,
+    reader: &mut Reader,
+    number: fn(&Batch) -> u32,
+) -> BTreeMap<u32, u64> {
+    let (mut all, mut before) = (BTreeMap::new(), None);
     let mut last = Instant::now();
     while report(store).pending > 0 {
         assert!(last.elapsed() < LONG, "what is pending comes or is dropped: {:?}", report(store));
-        let Ok(next) = tokio::time::timeout(Duration::from_millis(100), reader.next()).await else { continue };
+        let Ok(next) = tokio::time::timeout(Duration::from_millis(100), reader.next()).await else {
+            continue;
+        };
         last = Instant::now();
         let (seq, got) = match next {
             Next::Live(seq, got) => (seq, got),
@@ -109,7 +133,7 @@ pub(crate) async fn take_all(store: &Store, reader: &mut Reader) -> BTreeSet<u32
                 (seq, got)
             }
         };
-        assert!(all.insert(number(&got)), "no record twice");
+        assert_eq!(all.insert(number(&got), got.samples.len() as u64), None, "no record twice");
         reader.settle(seq, Settled::Sent);
     }
     all

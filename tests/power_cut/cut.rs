@@ -75,7 +75,9 @@ fn a_sync_that_lies_is_found_by_the_power_cut() {
     let name = "a_sync_that_lies_is_found_by_the_power_cut";
     let mut random = Random::new(name);
     for round in 0..40 {
-        let Some(mut mount) = Mount::ext4(48) else { return skipped(name, "only root can mount a file system") };
+        let Some(mut mount) = Mount::ext4(48) else {
+            return skipped(name, "only root can mount a file system");
+        };
         let path = mount.path().join("store");
         let told = cut(&mut mount, &mut random, 0, Durability::Always, true);
         let (store, stats) = open(settings(&path, Durability::Always));

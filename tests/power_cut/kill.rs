@@ -13,7 +13,8 @@ fn what_was_handed_out_is_there_after_each_of_a_hundred_kills() {
     let mut random = Random::new("kills");
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store");
-    let (mut expected, mut settled, mut told, mut twice, mut most) = (BTreeSet::new(), BTreeSet::new(), 0, 0, 0);
+    let (mut expected, mut settled, mut told, mut twice, mut most) =
+        (BTreeSet::new(), BTreeSet::new(), 0, 0, 0);
     for round in 0..rounds(100) {
         let durability = if round % 4 == 3 { Durability::Spill } else { Durability::Always };
         let mut writer = Writer::start(&path, round * 1_000_000, durability, false);
