@@ -23,7 +23,8 @@ const SEGMENT_BLOCKS: u64 = 4096;
 const SEGMENT_BYTES: u64 = 8 << 20;
 /// Keys of dictionary records begin with this; sequence numbers never do.
 const NAMES: u8 = 0xFF;
-/// The list of a segment's blocks, while it grows and when nothing more comes into it.
+/// The list of a segment's blocks, while it grows and when nothing more comes into it. Beside its folder, so
+/// that what a folder held is known when it has vanished.
 const GROWING: &str = "index.open";
 const INDEX: &str = "index";
 
@@ -90,12 +91,12 @@ impl Segments {
         let mut ids = BTreeSet::new();
         for entry in fs::read_dir(&all.folder)? {
             let name = entry?.file_name();
-            let id = name.to_str().and_then(|n| n.strip_prefix("segment-"));
+            let id = name.to_str().and_then(|n| n.strip_prefix("segment-")).and_then(|n| n.split('.').next());
             ids.extend(id.and_then(|id| u64::from_str_radix(id, 16).ok()));
         }
         for id in ids {
             match all.load(id, &mut found.damaged) {
-                Ok(blocks) if blocks.is_empty() => drop(fs::remove_dir_all(all.path(id))),
+                Ok(blocks) if blocks.is_empty() => drop(all.discard(id)),
                 Ok(blocks) => {
                     let mut segment = Segment { disk: size(&all.path(id)), ..Segment::default() };
                     blocks.iter().for_each(|block| segment.add(block));
@@ -104,7 +105,7 @@ impl Segments {
                 }
                 Err(SpoolError::Block) => found.damaged += 1,
                 Err(error @ (SpoolError::Damaged(_) | SpoolError::Failing(_))) => {
-                    let list = [INDEX, GROWING].map(|name| fs::read(all.path(id).join(name)));
+                    let list = [INDEX, GROWING].map(|name| fs::read(all.list(id, name)));
                     let list = list.into_iter().find_map(Result::ok).unwrap_or_default();
                     found.blocks.extend(read_index(&list, id).0);
                     // A bad place on the disk costs this segment; where nothing can be moved it is all of the disk.
@@ -123,14 +124,18 @@ impl Segments {
         self.folder.join(format!("segment-{id:016x}"))
     }
 
+    fn list(&self, id: u64, name: &str) -> PathBuf {
+        self.folder.join(format!("segment-{id:016x}.{name}"))
+    }
+
     /// The blocks of one segment, from its index or by a scan.
     fn load(&mut self, id: u64, damaged: &mut u64) -> Result<Vec<Block>, SpoolError> {
-        let listed = |name: &str| fs::read(self.path(id).join(name)).map(|bytes| read_index(&bytes, id)).ok();
-        if let Some((blocks, true)) = listed(INDEX) {
-            return Ok(blocks);
-        }
+        let listed = |name: &str| fs::read(self.list(id, name)).map(|bytes| read_index(&bytes, id)).ok();
         if !self.path(id).join("db").exists() {
             return Err(SpoolError::Damaged("its database is missing".into()));
+        }
+        if let Some((blocks, true)) = listed(INDEX) {
+            return Ok(blocks);
         }
         let spool = spool::open(&self.path(id))?;
         let (mut blocks, mut bad) = (Vec::new(), 0);
@@ -160,7 +165,11 @@ impl Segments {
         let (from, to) = (self.path(id), self.quarantine.join(format!("segment-{id:016x}")));
         let moved = fs::create_dir_all(&self.quarantine)
             .and_then(|()| if to.exists() { fs::remove_dir_all(&to) } else { Ok(()) })
-            .and_then(|()| fs::rename(&from, &to));
+            .and_then(|()| if from.exists() { fs::rename(&from, &to) } else { fs::create_dir(&to) });
+        for name in [INDEX, GROWING] {
+            // Not each has both.
+            let _ = fs::rename(self.list(id, name), to.join(name));
+        }
         match &moved {
             Ok(()) => tracing::error!(
                 segment = %to.display(), why,
@@ -237,7 +246,7 @@ impl Segments {
         // Without a sync: it is a hint, and what it does not list is found by a scan.
         // Each entry twice: a bit that flips in one costs no count.
         let list: Vec<u8> = written.iter().flat_map(|(block, _)| index_entry(block).repeat(2)).collect();
-        let listed = File::options().create(true).append(true).open(path.join(GROWING));
+        let listed = File::options().create(true).append(true).open(self.list(id, GROWING));
         if let Err(error) = listed.and_then(|mut file| file.write_all(&list)) {
             tracing::debug!(%error, "no index for a segment of the spool: the next start scans it");
         }
@@ -256,7 +265,7 @@ impl Segments {
         let Some(tail) = self.tail.take() else { return };
         let id = tail.id;
         drop(tail);
-        let (growing, path) = (self.path(id).join(GROWING), self.path(id).join(INDEX));
+        let (growing, path) = (self.list(id, GROWING), self.list(id, INDEX));
         let sealed = File::open(&growing).and_then(|f| f.sync_all()).and_then(|()| fs::rename(growing, path));
         if let Err(error) = sealed {
             tracing::debug!(%error, "no index for a segment of the spool: the next start scans it");
@@ -324,6 +333,14 @@ impl Segments {
     pub(super) fn remove(&mut self, id: u64) -> std::io::Result<()> {
         self.close(id);
         self.segments.remove(&id);
+        self.discard(id)
+    }
+
+    /// The lists first: one without its folder tells of a loss.
+    fn discard(&self, id: u64) -> std::io::Result<()> {
+        for name in [INDEX, GROWING] {
+            let _ = fs::remove_file(self.list(id, name));
+        }
         fs::remove_dir_all(self.path(id))
     }
 

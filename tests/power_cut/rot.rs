@@ -80,8 +80,7 @@ impl State {
         }
         let mut state = State { kept, whole: BTreeMap::new(), promised, clean };
         let copied = state.copied();
-        let segments = std::fs::read_dir(copied.path().join("store/segments")).unwrap().count();
-        assert_eq!(segments, RUNS as usize, "a segment a run");
+        assert_eq!(segments(&copied.path().join("store")).len(), RUNS as usize, "a segment a run");
         let (store, _) = open(settings(&copied.path().join("store")));
         let mut reader = north(&store);
         let all = run(take_all(&store, &mut reader));
@@ -101,12 +100,18 @@ fn settings(folder: &Path) -> Options {
     Options { durability: Durability::Always, commit, ballast: 0, ..options(folder) }
 }
 
+/// Their folders, in the order of their names; beside each lies its list of blocks.
+fn segments(path: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(path.join("segments")).unwrap().map(|e| e.unwrap().path());
+    let mut segments: Vec<_> = entries.filter(|path| path.is_dir()).collect();
+    segments.sort();
+    segments
+}
+
 /// Flips bits anywhere in what is written; gives which segments were hit, in the order of their names, and
 /// whether a list of blocks was hit more than once: it has each entry twice.
 fn flip(path: &Path, flips: u64, random: &mut Random) -> (BTreeSet<usize>, bool) {
-    let mut segments: Vec<_> =
-        std::fs::read_dir(path.join("segments")).unwrap().map(|e| e.unwrap().path()).collect();
-    segments.sort();
+    let segments = segments(path);
     let end = |bytes: &[u8]| bytes.iter().rposition(|b| *b != 0).map_or(0, |at| at + 1);
     let mut all: Vec<_> = files(path)
         .into_iter()
@@ -123,8 +128,10 @@ fn flip(path: &Path, flips: u64, random: &mut Random) -> (BTreeSet<usize>, bool)
         for (file, bytes, length) in &mut all {
             if at < *length {
                 bytes[at] ^= 1 << random.below(8);
-                hit.extend(segments.iter().position(|segment| file.starts_with(segment)));
-                if file.file_stem().is_some_and(|name| name == "index") {
+                hit.extend(segments.iter().position(|segment| {
+                    file.starts_with(segment) || file.with_extension("").with_extension("") == *segment
+                }));
+                if file.to_string_lossy().contains(".index") {
                     twice |= !lists.insert(file.clone());
                 }
                 break;
