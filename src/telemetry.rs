@@ -228,9 +228,14 @@ pub struct StoreStats {
     pub spool_segments: Gauge,
     /// Bytes in the memory head.
     pub memory_bytes: Gauge,
-    /// 1 when flushes were proven durable at the start, 0 when not or when there is no spool.
+    /// 1 when flushes were proven durable at the start, 0 when not, when there is no spool, and while the
+    /// disk fails.
     pub durable: Gauge,
-    /// Segments set aside because they were damaged.
+    /// Bytes kept back for when the disk is full.
+    pub ballast_bytes: Gauge,
+    /// 1 from the moment the disk was found full until there is room again, for the ballast too.
+    pub disk_full: Gauge,
+    /// Segments and other files set aside because they were damaged.
     pub quarantined: Counter,
     /// Blocks that failed their check and were skipped.
     pub damaged: Counter,

@@ -47,7 +47,7 @@ fn batch(n: u32, (at, stamp): (Timestamp, Stamp)) -> Batch {
 }
 
 fn north(store: &Store) -> Reader {
-    store.reader("north", ReaderOptions { durable: true })
+    store.reader("north", ReaderOptions { durable: true, rules: None })
 }
 
 async fn next(reader: &mut Reader) -> Sample {

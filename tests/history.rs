@@ -94,7 +94,7 @@ fn batch_at(n: u32, at: Timestamp) -> Batch {
 }
 
 fn durable(store: &Store) -> Reader {
-    store.reader("north", ReaderOptions { durable: true })
+    store.reader("north", ReaderOptions { durable: true, rules: None })
 }
 
 async fn deliver(reader: &mut Reader, count: u32) {

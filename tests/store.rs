@@ -480,10 +480,15 @@ async fn a_missing_or_torn_segment_never_stops_the_start() {
     let (_, r, _) = recovered(&bench).await;
     assert_eq!(r.pending, 0);
 
-    let (bench, _) = filled(false).await;
-    std::fs::remove_dir_all(&bench.segments()[0]).unwrap();
-    let (got, ..) = recovered(&bench).await;
-    assert!(got.is_empty());
+    for clean in [true, false] {
+        let (bench, total) = filled(clean).await;
+        std::fs::remove_dir_all(&bench.segments()[0]).unwrap();
+        let (got, r, stats) = recovered(&bench).await;
+        assert!(got.is_empty());
+        assert_eq!((r.dropped, stats.quarantined.get()), (total, 1), "what it held is counted");
+        let (_, r, stats) = recovered(&bench).await;
+        assert_eq!((r.dropped, stats.quarantined.get()), (0, 0), "and only once");
+    }
 }
 
 #[tokio::test]

@@ -259,6 +259,8 @@ pub struct Store {
     pub memory: Option<Spanned<Size>>,
     /// Most disk; 1 GiB.
     pub max_bytes: Option<Spanned<Size>>,
+    /// A file that is given up first when the disk is full; 8 MiB, `"0"` for none.
+    pub ballast: Option<Spanned<Size>>,
     /// Oldest sample kept; 7 d.
     pub max_age: Option<Spanned<Period>>,
     /// How history and live share the way north.

@@ -65,6 +65,8 @@ points! { GatewayPoint, Telemetry,
         |g| g.store.damaged.get() + g.store.quarantined.get();
     DiskErrors "spool/disk-errors" None, "errors of the disk",
         |g| g.store.disk_errors.get();
+    DiskFull "spool/disk-full" None, "1: the disk was found full and has no room again yet",
+        |g| unsigned(g.store.disk_full.get());
     ClockSynchronised "clock/synchronised" None, "1: the operating system's clock is synchronised",
         |g| unsigned(g.clock.synchronised.get());
     ClockSteps "clock/steps" None, "times that the wall clock was stepped",

@@ -70,6 +70,9 @@ impl std::str::FromStr for Size {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Size, String> {
+        if text == "0" {
+            return Ok(Size(0));
+        }
         let hint =
             || format!("`{text}` is no size: write a number and a unit, as \"64KiB\", \"16MiB\", \"1GB\"");
         let (number, unit) = number_and_unit(text).ok_or_else(hint)?;

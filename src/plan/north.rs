@@ -186,6 +186,11 @@ pub(super) fn store(config: &Config, mistakes: &mut Vec<Mistake>) -> store::Opti
     if let Some(value) = &table.max_bytes {
         options.max_bytes = size("max-bytes", value, 16 << 20, mistakes);
     }
+    match &table.ballast {
+        Some(ballast) if ballast.get_ref().0 == 0 => options.ballast = 0,
+        Some(ballast) => options.ballast = size("ballast", ballast, 1 << 20, mistakes),
+        None => {}
+    }
     if let Some(rate) = &table.history_rate {
         options.history_rate = ranges::number("history-rate", rate, 1..=10_000_000, mistakes);
     }

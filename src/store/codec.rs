@@ -19,6 +19,8 @@ use super::varint::{Cut, put, put_bytes, put_signed, seal, unseal};
 
 const VERSION: u8 = 2;
 const COMPRESSED: u8 = 1;
+/// In the place of a path whose record is damaged.
+pub(super) const LOST_NAME: &str = "(lost name)";
 /// In the clock's byte: not all stamps are synchronised; some are provisional.
 const MARKED: u8 = 1;
 const PROVISIONAL: u8 = 2;
@@ -329,7 +331,7 @@ pub(super) fn decode(
         for read in read {
             let (tag, sample) = read?;
             let Some(path) = names.name(tag) else {
-                missing.insert(format!("(name {tag} lost)"));
+                missing.insert(format!("{LOST_NAME} {tag}"));
                 continue;
             };
             let Some(known) = directory.find(path) else {

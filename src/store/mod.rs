@@ -3,6 +3,7 @@
 //! `Store::accept` is the one door in. It never waits. The disk is one thread's business (`writer.rs`);
 //! what is in the outbox and who has what is decided in `outbox.rs`, which touches none.
 
+mod ballast;
 mod classes;
 mod codec;
 mod cursor;
@@ -53,6 +54,13 @@ pub fn clock_is_synchronised() -> bool {
 /// A batch's place in the order of acceptance; never used twice, also over restarts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Seq(pub u64);
+
+impl Seq {
+    /// As it is called outside, so that what was given keeps its number when the outbox is renumbered.
+    fn outside(self, skew: u64) -> Seq {
+        Seq(self.0.wrapping_sub(skew))
+    }
+}
 
 /// What a reader gets next.
 #[derive(Debug, Clone)]
@@ -300,17 +308,17 @@ impl Reader {
     /// Cancelling it loses nothing.
     pub async fn next(&mut self) -> Next {
         loop {
-            let (take, wanted) = {
+            let (take, wanted, skew) = {
                 let mut outbox = self.shared.outbox();
                 let take = outbox.take(self.serial, tokio::time::Instant::now());
-                (take, !outbox.wanted.is_empty())
+                (take, !outbox.wanted.is_empty(), outbox.skew)
             };
             if wanted {
                 self.shared.poke();
             }
             // What wakes the reader leaves a permit, so nothing is missed between the two lines.
             match take {
-                Take::Give(next) => return self.put_right(next),
+                Take::Give(next) => return self.put_right(next, skew),
                 Take::Wait(None) => self.wake.notified().await,
                 Take::Wait(Some(until)) => {
                     let _ = tokio::time::timeout_at(until, self.wake.notified()).await;
@@ -319,7 +327,7 @@ impl Reader {
         }
     }
 
-    fn put_right(&self, next: Next) -> Next {
+    fn put_right(&self, next: Next, skew: u64) -> Next {
         let right = |batch: Arc<Batch>| match self.clock.put_right(&batch) {
             Some((batch, restamped)) => {
                 self.stats.restamped.add(restamped);
@@ -328,14 +336,16 @@ impl Reader {
             None => batch,
         };
         match next {
-            Next::Live(seq, batch) => Next::Live(seq, right(batch)),
-            Next::History(seq, batch) => Next::History(seq, right(batch)),
+            Next::Live(seq, batch) => Next::Live(seq.outside(skew), right(batch)),
+            Next::History(seq, batch) => Next::History(seq.outside(skew), right(batch)),
         }
     }
 
     /// Done with a batch that `next` gave. In any order.
     pub fn settle(&mut self, seq: Seq, how: Settled) {
-        self.shared.outbox().settle(self.serial, seq.0, how);
+        let mut outbox = self.shared.outbox();
+        let seq = seq.0.wrapping_add(outbox.skew);
+        outbox.settle(self.serial, seq, how);
     }
 
     /// So many bytes went north, with all that was given before; they count against the `budget`.

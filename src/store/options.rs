@@ -23,6 +23,8 @@ pub struct Options {
     pub memory: u64,
     /// Most bytes on disk.
     pub max_bytes: u64,
+    /// Bytes kept back, given up first when the disk is full; 0 for none.
+    pub ballast: u64,
     /// Oldest sample kept.
     pub max_age: Duration,
     /// How history and live share the way north.
@@ -149,6 +151,7 @@ impl Default for Options {
             commit: Duration::from_millis(250),
             memory: 16 << 20,
             max_bytes: 1 << 30,
+            ballast: 8 << 20,
             max_age: Duration::from_secs(7 * 86400),
             replay: Replay::LiveFirst,
             history_rate: 15_000,

@@ -137,6 +137,8 @@ pub(super) struct Outbox {
     /// Samples that history never got.
     pub(super) history_lost: u64,
     serial: u64,
+    /// What batches are called outside is so much less than their number: see `renumber`.
+    pub(super) skew: u64,
 }
 
 impl Outbox {
@@ -159,6 +161,7 @@ impl Outbox {
             history_from: next_seq,
             history_lost: 0,
             serial: 0,
+            skew: 0,
         }
     }
 

@@ -25,7 +25,8 @@ const SEGMENT_BYTES: u64 = 8 << 20;
 pub(super) const NAMES: u8 = 0xFF;
 /// Segments open to be read.
 const READING: usize = 2;
-/// The list of a segment's blocks, while it grows and when nothing more comes into it.
+/// The list of a segment's blocks, while it grows and when nothing more comes into it. Beside its folder, so
+/// that what a folder held is known when it has vanished.
 pub(super) const GROWING: &str = "index.open";
 pub(super) const INDEX: &str = "index";
 
@@ -37,8 +38,25 @@ fn name(id: u64, times: u32) -> String {
     if times == 0 { format!("segment-{id:016x}") } else { format!("segment-{id:016x}-{times:x}") }
 }
 
+/// The list of a folder's blocks.
+pub(super) fn list_of(folder: &Path, kind: &str) -> PathBuf {
+    let mut name = folder.as_os_str().to_owned();
+    name.push(".");
+    name.push(kind);
+    name.into()
+}
+
+/// The lists first: one without its folder tells of a loss.
+fn discard(folder: &Path) -> std::io::Result<()> {
+    for kind in [INDEX, GROWING] {
+        // Not each has both.
+        let _ = fs::remove_file(list_of(folder, kind));
+    }
+    fs::remove_dir_all(folder)
+}
+
 /// The inverse.
-fn read_name(name: &str) -> Option<(u64, u32)> {
+pub(super) fn read_name(name: &str) -> Option<(u64, u32)> {
     let name = name.strip_prefix("segment-")?;
     let (id, times) = name.split_once('-').unwrap_or((name, "0"));
     Some((u64::from_str_radix(id, 16).ok()?, u32::from_str_radix(times, 16).ok()?))
@@ -122,30 +140,36 @@ impl Segments {
             reading: Vec::new(),
         };
         let mut found = Found::default();
-        let mut ids = BTreeSet::new();
+        let (mut ids, mut lists) = (BTreeSet::new(), BTreeMap::new());
         for entry in fs::read_dir(&all.folder)? {
-            let entry = entry?;
-            let Some((id, times)) = entry.file_name().to_str().and_then(read_name) else {
+            let entry = entry?.file_name();
+            let Some((stem, kind)) = entry.to_str().map(|n| n.split_once('.').unwrap_or((n, ""))) else { continue };
+            if stem.starts_with(UNFINISHED) {
                 // A rewriting that was not finished: the old one counts.
-                if entry.file_name().to_str().is_some_and(|name| name.starts_with(UNFINISHED)) {
-                    fs::remove_dir_all(entry.path())?;
-                }
-                continue;
-            };
-            ids.insert(id);
-            let known = all.rewritten.entry(id).or_default();
+                fs::remove_dir_all(all.folder.join(&entry))?;
+            }
+            let Some((id, times)) = read_name(stem) else { continue };
+            let seen = if kind.is_empty() { &mut all.rewritten } else { &mut lists };
+            let known = seen.entry(id).or_default();
             *known = times.max(*known);
+            ids.insert(id);
         }
+        // A list without a folder tells of one that vanished; but a list of a rewriting that was not finished.
+        lists.retain(|id, _| !all.rewritten.contains_key(id));
+        all.rewritten.append(&mut lists);
         for entry in fs::read_dir(&all.folder)? {
             let entry = entry?;
-            let Some((id, times)) = entry.file_name().to_str().and_then(read_name) else { continue };
-            if all.rewritten.get(&id).is_some_and(|last| times < *last) {
-                fs::remove_dir_all(entry.path())?;
+            let file_name = entry.file_name();
+            let stem = file_name.to_str().and_then(|n| n.split('.').next());
+            let Some((id, times)) = stem.and_then(read_name) else { continue };
+            if all.rewritten.get(&id).is_some_and(|last| times != *last) {
+                let path = entry.path();
+                if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }?;
             }
         }
         for id in ids {
             match all.load(id, &mut found.damaged) {
-                Ok(blocks) if blocks.is_empty() => drop(fs::remove_dir_all(all.path(id))),
+                Ok(blocks) if blocks.is_empty() => drop(discard(&all.path(id))),
                 Ok(blocks) => {
                     let mut segment = Segment { disk: size(&all.path(id)), ..Segment::default() };
                     blocks.iter().for_each(|block| segment.add(block));
@@ -153,11 +177,14 @@ impl Segments {
                     all.segments.insert(id, segment);
                 }
                 Err(SpoolError::Block) => found.damaged += 1,
-                Err(SpoolError::Damaged(why)) => {
-                    let list = [INDEX, GROWING].map(|name| fs::read(all.path(id).join(name)));
+                Err(error @ (SpoolError::Damaged(_) | SpoolError::Failing(_))) => {
+                    let list = [INDEX, GROWING].map(|name| fs::read(all.list(id, name)));
                     let list = list.into_iter().find_map(Result::ok).unwrap_or_default();
                     found.blocks.extend(read_index(&list, id).0);
-                    all.set_aside(id, &why);
+                    // A bad place on the disk costs this segment; where nothing can be moved it is all of the disk.
+                    if !all.set_aside(id, &error.to_string()) && matches!(error, SpoolError::Failing(_)) {
+                        return Err(error);
+                    }
                     found.quarantined.push(id);
                 }
                 Err(disk) => return Err(disk),
@@ -175,7 +202,13 @@ impl Segments {
         self.folder.join(format!("{UNFINISHED}{id:016x}"))
     }
 
-    /// The rewritten segment takes the place of the old one.
+    /// Where the list of the rewritten segment belongs.
+    pub(super) fn list_to_be(&self, id: u64) -> PathBuf {
+        let times = self.rewritten.get(&id).copied().unwrap_or(0) + 1;
+        list_of(&self.folder.join(name(id, times)), INDEX)
+    }
+
+    /// The rewritten segment takes the place of the old one; its list is there already.
     pub(super) fn replace<'a>(
         &mut self,
         id: u64,
@@ -193,7 +226,7 @@ impl Segments {
         self.segments.insert(id, segment);
         // The new name is on the disk before the old folder goes; what stays the next start removes.
         let removed =
-            File::open(&self.folder).and_then(|f| f.sync_all()).and_then(|()| fs::remove_dir_all(&old));
+            File::open(&self.folder).and_then(|f| f.sync_all()).and_then(|()| discard(&old));
         if let Err(error) = removed {
             tracing::warn!(%error, segment = %old.display(), "an old segment of the spool cannot be removed");
         }
@@ -206,14 +239,18 @@ impl Segments {
         self.segments.keys().find(never).copied()
     }
 
+    fn list(&self, id: u64, name: &str) -> PathBuf {
+        list_of(&self.path(id), name)
+    }
+
     /// The blocks of one segment, from its index or by a scan.
     fn load(&mut self, id: u64, damaged: &mut u64) -> Result<Vec<Block>, SpoolError> {
-        let listed = |name: &str| fs::read(self.path(id).join(name)).map(|bytes| read_index(&bytes, id)).ok();
-        if let Some((blocks, true)) = listed(INDEX) {
-            return Ok(blocks);
-        }
+        let listed = |name: &str| fs::read(self.list(id, name)).map(|bytes| read_index(&bytes, id)).ok();
         if !self.path(id).join("db").exists() {
             return Err(SpoolError::Damaged("its database is missing".into()));
+        }
+        if let Some((blocks, true)) = listed(INDEX) {
+            return Ok(blocks);
         }
         let spool = spool::open(&self.path(id))?;
         let (mut blocks, mut bad) = (Vec::new(), 0);
@@ -239,12 +276,16 @@ impl Segments {
         Ok(blocks)
     }
 
-    fn set_aside(&self, id: u64, why: &str) {
+    fn set_aside(&self, id: u64, why: &str) -> bool {
         let (from, to) = (self.path(id), self.quarantine.join(format!("segment-{id:016x}")));
         let moved = fs::create_dir_all(&self.quarantine)
             .and_then(|()| if to.exists() { fs::remove_dir_all(&to) } else { Ok(()) })
-            .and_then(|()| fs::rename(&from, &to));
-        match moved {
+            .and_then(|()| if from.exists() { fs::rename(&from, &to) } else { fs::create_dir(&to) });
+        for name in [INDEX, GROWING] {
+            // Not each has both.
+            let _ = fs::rename(self.list(id, name), to.join(name));
+        }
+        match &moved {
             Ok(()) => tracing::error!(
                 segment = %to.display(), why,
                 "a segment of the spool is damaged: set aside, what it held is not delivered"
@@ -253,6 +294,7 @@ impl Segments {
                 tracing::error!(segment = %from.display(), why, %error, "a damaged segment of the spool cannot be set aside");
             }
         }
+        moved.is_ok()
     }
 
     /// A segment whose blocks cannot be read any more: moved away.
@@ -308,7 +350,7 @@ impl Segments {
         };
         self.tail = Some(tail);
         // Without a sync: it is a hint, and what it does not list is found by a scan.
-        let listed = File::options().create(true).append(true).open(path.join(GROWING));
+        let listed = File::options().create(true).append(true).open(self.list(id, GROWING));
         if let Err(error) = listed.and_then(|mut file| file.write_all(&list)) {
             tracing::debug!(%error, "no index for a segment of the spool: the next start scans it");
         }
@@ -340,7 +382,8 @@ impl Segments {
             records.push((key, names));
         }
         into.spool.write(&records)?;
-        list.extend(written.iter().flat_map(|(block, _)| index_entry(block)));
+        // Each entry twice: a bit that flips in one costs no count.
+        list.extend(written.iter().flat_map(|(block, _)| index_entry(block).repeat(2)));
         Ok(written)
     }
 
@@ -353,7 +396,7 @@ impl Segments {
         let Some(tail) = self.tail.take() else { return };
         let id = tail.id;
         drop(tail);
-        let (growing, path) = (self.path(id).join(GROWING), self.path(id).join(INDEX));
+        let (growing, path) = (self.list(id, GROWING), self.list(id, INDEX));
         let sealed = File::open(&growing).and_then(|f| f.sync_all()).and_then(|()| fs::rename(growing, path));
         if let Err(error) = sealed {
             tracing::debug!(%error, "no index for a segment of the spool: the next start scans it");
@@ -404,6 +447,17 @@ impl Segments {
         self.reading.first().ok_or_else(|| SpoolError::Disk("closed".into()))
     }
 
+    /// Nothing is open any more; what is needed is opened again.
+    pub(super) fn close_all(&mut self) {
+        self.tail = None;
+        self.reading.clear();
+    }
+
+    /// Whether it could be opened, and so has only single bad blocks.
+    pub(super) fn is_open(&self, id: u64) -> bool {
+        self.tail.iter().chain(&self.reading).any(|open| open.id == id)
+    }
+
     fn close(&mut self, id: u64) {
         self.tail.take_if(|open| open.id == id);
         self.reading.retain(|open| open.id != id);
@@ -413,10 +467,11 @@ impl Segments {
     pub(super) fn remove(&mut self, id: u64) -> std::io::Result<()> {
         self.close(id);
         self.segments.remove(&id);
-        let path = self.path(id);
+        let removed = discard(&self.path(id));
         self.rewritten.remove(&id);
-        fs::remove_dir_all(path)
+        removed
     }
+
 
     /// The segment that is written to.
     pub(super) fn tail(&self) -> Option<u64> {
@@ -515,16 +570,18 @@ fn index_entry(block: &Block) -> Vec<u8> {
 
 /// The blocks listed, and whether all of the list is well.
 pub(super) fn read_index(bytes: &[u8], segment: u64) -> (Vec<Block>, bool) {
-    let mut blocks = Vec::new();
+    let mut blocks: BTreeMap<u64, Block> = BTreeMap::new();
     let mut cut = Cut(bytes);
-    while !cut.0.is_empty() {
-        let Some(block) = cut.bytes().and_then(unseal).and_then(|entry| read_entry(entry, segment)) else {
-            return (blocks, false);
-        };
-        blocks.push(block);
+    let mut well = !bytes.is_empty();
+    while let Some((_, after)) = cut.0.split_first() {
+        if let Some(block) = cut.bytes().and_then(unseal).and_then(|entry| read_entry(entry, segment)) {
+            blocks.entry(block.key).or_insert(block);
+        } else {
+            // Its length may be what is damaged: the next entry is found by its check.
+            (well, cut) = (false, Cut(after));
+        }
     }
-    let well = !blocks.is_empty();
-    (blocks, well)
+    (blocks.into_values().collect(), well)
 }
 
 fn read_entry(entry: &[u8], segment: u64) -> Option<Block> {

@@ -3,6 +3,7 @@
 //! A [`Spool`] is one segment: a small database in a folder of its own. Whoever wants another engine
 //! writes another `Spool`.
 
+use std::io::{self, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -18,14 +19,32 @@ pub(super) enum SpoolError {
     /// One block fails its check; the segment is well.
     #[error("a block failed its check")]
     Block,
+    /// It cannot be read or written where it lies (EIO): a bad place on the disk, or all of the disk.
+    #[error("{0}")]
+    Failing(String),
+    /// There is no room.
+    #[error("{0}")]
+    Full(String),
     /// The disk, the file system or its rights.
     #[error("{0}")]
     Disk(String),
 }
 
-impl From<std::io::Error> for SpoolError {
-    fn from(error: std::io::Error) -> SpoolError {
-        SpoolError::Disk(error.to_string())
+impl From<io::Error> for SpoolError {
+    fn from(error: io::Error) -> SpoolError {
+        use rustix::io::Errno;
+        let why = error.to_string();
+        match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => SpoolError::Full(why),
+            ErrorKind::UnexpectedEof | ErrorKind::InvalidData => SpoolError::Damaged(why),
+            ErrorKind::IsADirectory | ErrorKind::NotADirectory => SpoolError::Damaged(why),
+            _ => match error.raw_os_error().map(Errno::from_raw_os_error) {
+                Some(Errno::IO | Errno::BADMSG | Errno::UCLEAN) => SpoolError::Failing(why),
+                // sled keeps its first error and gives out copies, which have only its words.
+                None if why.contains("Os { code: 5,") => SpoolError::Failing(why),
+                _ => SpoolError::Disk(why),
+            },
+        }
     }
 }
 
@@ -83,12 +102,7 @@ pub(super) fn prove(folder: &Path) -> Result<bool, SpoolError> {
 fn guarded<T>(work: impl FnOnce() -> Result<T, sled::Error>) -> Result<T, SpoolError> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(done)) => Ok(done),
-        Ok(Err(sled::Error::Io(error))) => match error.kind() {
-            std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::InvalidData => {
-                Err(SpoolError::Damaged(error.to_string()))
-            }
-            _ => Err(SpoolError::Disk(error.to_string())),
-        },
+        Ok(Err(sled::Error::Io(error))) => Err(error.into()),
         Ok(Err(error)) => Err(SpoolError::Damaged(error.to_string())),
         Err(panic) => {
             let why = panic.downcast_ref::<String>().map(String::as_str);

@@ -103,8 +103,10 @@ impl Segments {
             fs::remove_dir_all(&path).and_then(|()| self.remove(id)).map_err(elsewhere)?;
             return Ok(done);
         }
-        fs::write(path.join("index"), &list)
-            .and_then(|()| File::open(path.join("index"))?.sync_all())
+        // Without its folder a list counts only where there is no older folder either.
+        let list_path = self.list_to_be(id);
+        fs::write(&list_path, &list)
+            .and_then(|()| File::open(&list_path)?.sync_all())
             .and_then(|()| File::open(&path)?.sync_all())
             .map_err(elsewhere)?;
         // From the rename on the new one counts; a start that finds both removes the old one.

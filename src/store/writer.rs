@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use crate::model::{Clock, Directory, Timestamp};
 use crate::telemetry::StoreStats;
 
+use super::codec;
 use super::disk::{Disk, Left};
 use super::history::{Keeper, Query};
 use super::learned::{self, Learned};
@@ -105,6 +106,8 @@ pub(super) struct Writer {
     disk: Option<Disk>,
     /// The sequence number with which this run began.
     base: u64,
+    /// A flush was seen to reach the disk.
+    proven: bool,
     /// The disk failed; tried again then.
     trouble: Option<Instant>,
     /// Paths that were said to be unknown.
@@ -149,6 +152,7 @@ impl Writer {
             stats,
             disk: None,
             base,
+            proven: false,
             trouble: None,
             told: BTreeSet::new(),
             forget_at: None,
@@ -181,7 +185,12 @@ impl Writer {
         if self.disk.is_none() && (due || drain) {
             self.try_open();
         }
-        if due || drain {
+        if self.trouble.is_some()
+            && (due || drain)
+            && let Some(Err(error)) = self.disk.as_mut().map(Disk::reopen)
+        {
+            self.failed(&error);
+        } else if due || drain {
             // What cannot be read must not keep anything from being written.
             let (read, written) = (self.read_back(), self.write(drain));
             self.note(read.and(written));
@@ -217,8 +226,11 @@ impl Writer {
         let Some(root) = self.options.path.clone() else { return };
         let least = self.options.history.map_or(u64::MAX, |history| history.max_bytes);
         let most = self.options.max_bytes.min(least);
-        match Disk::open(&root, most, self.directory.clone(), self.clock.clone()) {
+        match Disk::open(&root, most, self.options.ballast, &self.directory, &self.clock) {
             Ok((disk, left)) => {
+                if left.was_full {
+                    self.gave_up_ballast();
+                }
                 self.shared.learned().adopt(learned::read(&root));
                 self.adopt(disk, left);
             }
@@ -237,8 +249,9 @@ impl Writer {
     }
 
     fn adopt(&mut self, mut disk: Disk, left: Left) {
+        self.proven = left.durable;
         self.stats.durable.set(i64::from(left.durable));
-        self.stats.quarantined.add(left.found.quarantined.len() as u64);
+        self.stats.quarantined.add(left.found.quarantined.len() as u64 + left.set_aside);
         self.stats.damaged.add(left.found.damaged);
         if !left.durable {
             tracing::error!(
@@ -252,12 +265,9 @@ impl Writer {
             self.base = left.next;
         }
         if left.next > self.base {
-            tracing::error!(
-                "the store holds numbers ahead of this run's; it is taken up at the next start, until then samples are kept in memory only"
-            );
-            outbox.disk_down = true;
-            self.trouble = Some(Instant::now() + ABSENT);
-            return;
+            // This run had to begin without the folder, and its clock was behind.
+            outbox.renumber(self.base, left.next);
+            self.base = left.next;
         }
         let stats = &self.stats;
         let segments = &mut disk.segments;
@@ -273,9 +283,10 @@ impl Writer {
             outbox.drop_blocks(|b| b.segment == id, Reason::Damage);
         }
         outbox.disk_down = false;
+        let next = outbox.next_seq;
         let waiting: u64 = outbox.pending();
         drop(outbox);
-        let reserved = disk.reserve(self.base);
+        let reserved = disk.reserve(next);
         tracing::info!(segments = disk.segments.len(), bytes = disk.segments.bytes(), waiting, "store open");
         self.disk = Some(disk);
         self.forget_at = Some(Instant::now() + ABSENT);
@@ -288,6 +299,7 @@ impl Writer {
             Err(error) => self.failed(&error),
             Ok(()) if self.disk.is_some() && self.trouble.is_some_and(|at| Instant::now() >= at) => {
                 self.trouble = None;
+                self.stats.durable.set(i64::from(self.proven));
                 self.shared.outbox().disk_down = false;
                 tracing::info!("the store's disk works again");
             }
@@ -305,17 +317,57 @@ impl Writer {
             );
         }
         self.trouble = Some(Instant::now() + RETRY);
+        self.stats.durable.set(0);
         let mut outbox = self.shared.outbox();
         outbox.disk_down = true;
         outbox.wake_all();
         drop(outbox);
-        // Removing a folder needs no room, so the oldest makes some.
-        if error.to_string().contains("No space left")
-            && !self.history_gives()
-            && self.disk.as_ref().is_some_and(|d| d.segments.len() > 1)
-        {
+        if matches!(error, SpoolError::Full(_)) {
+            self.full();
+        }
+    }
+
+    /// The disk has no room: first the ballast goes, then history, then the oldest. Removing needs none.
+    fn full(&mut self) {
+        self.stats.disk_full.set(1);
+        let Some(disk) = &self.disk else { return };
+        if disk.ballast.give_up() {
+            self.gave_up_ballast();
+            // No need to wait.
+            self.trouble = Some(Instant::now());
+            self.shared.poke();
+        } else if !self.history_gives() && self.disk.as_ref().is_some_and(|d| d.segments.len() > 1) {
             self.evict_oldest(Reason::DiskFull);
         }
+    }
+
+    fn gave_up_ballast(&self) {
+        self.stats.disk_full.set(1);
+        self.stats.ballast_bytes.set(0);
+        tracing::error!(
+            bytes = self.options.ballast,
+            "the store's disk is full: its ballast is given up for what waits; make room"
+        );
+    }
+
+    /// Takes the ballast's room again, when there is plenty.
+    fn keep_ballast(&self) {
+        let Some(disk) = self.disk.as_ref().filter(|_| self.trouble.is_none()) else { return };
+        match disk.ballast.restore() {
+            Ok(true) if self.stats.disk_full.get() == 1 => {
+                tracing::info!(
+                    bytes = self.options.ballast,
+                    "the store's disk has room again: ballast taken"
+                );
+            }
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%error, "no ballast for the store"),
+        }
+        let held = disk.ballast.held();
+        if held >= self.options.ballast {
+            self.stats.disk_full.set(0);
+        }
+        self.stats.ballast_bytes.set(i64::try_from(held).unwrap_or(i64::MAX));
     }
 
     // ---- to the disk ----
@@ -411,12 +463,26 @@ impl Writer {
                             first = block.key, last = block.last, samples = block.samples, %error,
                             "a block of the spool cannot be read: skipped"
                         );
-                        self.shared.outbox().drop_blocks(|b| b.from == block.from, Reason::Damage);
+                        if matches!(error, SpoolError::Failing(_)) && !disk.segments.is_open(block.segment) {
+                            // Each of its blocks would fail in the same way.
+                            self.stats.quarantined.bump();
+                            disk.segments.condemn(block.segment, &error.to_string());
+                            self.shared.outbox().drop_blocks(|b| b.segment == block.segment, Reason::Damage);
+                        } else {
+                            self.shared.outbox().drop_blocks(|b| b.from == block.from, Reason::Damage);
+                        }
                     }
                     return Err(error);
                 }
             }
-            for path in missing {
+            if missing.iter().any(|path| path.starts_with(codec::LOST_NAME)) {
+                self.stats.damaged.bump();
+                tracing::warn!(
+                    segment = %format_args!("{:016x}", block.segment), first = block.key, last = block.last,
+                    "names of tags are lost with a damaged record of the spool: their samples are dropped"
+                );
+            }
+            for path in missing.into_iter().filter(|path| !path.starts_with(codec::LOST_NAME)) {
                 if self.told.insert(path.clone()) {
                     tracing::warn!(
                         path,
@@ -636,6 +702,7 @@ impl Writer {
         }
         self.bound();
         self.end_history(now);
+        self.keep_ballast();
         let next = self.shared.outbox().next_seq;
         if let Some(disk) = self.disk.as_mut().filter(|_| self.trouble.is_none()) {
             let reserved = disk.reserve(next);

@@ -120,7 +120,9 @@ metrics! { GATEWAY: Telemetry,
     Now "fieldgate_store_spool_segments" "Segments on disk." |t| t.store.spool_segments.get() as f64;
     Now "fieldgate_store_memory_bytes" "Undelivered samples in memory." |t| t.store.memory_bytes.get() as f64;
     Now "fieldgate_store_durable" "1: flushes were proven to reach the disk." |t| t.store.durable.get() as f64;
-    Count "fieldgate_store_quarantined_segments" "Segments set aside because they were damaged." |t| t.store.quarantined.get();
+    Now "fieldgate_store_ballast_bytes" "Bytes kept back for when the disk is full." |t| t.store.ballast_bytes.get() as f64;
+    Now "fieldgate_store_disk_full" "1: the disk was found full and has no room again yet." |t| t.store.disk_full.get() as f64;
+    Count "fieldgate_store_quarantined_segments" "Segments and files set aside because they were damaged." |t| t.store.quarantined.get();
     Count "fieldgate_store_damaged_blocks" "Blocks that failed their check and were skipped." |t| t.store.damaged.get();
     Count "fieldgate_store_disk_errors" "Errors of the disk." |t| t.store.disk_errors.get();
     Count "fieldgate_store_restamped_samples" "Samples whose time was put right after the first synchronisation." |t| t.store.restamped.get();

@@ -110,6 +110,8 @@ struct Store {
     spool_segments: i64,
     memory_bytes: i64,
     durable: bool,
+    ballast_bytes: i64,
+    disk_full: bool,
     quarantined: u64,
     damaged: u64,
     disk_errors: u64,
@@ -188,6 +190,8 @@ pub(super) fn status(cx: &Context) -> Status {
             spool_segments: store.spool_segments.get(),
             memory_bytes: store.memory_bytes.get(),
             durable: store.durable.get() == 1,
+            ballast_bytes: store.ballast_bytes.get(),
+            disk_full: store.disk_full.get() == 1,
             quarantined: store.quarantined.get(),
             damaged: store.damaged.get(),
             disk_errors: store.disk_errors.get(),
@@ -226,6 +230,9 @@ pub(super) fn health(cx: &Context) -> Health {
     let store = &cx.telemetry.store;
     if store.disk_errors.get() > 0 {
         problems.push(format!("the store met {} errors of the disk", store.disk_errors.get()));
+    }
+    if store.disk_full.get() == 1 {
+        problems.push("the disk of the store is full".to_owned());
     }
     if store.damaged.get() + store.quarantined.get() > 0 {
         problems.push("the store set damaged data aside".to_owned());

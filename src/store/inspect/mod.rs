@@ -10,7 +10,7 @@ mod purge;
 mod status;
 mod verify;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -22,7 +22,7 @@ pub use verify::{Damage, Verified};
 use super::cursor;
 use super::outbox::Block;
 use super::ranges::Ranges;
-use super::segments::{GROWING, INDEX, read_index, size};
+use super::segments::{GROWING, INDEX, list_of, read_index, read_name, size};
 use super::slots;
 use super::varint::Cut;
 
@@ -84,15 +84,18 @@ impl Folder {
     fn segments(&self) -> Result<Vec<Listed>, String> {
         let folder = self.root.join("segments");
         let entries = fs::read_dir(&folder).map_err(|e| format!("{} cannot be read: {e}", folder.display()))?;
-        let mut ids = BTreeSet::new();
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            let id = name.to_str().and_then(|n| n.strip_prefix("segment-"));
-            ids.extend(id.and_then(|id| u64::from_str_radix(id, 16).ok()));
+        let mut found: BTreeMap<u64, PathBuf> = BTreeMap::new();
+        let mut names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
+        // Of one that was just rewritten the newer folder counts.
+        names.sort();
+        for (id, _, path) in names.iter().filter_map(|name| {
+            let (id, times) = read_name(name.to_str()?)?;
+            Some((id, times, folder.join(name)))
+        }) {
+            found.insert(id, path);
         }
-        let listed = |id: u64| {
-            let path = folder.join(format!("segment-{id:016x}"));
-            let list = |name: &str| fs::read(path.join(name)).map(|bytes| read_index(&bytes, id)).ok();
+        let listed = |(id, path): (u64, PathBuf)| {
+            let list = |kind: &str| fs::read(list_of(&path, kind)).map(|bytes| read_index(&bytes, id)).ok();
             let (sealed, found) = match list(INDEX) {
                 Some(found) => (true, Some(found)),
                 None => (false, list(GROWING)),
@@ -102,7 +105,7 @@ impl Folder {
             let bytes = size(&path);
             Listed { id, path, blocks, well, sealed, bytes }
         };
-        Ok(ids.into_iter().map(listed).collect())
+        Ok(found.into_iter().map(listed).collect())
     }
 
     /// What each publisher has settled, by name; `None` where its cursor is damaged.

@@ -215,6 +215,27 @@ impl Outbox {
         self.readers.iter().filter(|r| r.durable).all(|r| r.settled.covers(first, last + 1))
     }
 
+    /// Moves all that this run accepted, from number `from` on, to `to` and on: above what the disk holds.
+    /// Only before blocks are adopted. What was given out keeps its outside name, by the skew.
+    pub(in crate::store) fn renumber(&mut self, from: u64, to: u64) {
+        let by = to.saturating_sub(from);
+        self.skew = self.skew.wrapping_add(by);
+        for number in [&mut self.next_seq, &mut self.base, &mut self.unwritten, &mut self.committed] {
+            *number += by;
+        }
+        for reader in &mut self.readers {
+            let mut settled = Ranges::default();
+            settled.insert(0, to);
+            reader.settled.iter().for_each(|(a, b)| settled.insert(a.max(from) + by, b.max(from) + by));
+            reader.settled = settled;
+            let given = std::mem::take(&mut reader.given);
+            reader.given = given.into_iter().map(|(seq, given)| (seq + by, given)).collect();
+            for at in [&mut reader.live_from, &mut reader.live_at, &mut reader.hist_at] {
+                *at = (*at).max(from) + by;
+            }
+        }
+    }
+
     /// Takes over what an earlier run left: its blocks and its readers. `counts` reads what a block
     /// holds; `None` when it is damaged.
     pub(in crate::store) fn adopt(
