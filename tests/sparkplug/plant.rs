@@ -320,4 +320,3 @@ pub(super) async fn plant(folder: &Path, more: &str) -> (Broker, Host, Node) {
     host.sees("births", |h| !h.of("DBIRTH", "plc").is_empty()).await;
     (broker, host, node)
 }
-
