@@ -11,6 +11,7 @@ use super::wire::{Entry, Event, Publish, Recorder};
 
 pub(super) const TYPES: DeviceId = DeviceId(3);
 const ALARM: TagId = TagId(4);
+/// Never read, as `idle` of the node.
 const UNREAD: TagId = TagId(5);
 const FIRST_TYPE: u32 = 6;
 
@@ -123,6 +124,8 @@ fn plant() -> Arc<Directory> {
     for (i, (name, _, _, values)) in types().iter().enumerate() {
         tags.push(tag(FIRST_TYPE + i as u32, TYPES, "types", name, values[0].data_type()));
     }
+    let idle = FIRST_TYPE + types().len() as u32;
+    tags.push(tag(idle, SYSTEM, "system", "idle", DataType::F32));
     let asked = Plate { is_asked: true, ..Plate::default() };
     Arc::new(Directory::new("g", "n", devices, tags).with_plates([(PLC, asked)].into()))
 }

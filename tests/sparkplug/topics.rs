@@ -134,7 +134,7 @@ proves! {
         for message in record.of("NBIRTH") {
             let mut names: Vec<_> = message.payload.metrics.into_iter().filter_map(|m| m.name).collect();
             names.sort();
-            assert_eq!(names, ["Node Control/Rebirth", "alarm", "bdSeq", "uptime"]);
+            assert_eq!(names, ["Node Control/Rebirth", "alarm", "bdSeq", "idle", "uptime"]);
         }
     };
 
