@@ -138,8 +138,8 @@ proves! {
     each_type_lies_in_the_field_of_its_protocol_buffer_type => |record: &Record| {
         let births: Vec<_> = record.of("DBIRTH");
         let birth = births.iter().find(|m| m.device.as_deref() == Some("types")).unwrap();
-        let live = record.of("DDATA").into_iter().filter(|m| m.payload.metrics[0].is_historical.is_none());
-        let data = live.filter(|m| m.device.as_deref() == Some("types")).last().unwrap();
+        let mut live = record.of("DDATA").into_iter().filter(|m| m.payload.metrics[0].is_historical.is_none());
+        let data = live.rfind(|m| m.device.as_deref() == Some("types")).unwrap();
         for (name, number, field, [first, second]) in types() {
             let metric = birth.payload.metric(name).unwrap();
             assert_eq!(metric.datatype, Some(number), "{name}");

@@ -82,15 +82,17 @@ pub(super) struct Metric {
     pub(super) value: Option<(u64, Field)>,
 }
 
+/// Type, and value with the number of the field it lies in.
+pub(super) type Property = (Option<u64>, Option<(u64, Field)>);
+
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Properties {
     pub(super) keys: Vec<String>,
-    /// Type, and value with the number of the field it lies in.
-    pub(super) values: Vec<(Option<u64>, Option<(u64, Field)>)>,
+    pub(super) values: Vec<Property>,
 }
 
 impl Properties {
-    pub(super) fn get(&self, key: &str) -> Option<&(Option<u64>, Option<(u64, Field)>)> {
+    pub(super) fn get(&self, key: &str) -> Option<&Property> {
         self.values.get(self.keys.iter().position(|k| k == key)?)
     }
 }
