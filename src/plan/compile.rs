@@ -9,7 +9,7 @@ use toml::Spanned;
 use super::draft::{Class, DeviceDraft, SYSTEM, TagDraft, duplicate, path, reserved};
 use super::links::LinkTable;
 use super::tags::{Inherited, asked, rule};
-use super::{GatewayPlan, doors, links, load, names, north, ranges, tests};
+use super::{GatewayPlan, case, doors, links, load, names, north, ranges, tests};
 use crate::config::{self, Config, closest};
 use crate::model::{Class as Urgency, Device, DeviceId, Directory, Mistake, Tag, TagId};
 
@@ -91,6 +91,7 @@ impl<'a> Compiler<'a> {
         self.look_for_idle(&links, &devices);
         let mut plans = links::compile(&links, &devices, &classes, &mut self.mistakes, &mut self.warnings);
         load::overloaded(self.config, &plans, &mut self.warnings);
+        case::alike(self.config, &mut self.warnings);
         let store = north::store(self.config, &mut self.mistakes);
         let publishers = north::publishers(self.config, &store, self.incomplete, &mut self.mistakes);
         let (mut directory_devices, mut directory_tags) = directory(&links, &devices);

@@ -262,6 +262,10 @@ impl Live<'_> {
 
     async fn births(&mut self, reader: &mut Reader) -> Result<(), Down> {
         self.rebirth = false;
+        if self.session.has_pending() {
+            // It is not settled and comes again.
+            self.rewind(reader);
+        }
         self.born_at = Instant::now();
         self.born_turns = self.cx.clock.turns();
         self.session.births(&self.cx.store, self.cx.clock.now(), &mut self.out);
@@ -509,10 +513,9 @@ impl Live<'_> {
             match asked {
                 Asked::Rebirth => {
                     tracing::debug!(publisher = self.cx.name, "a host asks for a rebirth");
-                    // What waits goes out before; then no data until the births.
+                    // No data until the births, not even what waits
+                    // (tck-id-operational-behavior-data-commands-rebirth-action-1).
                     self.flush_at = None;
-                    self.session.flush(now, &mut self.out);
-                    self.send().await?;
                     self.rebirth = true;
                 }
                 Asked::Write(tag, value) => self.write(tag, value),

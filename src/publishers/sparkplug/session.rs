@@ -156,9 +156,10 @@ impl Session {
     }
 
     /// NBIRTH and a DBIRTH of each device that is alive, from the image; seq starts at 0 anew
-    /// (tck-id-topics-nbirth-seq-num). What waits is told before.
+    /// (tck-id-topics-nbirth-seq-num). What waits is forgotten: no data may come before
+    /// (tck-id-operational-behavior-data-commands-rebirth-action-1), so it is to be taken again as history.
     pub fn births(&mut self, image: &Store, now: Timestamp, out: &mut Vec<Message>) {
-        self.flush(now, out);
+        self.pending.clear();
         self.seq = 0;
         let directory = self.directory.clone();
         let mut own = vec![
@@ -181,6 +182,7 @@ impl Session {
                 );
             }
         }
+        in_order_of_time(&mut own);
         let topic = self.topics.node("NBIRTH");
         let message = self.message(topic, own, Kind::Birth, now);
         out.push(message);
@@ -287,7 +289,12 @@ impl Session {
         let known = image.identity(device).map(|known| known.identity);
         if known.is_some() && self.devices.get(&device).is_some_and(|d| d.identity != known) {
             let metrics = self.identity(device, image, now);
-            self.queue(device, false, metrics);
+            // As with tags: data have the alias only (tck-id-payloads-alias-data-cmd-requirement).
+            self.queue(
+                device,
+                false,
+                metrics.into_iter().map(|m| Metric { name: None, datatype: None, ..m }),
+            );
         }
     }
 
@@ -306,9 +313,13 @@ impl Session {
         let is_free = |name: &str| !self.directory.tags_of(id).any(|tag| &*tag.name == name);
         identity_texts(&identity.unwrap_or_default())
             .into_iter()
-            .map(|(name, value)| (format!("Properties/{name}"), value.clone().map(Raw::Text)))
-            .filter(|(name, _)| is_free(name))
-            .map(|(name, value)| Metric::own(&name, STRING, value, at))
+            .enumerate()
+            .map(|(i, (name, value))| (identity_alias(id, i), format!("Properties/{name}"), value))
+            .filter(|(_, name, _)| is_free(name))
+            .map(|(alias, name, value)| {
+                let told = Metric::own(&name, STRING, value.clone().map(Raw::Text), at);
+                Metric { alias: Some(alias), ..told }
+            })
             .collect()
     }
 
@@ -405,8 +416,8 @@ impl Session {
                 Metric::birth(tag, alias(tag.id), &sample)
             })
             .collect();
-        metrics.sort_by_key(|m| m.timestamp);
         metrics.extend(self.identity(device, image, now));
+        in_order_of_time(&mut metrics);
         metrics
     }
 
@@ -429,7 +440,12 @@ impl Session {
     }
 }
 
-/// What a device says of itself, by the names of the metrics; they have no alias, since they hardly ever change.
+/// tck-id-operational-behavior-data-publish-nbirth-order, -dbirth-order.
+fn in_order_of_time(metrics: &mut [Metric]) {
+    metrics.sort_by_key(|m| m.timestamp);
+}
+
+/// What a device says of itself, by the names of the metrics.
 fn identity_texts(identity: &Identity) -> [(&'static str, &Option<String>); 8] {
     let Identity {
         vendor,
@@ -457,6 +473,11 @@ fn identity_texts(identity: &Identity) -> [(&'static str, &Option<String>); 8] {
 /// Unique over node and devices, as the tag's number is (tck-id-payloads-alias-uniqueness).
 fn alias(tag: TagId) -> u64 {
     u64::from(tag.0) + 1
+}
+
+/// Above those of all tags; there are eight texts of each device.
+fn identity_alias(device: DeviceId, text: usize) -> u64 {
+    (1 << 32) + u64::from(device.0) * 8 + 1 + text as u64
 }
 
 impl Names for Session {
@@ -526,6 +547,21 @@ mod tests {
     }
 
     #[test]
+    fn no_data_come_with_births_however_much_waits() {
+        let store = Store::in_memory();
+        store.accept(batch(1, 0));
+        let mut session = Session::new(directory(2), 0, 1 << 20);
+        let mut out = Vec::new();
+        session.births(&store, Timestamp(2), &mut out);
+        out.clear();
+        session.take(&batch(3, 1), false, &store, Timestamp(3), &mut out);
+        assert!(session.has_pending());
+        session.births(&store, Timestamp(4), &mut out);
+        session.flush(Timestamp(4), &mut out);
+        assert_eq!(kinds(&out), ["NBIRTH", "DBIRTH"]);
+    }
+
+    #[test]
     fn what_is_older_than_the_birth_is_history_and_what_the_birth_said_is_not_repeated() {
         let store = Store::in_memory();
         store.accept(batch(2000, 0));
@@ -565,7 +601,7 @@ mod tests {
             session.take(&silent, false, &store, Timestamp(at), &mut out);
             session.flush(Timestamp(at), &mut out);
             let metrics = out.iter().flat_map(|m| Payload::parse(&m.payload).unwrap().metrics);
-            let named = metrics.filter(|m| m.name.as_deref() == Some("Properties/Manufacturer"));
+            let named = metrics.filter(|m| m.alias == Some(identity_alias(PLC, 0)));
             (kinds(&out).join(" "), named.filter_map(|m| m.value).collect::<Vec<_>>())
         };
         assert_eq!(told("Acme", 3000), ("DDATA".into(), vec![Raw::Text("Acme".into())]));

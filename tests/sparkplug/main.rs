@@ -1,0 +1,27 @@
+//! The edge node as hosts and brokers see it.
+//!
+//! `tck_id_…` are the normative statements of Sparkplug 3.0 by their ids; docs/sparkplug-conformance.md lists all.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
+
+/// A test per id, with the proof that they share, on the one recorded session.
+macro_rules! proves {
+    ($($($id:ident),+ => $proof:expr);+ $(;)?) => {
+        $($(
+            #[test]
+            fn $id() {
+                let proof: fn(&$crate::recorded::Record) = $proof;
+                proof($crate::recorded::record());
+            }
+        )+)+
+    };
+}
+
+mod commands;
+mod delivery;
+mod payloads;
+mod plant;
+mod proto;
+mod recorded;
+mod session;
+mod topics;
+mod wire;
