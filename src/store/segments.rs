@@ -209,7 +209,8 @@ impl Segments {
         if let Some((at, names)) = tail.names.take_record() {
             let mut key = vec![NAMES];
             key.extend_from_slice(&at.to_be_bytes());
-            records.push((key, names));
+            // First, so that of a write that is cut off no block is read without its names.
+            records.insert(0, (key, names));
         }
         let path = self.path(tail.id);
         let id = tail.id;
@@ -309,6 +310,8 @@ impl Segments {
     pub(super) fn remove(&mut self, id: u64) -> std::io::Result<()> {
         self.close(id);
         self.segments.remove(&id);
+        #[cfg(test)]
+        super::property::engine::operation()?;
         fs::remove_dir_all(self.path(id))
     }
 
