@@ -181,8 +181,17 @@ fn run(case: &Case, sled: bool) {
     world.finish();
 }
 
+/// So many cases, or `PROPTEST_CASES`.
+fn config(cases: u32) -> ProptestConfig {
+    let mut config = ProptestConfig { max_shrink_iters: 4000, ..ProptestConfig::default() };
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        config.cases = cases;
+    }
+    config
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { max_shrink_iters: 4000, ..ProptestConfig::with_cases(400) })]
+    #![proptest_config(config(1000))]
 
     #[test]
     fn the_outbox_does_what_the_model_does(case in case(80)) {
@@ -191,26 +200,10 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { max_shrink_iters: 200, ..ProptestConfig::with_cases(12) })]
+    #![proptest_config(config(12))]
 
     #[test]
     fn the_outbox_does_what_the_model_does_on_sled(case in case(30)) {
         run(&case, true);
-    }
-}
-
-#[cfg(test)]
-mod tmp {
-    use super::*;
-    #[test]
-    fn tmp() {
-        let a = || Step::North(North::Accept(Kind::Small(0)));
-        let steps = vec![
-            a(), a(), a(),
-            Step::Turn { due: true, chores: false, meanwhile: vec![North::Accept(Kind::Small(1))] },
-            Step::Break { after: 0, times: 1, full: false },
-            Step::Stop,
-        ];
-        run(&Case { always: false, in_order: false, little_memory: false, little_disk: false, steps }, false);
     }
 }

@@ -575,6 +575,10 @@ impl Writer {
         self.base
     }
 
+    pub(super) fn segments(&self) -> usize {
+        self.disk.as_ref().map_or(0, |disk| disk.segments.len())
+    }
+
     pub(super) fn options_mut(&mut self) -> &mut Options {
         &mut self.options
     }

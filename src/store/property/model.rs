@@ -11,12 +11,33 @@ type Seqs = BTreeSet<u64>;
 /// Everything that was ever accepted, and who is owed it.
 #[derive(Default)]
 pub(super) struct Model {
-    /// By sequence number; without what a run accepted that never had its disk.
-    pub(super) accepted: BTreeMap<u64, Batch>,
-    pub(super) used: Seqs,
+    pub(super) accepted: Accepted,
     pub(super) readers: BTreeMap<&'static str, Owed>,
     /// What durable readers left in a run before this one, until the folder is open again.
     pub(super) left: BTreeMap<&'static str, Left>,
+}
+
+/// By sequence number.
+#[derive(Default)]
+pub(super) struct Accepted {
+    all: BTreeMap<u64, Batch>,
+    /// In this run. The numbers of a run that wrote none of its own are above those of the next.
+    run: Seqs,
+}
+
+impl Accepted {
+    pub(super) fn add(&mut self, seq: u64, batch: Batch) {
+        assert!(self.all.insert(seq, batch).is_none(), "{seq} is used twice");
+        self.run.insert(seq);
+    }
+
+    pub(super) fn end_of_run(&mut self) {
+        self.run.clear();
+    }
+
+    fn samples<'a>(&self, seqs: impl IntoIterator<Item = &'a u64>) -> u64 {
+        seqs.into_iter().filter_map(|seq| self.all.get(seq)).map(|batch| batch.samples.len() as u64).sum()
+    }
 }
 
 /// One reader in this run.
@@ -75,20 +96,20 @@ impl Owed {
     }
 
     /// All that it is owed, done or not.
-    pub(super) fn owed(&self, accepted: &BTreeMap<u64, Batch>) -> Seqs {
-        self.left.iter().chain(accepted.range(self.start..).map(|(seq, _)| seq)).copied().collect()
+    pub(super) fn owed(&self, accepted: &Accepted) -> Seqs {
+        self.left.iter().chain(accepted.run.range(self.start..)).copied().collect()
     }
 
     /// What it has still to get or to settle.
-    pub(super) fn pending(&self, accepted: &BTreeMap<u64, Batch>) -> Seqs {
+    pub(super) fn pending(&self, accepted: &Accepted) -> Seqs {
         let mut owed = self.owed(accepted);
         owed.retain(|seq| !self.done.contains_key(seq) && !self.lost.contains(seq));
         owed
     }
 
     /// Checks a batch that the outbox gives.
-    pub(super) fn gives(&mut self, seq: u64, live: bool, batch: &Batch, accepted: &BTreeMap<u64, Batch>) {
-        assert_eq!(accepted.get(&seq), Some(batch), "{seq} is given as it was accepted");
+    pub(super) fn gives(&mut self, seq: u64, live: bool, batch: &Batch, accepted: &Accepted) {
+        assert_eq!(accepted.all.get(&seq), Some(batch), "{seq} is given as it was accepted");
         assert!(self.pending(accepted).contains(&seq), "{seq} is not owed (any more)");
         assert!(self.given.insert(seq), "{seq} is given twice without a rewind");
         assert_eq!(live, seq >= self.live_from, "{seq}: live is what was accepted since the rewind");
@@ -99,7 +120,7 @@ impl Owed {
     }
 
     /// History that waits and was not given.
-    pub(super) fn history(&self, accepted: &BTreeMap<u64, Batch>) -> Option<u64> {
+    pub(super) fn history(&self, accepted: &Accepted) -> Option<u64> {
         self.pending(accepted).range(..self.live_from).find(|seq| !self.given.contains(seq)).copied()
     }
 
@@ -109,12 +130,9 @@ impl Owed {
         name: &str,
         place: &Place,
         next: u64,
-        accepted: &BTreeMap<u64, Batch>,
+        accepted: &Accepted,
     ) -> Seqs {
         let owed = self.owed(accepted);
-        let samples = |seqs: &mut dyn Iterator<Item = &u64>| -> u64 {
-            seqs.filter_map(|seq| accepted.get(seq)).map(|batch| batch.samples.len() as u64).sum()
-        };
         let waiting = gaps(place, next, &owed, name);
         let again: Vec<_> = waiting.iter().filter(|s| self.done.contains_key(s)).collect();
         assert!(again.is_empty(), "{name}: {again:?} are settled and wait again");
@@ -126,12 +144,12 @@ impl Owed {
         assert_eq!(given, self.given, "{name}: given and not settled");
 
         let with = |how| self.done.iter().filter(move |(_, h)| **h == how).map(|(seq, _)| seq);
-        let delivered = samples(&mut with(Settled::Sent));
-        let dropped = samples(&mut with(Settled::Rejected)) + samples(&mut lost.iter());
-        let expected = (delivered, samples(&mut waiting.iter()), dropped);
+        let delivered = accepted.samples(with(Settled::Sent));
+        let dropped = accepted.samples(with(Settled::Rejected)) + accepted.samples(&lost);
+        let expected = (delivered, accepted.samples(&waiting), dropped);
         let counted = (place.delivered, place.pending, place.dropped);
         assert_eq!(counted, expected, "{name}: samples delivered, pending, dropped; lost are {lost:?}");
-        assert_eq!(delivered + place.pending + dropped, samples(&mut owed.iter()), "{name}: the balance");
+        assert_eq!(delivered + place.pending + dropped, accepted.samples(&owed), "{name}: the balance");
 
         let new = lost.difference(&self.lost).copied().collect();
         self.lost = lost;

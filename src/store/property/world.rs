@@ -46,7 +46,6 @@ pub(super) struct World {
     side: Rc<RefCell<Side>>,
     writer: Option<Writer>,
     case: Case,
-    base: u64,
     runs: i64,
     broke: bool,
 }
@@ -59,8 +58,7 @@ impl Side {
                 self.number += 1;
                 let mut outbox = self.shared.outbox();
                 let seq = outbox.next_seq;
-                assert!(self.model.used.insert(seq), "{seq} is used twice");
-                self.model.accepted.insert(seq, made.clone());
+                self.model.accepted.add(seq, made.clone());
                 outbox.accept(Arc::new(made), Instant::now());
                 drop(outbox);
                 self.check(Cause::Accepted);
@@ -190,7 +188,7 @@ impl World {
         };
         let side = Rc::new(RefCell::new(side));
         let mut world =
-            World { folder, side, writer: None, case: case.clone(), base: 0, runs: 0, broke: false };
+            World { folder, side, writer: None, case: case.clone(), runs: 0, broke: false };
         world.open();
         world.side.borrow_mut().attach(0);
         world.side.borrow_mut().attach(2);
@@ -291,6 +289,9 @@ impl World {
         if writer.is_open() && engine::failed() == failed {
             let side = &mut *side;
             let mut outbox = side.shared.outbox();
+            // A segment that could not be removed comes back at the next start, with cursors of then.
+            let folders = std::fs::read_dir(self.folder.path().join("store/segments")).map_or(0, Iterator::count);
+            let lingers = folders > writer.segments();
             let all = due || drain || outbox.oldest_unwritten().is_none();
             for (name, owed) in side.model.readers.iter_mut().filter(|(_, owed)| owed.durable) {
                 if all {
@@ -299,7 +300,7 @@ impl World {
                     let pending = owed.pending(&side.model.accepted);
                     owed.safe = pending.range(..next).filter(|seq| !gone(seq)).copied().collect();
                 }
-                if chores || drain {
+                if (chores || drain) && !lingers {
                     owed.kept = owed.done.keys().chain(&owed.lost).copied().collect();
                 }
             }
@@ -313,9 +314,6 @@ impl World {
         let mut side = self.side.borrow_mut();
         let side = &mut *side;
         let outbox = side.shared.outbox();
-        if !opened {
-            side.model.accepted.split_off(&self.base);
-        }
         for (name, owed) in std::mem::take(&mut side.model.readers) {
             if !owed.durable || !opened {
                 // Of a run that could not open the folder nothing is on the disk.
@@ -329,6 +327,7 @@ impl World {
             let left = Left { owed: all, safe: owed.safe, kept: owed.kept, exactly };
             side.model.left.insert(name, left);
         }
+        side.model.accepted.end_of_run();
         side.handles = [None; 3];
     }
 
@@ -351,7 +350,6 @@ impl World {
         self.broke = false;
         self.try_open(&mut writer);
         writer.start_at(base);
-        self.base = self.side.borrow().shared.outbox().next_seq;
         self.writer = Some(writer);
     }
 
