@@ -191,7 +191,7 @@ fn config(cases: u32) -> ProptestConfig {
 }
 
 proptest! {
-    #![proptest_config(config(1000))]
+    #![proptest_config(config(400))]
 
     #[test]
     fn the_outbox_does_what_the_model_does(case in case(80)) {

@@ -53,6 +53,11 @@ pub(in crate::store) fn heal() {
     with(|disk| disk.fail = 0);
 }
 
+/// What fails fails for another reason than want of room.
+pub(in crate::store) fn has_room() {
+    with(|disk| disk.full = false);
+}
+
 /// How many operations failed so far.
 pub(in crate::store) fn failed() -> u32 {
     with(|disk| disk.failed).unwrap_or(0)

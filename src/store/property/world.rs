@@ -320,11 +320,17 @@ impl World {
                 continue;
             }
             let place = outbox.place(name).expect("the outbox knows the reader");
-            let mut pending = owed.pending(&side.model.accepted);
-            pending.retain(|seq| place.given.get(seq).is_none_or(|given| !given.gone));
-            let exactly = clean.then_some(pending);
+            let pending = owed.pending(&side.model.accepted);
+            let gone = |seq: &u64| place.given.get(seq).is_some_and(|given| given.gone);
+            let gone = pending.iter().copied().filter(gone).collect();
             let all = owed.owed(&side.model.accepted);
-            let left = Left { owed: all, safe: owed.safe, kept: owed.kept, exactly };
+            let left = Left {
+                owed: all,
+                safe: owed.safe,
+                kept: owed.kept,
+                exactly: clean.then_some(pending),
+                gone,
+            };
             side.model.left.insert(name, left);
         }
         side.model.accepted.end_of_run();
@@ -355,6 +361,8 @@ impl World {
 
     fn try_open(&mut self, writer: &mut Writer) {
         let failed = engine::failed();
+        // For want of room the oldest goes at once, before it could be compared.
+        engine::has_room();
         writer.try_open();
         let broke = engine::failed() > failed;
         self.broke |= broke;
@@ -372,11 +380,11 @@ impl World {
         }
         for (name, left) in std::mem::take(&mut side.model.left) {
             let Some(place) = outbox.place(name) else {
-                left.compare(name, &Default::default(), false);
+                left.compare(name, &Default::default());
                 continue;
             };
             let back = gaps(place, base, &left.owed, name);
-            left.compare(name, &back, false);
+            left.compare(name, &back);
             let owed = side.model.readers.entry(name).or_insert_with(|| {
                 let mut owed = Owed::new(true, next);
                 (owed.attached, owed.absent) = (false, true);
