@@ -91,7 +91,8 @@ fn append(name: &str, folder: &Path, commit: usize, more: impl Fn(u64, u64) -> b
         commits += 1;
     }
     let of = samples as f64;
-    let device = measure::written_to_device(folder).zip(device).map_or(f64::NAN, |(now, then)| (now - then) as f64);
+    let device =
+        measure::written_to_device(folder).zip(device).map_or(f64::NAN, |(now, then)| (now - then) as f64);
     let told = vec![
         ("samples", of),
         ("commits", commits as f64),
@@ -150,7 +151,8 @@ struct Arguments {
 }
 
 fn arguments() -> Arguments {
-    let mut given = Arguments { backlog: 500, commits: 2000, bulk: 5_000_000, folder: None, names: Vec::new() };
+    let mut given =
+        Arguments { backlog: 500, commits: 2000, bulk: 5_000_000, folder: None, names: Vec::new() };
     let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
     while let Some(word) = words.next() {
         let mut value = || words.next().unwrap_or_else(|| panic!("{word} needs a value"));
@@ -195,7 +197,9 @@ fn parent() {
             continue;
         }
         println!("## {title}\n");
-        println!("| | samples | append, samples/s | ms a commit | longest | µs processor a sample | bytes written a sample: process | device | on disk, MiB | memory while appending, MiB | open, ms | memory then | drain, samples/s | memory while draining | on disk then, MiB |");
+        println!(
+            "| | samples | append, samples/s | ms a commit | longest | µs processor a sample | bytes written a sample: process | device | on disk, MiB | memory while appending, MiB | open, ms | memory then | drain, samples/s | memory while draining | on disk then, MiB |"
+        );
         println!("|{}", "---|".repeat(15));
         for (at, name) in NAMES.iter().enumerate().filter(|(_, name)| chosen(&name)) {
             let folder = root.path().join(format!("{phase}-{at}"));
@@ -203,9 +207,20 @@ fn parent() {
             let got = ask(name, "drain", 0, &folder);
             println!(
                 "| {name} | {:.0} | {:.0} | {:.2} | {:.1} | {:.2} | {:.1} | {:.1} | {:.1} | {:.1} | {:.0} | {:.1} | {:.0} | {:.1} | {:.1} |",
-                put["samples"], put["rate"], put["commit_ms"], put["longest_ms"], put["processor_us"],
-                put["bytes"], put["device"], mib(put["disk"]), mib(put["peak"]),
-                got["open_ms"], mib(got["open_peak"]), got["rate"], mib(got["peak"]), mib(got["disk"]),
+                put["samples"],
+                put["rate"],
+                put["commit_ms"],
+                put["longest_ms"],
+                put["processor_us"],
+                put["bytes"],
+                put["device"],
+                mib(put["disk"]),
+                mib(put["peak"]),
+                got["open_ms"],
+                mib(got["open_peak"]),
+                got["rate"],
+                mib(got["peak"]),
+                mib(got["disk"]),
             );
             let _ = std::fs::remove_dir_all(&folder);
         }

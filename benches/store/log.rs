@@ -19,6 +19,8 @@ pub(crate) struct Log {
     /// Numbers of the files, the oldest first; the last is written to.
     files: Vec<u64>,
     tail: Option<(File, u64)>,
+    /// In the oldest file: what was delivered in this run.
+    done: u64,
 }
 
 impl Log {
@@ -28,7 +30,7 @@ impl Log {
         let mut files: Vec<u64> =
             fs::read_dir(folder).unwrap().filter_map(|e| e.ok().and_then(number)).collect();
         files.sort_unstable();
-        let mut log = Log { folder: folder.to_owned(), files, tail: None };
+        let mut log = Log { folder: folder.to_owned(), files, tail: None, done: 0 };
         // A torn tail is cut off; all before it was sealed.
         if let Some(last) = log.files.last().copied() {
             let mut end = 0;
@@ -92,8 +94,13 @@ impl Contender for Log {
         let cursor = File::create(self.folder.join("cursor")).unwrap();
         let mut kept = Instant::now();
         let mut left = most;
+        let mut done = self.done;
         for number in self.files.clone() {
             self.blocks(number, &mut |block, next| {
+                if next <= done {
+                    return true;
+                }
+                done = next;
                 for batch in unpack(block) {
                     left = left.saturating_sub(batch.samples.len() as u64);
                     deliver(&batch);
@@ -107,11 +114,13 @@ impl Contender for Log {
                 left > 0
             });
             if left == 0 {
+                self.done = done;
                 return;
             }
+            done = 0;
             fs::remove_file(self.path(number)).unwrap();
             self.files.retain(|n| *n != number);
         }
-        self.tail = None;
+        (self.tail, self.done) = (None, 0);
     }
 }

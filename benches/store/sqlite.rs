@@ -50,7 +50,8 @@ impl Sqlite {
         let (mut last, mut samples) = (done, 0);
         let full = |samples: u64| samples >= most || began.elapsed() >= Duration::from_secs(1);
         if !self.rows {
-            let mut found = self.db.prepare("SELECT id, bytes FROM samples WHERE id > ? ORDER BY id").unwrap();
+            let mut found =
+                self.db.prepare("SELECT id, bytes FROM samples WHERE id > ? ORDER BY id").unwrap();
             let mut found = found.query([done]).unwrap();
             while !full(samples)
                 && let Some(row) = found.next().unwrap()
@@ -105,8 +106,16 @@ impl Contender for Sqlite {
                 let (first, state) = (self.next, i64::from(batch.state == DeviceState::Alive));
                 for sample in &batch.samples {
                     let Some(Value::F32(value)) = sample.value else { panic!("the feed makes floats") };
-                    let row =
-                        params![self.next, first, batch.device.0, state, sample.tag.0, sample.at.0, 192, f64::from(value)];
+                    let row = params![
+                        self.next,
+                        first,
+                        batch.device.0,
+                        state,
+                        sample.tag.0,
+                        sample.at.0,
+                        192,
+                        f64::from(value)
+                    ];
                     insert.execute(row).unwrap();
                     self.next += 1;
                 }

@@ -127,13 +127,7 @@ impl Owed {
     }
 
     /// Compares with the outbox; gives what was lost since the last time.
-    pub(super) fn compare(
-        &mut self,
-        name: &str,
-        place: &Place,
-        next: u64,
-        accepted: &Accepted,
-    ) -> Seqs {
+    pub(super) fn compare(&mut self, name: &str, place: &Place, next: u64, accepted: &Accepted) -> Seqs {
         let owed = self.owed(accepted);
         let waiting = gaps(place, next, &owed, name);
         let again: Vec<_> = waiting.iter().filter(|s| self.done.contains_key(s)).collect();

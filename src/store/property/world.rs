@@ -187,8 +187,7 @@ impl World {
             turn: None,
         };
         let side = Rc::new(RefCell::new(side));
-        let mut world =
-            World { folder, side, writer: None, case: case.clone(), runs: 0, broke: false };
+        let mut world = World { folder, side, writer: None, case: case.clone(), runs: 0, broke: false };
         world.open();
         world.side.borrow_mut().attach(0);
         world.side.borrow_mut().attach(2);
@@ -290,7 +289,8 @@ impl World {
             let side = &mut *side;
             let mut outbox = side.shared.outbox();
             // A segment that could not be removed comes back at the next start, with cursors of then.
-            let folders = std::fs::read_dir(self.folder.path().join("store/segments")).map_or(0, Iterator::count);
+            let folders =
+                std::fs::read_dir(self.folder.path().join("store/segments")).map_or(0, Iterator::count);
             let lingers = folders > writer.segments();
             let all = due || drain || outbox.oldest_unwritten().is_none();
             for (name, owed) in side.model.readers.iter_mut().filter(|(_, owed)| owed.durable) {
@@ -324,13 +324,8 @@ impl World {
             let gone = |seq: &u64| place.given.get(seq).is_some_and(|given| given.gone);
             let gone = pending.iter().copied().filter(gone).collect();
             let all = owed.owed(&side.model.accepted);
-            let left = Left {
-                owed: all,
-                safe: owed.safe,
-                kept: owed.kept,
-                exactly: clean.then_some(pending),
-                gone,
-            };
+            let left =
+                Left { owed: all, safe: owed.safe, kept: owed.kept, exactly: clean.then_some(pending), gone };
             side.model.left.insert(name, left);
         }
         side.model.accepted.end_of_run();
