@@ -120,6 +120,11 @@ impl Disk {
         let (mut cursors, mut known) = (HashMap::new(), Vec::new());
         for entry in fs::read_dir(&readers)?.flatten() {
             let Some(name) = entry.file_name().to_str().and_then(cursor::reader_name) else { continue };
+            if entry.metadata().is_ok_and(|about| about.len() == 0) {
+                // Made and never written: a reader whose first cursor did not get there has nothing here.
+                let _ = fs::remove_file(entry.path());
+                continue;
+            }
             let (file, content) = slots(&readers, &entry.file_name().to_string_lossy(), &mut set_aside)?;
             let settled = content.and_then(|bytes| cursor::decode(&bytes)).unwrap_or_else(|| {
                 tracing::error!(reader = name, "its cursor is damaged: all that is kept is delivered again");

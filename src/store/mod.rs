@@ -18,6 +18,8 @@ mod losses;
 mod meter;
 pub mod options;
 mod outbox;
+#[cfg(test)]
+mod property;
 mod ranges;
 mod reader;
 mod segments;
@@ -264,6 +266,13 @@ impl Store {
         if tokio::time::timeout(within, self.shared.drain()).await.is_err() {
             tracing::error!(?within, "the store could not write all that waits in time");
         }
+    }
+
+    /// Lets what waits be written now, in one flush, not within `commit` or `spill-after`. For the bench, whose
+    /// peers write when they are told to.
+    #[doc(hidden)]
+    pub fn hurry(&self) {
+        self.shared.hurry();
     }
 
     /// A publisher's reader. A durable one continues where the reader of this name stopped,

@@ -266,6 +266,12 @@ impl Outbox {
         gone.into_iter().map(|(_, name, pending)| (name, pending)).collect()
     }
 
+    /// A reader's place, to be compared with a model.
+    #[cfg(test)]
+    pub(super) fn place(&self, name: &str) -> Option<&Place> {
+        self.readers.iter().find(|r| r.name == name)
+    }
+
     fn find(&self, serial: u64) -> Option<usize> {
         self.readers.iter().position(|r| r.serial == serial)
     }
@@ -309,8 +315,9 @@ impl Outbox {
         let Some(at) = self.find(serial) else { return };
         let given = self.readers.get_mut(at).map(|r| std::mem::take(&mut r.given)).unwrap_or_default();
         for (seq, given) in given {
-            // It may have reached the disk after it left the memory.
-            let lost = given.gone.filter(|_| self.block_of(seq).is_none());
+            // It may have reached the disk after it left the memory; only durable readers get it from there.
+            let saved = self.readers.get(at).is_some_and(|r| r.durable) && self.block_of(seq).is_some();
+            let lost = given.gone.filter(|_| !saved);
             if let (Some(reader), Some(gone)) = (self.readers.get_mut(at), lost) {
                 reader.drop_samples(gone.reason, given.stored);
                 reader.settled.insert(seq, seq + 1);

@@ -379,7 +379,8 @@ impl Segments {
         if let Some((at, names)) = into.names.take_record() {
             let mut key = vec![NAMES];
             key.extend_from_slice(&at.to_be_bytes());
-            records.push((key, names));
+            // First, so that of a write that is cut off no block is read without its names.
+            records.insert(0, (key, names));
         }
         into.spool.write(&records)?;
         // Each entry twice: a bit that flips in one costs no count.
@@ -467,11 +468,12 @@ impl Segments {
     pub(super) fn remove(&mut self, id: u64) -> std::io::Result<()> {
         self.close(id);
         self.segments.remove(&id);
+        #[cfg(test)]
+        super::property::engine::operation()?;
         let removed = discard(&self.path(id));
         self.rewritten.remove(&id);
         removed
     }
-
 
     /// The segment that is written to.
     pub(super) fn tail(&self) -> Option<u64> {

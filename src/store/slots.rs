@@ -41,6 +41,8 @@ impl SlotFile {
         }
         page.resize(SLOT - 2, 0);
         page.extend_from_slice(&(length as u16).to_le_bytes());
+        #[cfg(test)]
+        super::property::engine::operation()?;
         self.file.write_all_at(&page, (next % 2) * SLOT as u64)?;
         self.file.sync_data()?;
         self.generation = next;

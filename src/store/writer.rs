@@ -1,6 +1,6 @@
 //! The one thread that touches the disk: writes the head, reads blocks back, keeps cursors and bounds.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use super::history::{Keeper, Query};
 use super::learned::{self, Learned};
 use super::losses::Reason;
 use super::outbox::Outbox;
+use super::ranges::Ranges;
 use super::spool::SpoolError;
 use super::{Options, WhenFull};
 
@@ -31,6 +32,7 @@ pub(super) struct Shared {
 #[derive(Debug, Default)]
 struct Signals {
     poked: bool,
+    hurry: bool,
     stop: bool,
     drains: Vec<oneshot::Sender<()>>,
 }
@@ -72,6 +74,11 @@ impl Shared {
     /// There is something to do.
     pub(super) fn poke(&self) {
         self.signal(|s| s.poked = true);
+    }
+
+    /// What waits is to be written now, without waiting for more.
+    pub(super) fn hurry(&self) {
+        self.signal(|s| (s.poked, s.hurry) = (true, true));
     }
 
     /// The writer ends.
@@ -119,6 +126,10 @@ pub(super) struct Writer {
     history: Keeper,
     /// What history is asked for, under way.
     query: Option<Query>,
+    /// How often the folder was not opened since a block could not be read.
+    unopened: u32,
+    /// Somebody asked for the next write.
+    hurry: bool,
 }
 
 /// Between two tries of a disk that fails.
@@ -160,6 +171,8 @@ impl Writer {
             unreadable: None,
             history,
             query: None,
+            unopened: 0,
+            hurry: false,
         }
     }
 
@@ -172,6 +185,7 @@ impl Writer {
             if signals.stop {
                 return;
             }
+            self.hurry = signals.hurry;
             self.turn(!signals.drains.is_empty());
             for done in signals.drains {
                 // Who asked may have gone.
@@ -250,6 +264,14 @@ impl Writer {
 
     fn adopt(&mut self, mut disk: Disk, left: Left) {
         self.proven = left.durable;
+        let mut held = match held(&mut disk, &left, self.unopened < TRIES) {
+            Ok(held) => held,
+            // It may pass; taken for damage it would cost what the block holds.
+            Err(error) => {
+                self.unopened += 1;
+                return self.failed(&error);
+            }
+        };
         self.stats.durable.set(i64::from(left.durable));
         self.stats.quarantined.add(left.found.quarantined.len() as u64 + left.set_aside);
         self.stats.damaged.add(left.found.damaged);
@@ -270,14 +292,13 @@ impl Writer {
             self.base = left.next;
         }
         let stats = &self.stats;
-        let segments = &mut disk.segments;
         outbox.adopt(self.base, left.found.blocks, left.readers, &mut |block| {
-            let counts = segments.counts(block);
-            if let Err(error) = &counts {
+            let counts = held.remove(&(block.segment, block.key));
+            if counts.is_none() {
                 stats.damaged.bump();
-                tracing::warn!(first = block.key, last = block.last, %error, "a block of the spool is skipped");
+                tracing::warn!(first = block.key, last = block.last, "a block of the spool is skipped");
             }
-            counts.ok()
+            counts
         });
         for id in left.found.quarantined {
             outbox.drop_blocks(|b| b.segment == id, Reason::Damage);
@@ -376,7 +397,7 @@ impl Writer {
         if self.disk.is_none() {
             return Ok(());
         }
-        let Some(upto) = self.shared.outbox().due(self.options.commit, all) else { return Ok(()) };
+        let Some(upto) = self.shared.outbox().due(self.options.commit, all || self.hurry) else { return Ok(()) };
         // A block without its reader's cursor would not be found again, and the first block after a while
         // finds cursors of long ago.
         let first = !self.shared.outbox().has_blocks();
@@ -732,5 +753,69 @@ impl Writer {
             self.stats.spool_bytes.set(whole(self.waited_for().1));
             self.stats.spool_segments.set(disk.segments.len() as i64);
         }
+    }
+}
+
+/// What those blocks hold of which a reader has settled some, or which begin within an earlier one, by
+/// segment and key. Damaged ones are left out, and those that the disk does not give unless it is `patient`.
+fn held(disk: &mut Disk, left: &Left, patient: bool) -> Result<Held, SpoolError> {
+    let mut blocks: Vec<_> = left.found.blocks.iter().collect();
+    blocks.sort_by_key(|b| (b.key, b.segment));
+    let (mut held, mut end) = (Held::new(), 0);
+    for block in blocks {
+        let some = |(_, settled): &(String, Ranges)| {
+            settled.touches(block.key, block.last + 1) && !settled.covers(block.key, block.last + 1)
+        };
+        if block.key < end || left.readers.iter().any(some) {
+            match disk.segments.counts(block) {
+                Ok(counts) => drop(held.insert((block.segment, block.key), counts)),
+                Err(error @ SpoolError::Disk(_)) if patient => return Err(error),
+                Err(error) => {
+                    tracing::debug!(first = block.key, last = block.last, %error, "a block cannot be read");
+                }
+            }
+        }
+        end = end.max(block.last + 1);
+    }
+    Ok(held)
+}
+
+/// Sequence numbers and sample counts of blocks.
+type Held = HashMap<(u64, u64), Vec<(u64, u64)>>;
+
+/// For tests that have the turns in their own hand.
+#[cfg(test)]
+impl Writer {
+    /// A turn in which nothing waits for its time: `due` all that waits is to be written, `chores` as
+    /// once a second.
+    pub(super) fn turn_now(&mut self, drain: bool, due: bool, chores: bool) {
+        let long = Duration::from_secs(3600);
+        let wait = if due { Duration::ZERO } else { long };
+        (self.options.spill_after, self.options.commit) = (wait, wait);
+        self.trouble = self.trouble.map(|_| Instant::now());
+        self.chores_at = Instant::now() + if chores { Duration::ZERO } else { long };
+        self.turn(drain);
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.disk.is_some()
+    }
+
+    pub(super) fn base(&self) -> u64 {
+        self.base
+    }
+
+    pub(super) fn segments(&self) -> usize {
+        self.disk.as_ref().map_or(0, |disk| disk.segments.len())
+    }
+
+    pub(super) fn options_mut(&mut self) -> &mut Options {
+        &mut self.options
+    }
+
+    /// The next chores forget who is absent; false where they will not.
+    pub(super) fn forget_soon(&mut self) -> bool {
+        self.forget_at = self.forget_at.map(|_| Instant::now());
+        self.forget_at.is_some()
     }
 }

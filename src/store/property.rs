@@ -1,0 +1,209 @@
+//! The outbox against a reference model: any steps, in any order, with a crash between any two of them.
+//!
+//! Cheap to add to: a new way of the store is a field of [`Case`] or a [`Step`], and where it may lose or
+//! reorder something a line in `world.rs` that says so.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+pub(super) mod engine;
+mod model;
+mod world;
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use crate::model::*;
+use world::{NAMES, World};
+
+/// How the store is set up, and what happens to it.
+#[derive(Clone)]
+struct Case {
+    always: bool,
+    in_order: bool,
+    /// 64 KiB in memory, so that the oldest must go.
+    little_memory: bool,
+    /// 128 KiB on the disk.
+    little_disk: bool,
+    steps: Vec<Step>,
+}
+
+impl std::fmt::Debug for Case {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Case { always, in_order, little_memory, little_disk, steps } = self;
+        write!(f, "always {always}, in order {in_order}, ")?;
+        write!(f, "little memory {little_memory}, little disk {little_disk}")?;
+        steps.iter().try_for_each(|step| write!(f, "\n    {step:?}"))
+    }
+}
+
+/// What can also happen while the disk is being written.
+#[derive(Debug, Clone, Copy)]
+enum North {
+    Accept(Kind),
+    /// A reader takes what there is, so many milliseconds after the last one did.
+    Take(usize, u16),
+    /// Of what it was given; true: as sent.
+    Settle(usize, u8, bool),
+    Rewind(usize),
+    Attach(usize),
+    Detach(usize),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    /// So many samples.
+    Small(u8),
+    /// A long text that does not compress: fills memory and disk.
+    Text,
+    /// So many samples that three such batches make two blocks.
+    Many,
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    North(North),
+    /// The writer's turn: `due` what waits is to be written, `chores` cursors and bounds are due.
+    Turn {
+        due: bool,
+        chores: bool,
+        meanwhile: Vec<North>,
+    },
+    /// All that waits is older than it may be.
+    TooOld,
+    /// After so many operations so many fail on the disk.
+    Break {
+        after: u8,
+        times: u8,
+        full: bool,
+    },
+    Heal,
+    /// A clean stop and the next start.
+    Stop,
+    /// The process dies and starts again, on a disk that works or not.
+    Crash {
+        heal: bool,
+    },
+    /// Readers that nobody took up are forgotten.
+    Forget,
+}
+
+fn directory() -> Arc<Directory> {
+    let device = |i: u32| Device {
+        id: DeviceId(i),
+        name: format!("d{i}").into(),
+        link: "l".into(),
+        description: None,
+        is_node: false,
+    };
+    let tag = |i: u32| Tag {
+        id: TagId(i),
+        device: DeviceId(i / 3),
+        name: format!("t{i}").into(),
+        path: format!("d{}/t{i}", i / 3).into(),
+        kind: if i % 3 == 2 { DataType::Text } else { DataType::U32 },
+        access: Access::Read,
+        unit: None,
+        low: None,
+        high: None,
+        description: None,
+    };
+    Arc::new(Directory::new("g", "n", (0..2).map(device).collect(), (0..6).map(tag).collect()))
+}
+
+/// Batch number `n`; no two are the same.
+fn batch(n: u32, kind: Kind) -> Batch {
+    let device = n % 2;
+    let at = |i: u32| Timestamp(1_700_000_000_000_000 + i64::from(n) * 10_000 + i64::from(i));
+    let number = |i: u32| Sample::good(TagId(device * 3 + i % 2), Value::U32(n), at(i));
+    let samples = match kind {
+        Kind::Small(samples) => (0..samples.into()).map(number).collect(),
+        Kind::Many => (0..1500).map(number).collect(),
+        Kind::Text => {
+            let mut state = n | 1;
+            let mut letter = || {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                char::from(b'!' + (state >> 26) as u8)
+            };
+            let text: String = (0..12_000).map(|_| letter()).collect();
+            vec![Sample::good(TagId(device * 3 + 2), Value::Text(text.into()), at(0))]
+        }
+    };
+    Batch { device: DeviceId(device), state: DeviceState::Alive, samples }
+}
+
+fn north() -> impl Strategy<Value = North> {
+    let kind =
+        prop_oneof![6 => (0_u8..4).prop_map(Kind::Small), 2 => Just(Kind::Text), 1 => Just(Kind::Many)];
+    let reader = || 0..NAMES.len();
+    prop_oneof![
+        8 => kind.prop_map(North::Accept),
+        8 => (reader(), prop_oneof![Just(0), Just(50), Just(2000)]).prop_map(|(r, ms)| North::Take(r, ms)),
+        6 => (reader(), 0_u8..4, prop::bool::weighted(0.8)).prop_map(|(r, w, sent)| North::Settle(r, w, sent)),
+        1 => reader().prop_map(North::Rewind),
+        1 => reader().prop_map(North::Attach),
+        1 => reader().prop_map(North::Detach),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let meanwhile = prop_oneof![2 => Just(Vec::new()), 1 => prop::collection::vec(north(), 1..6)];
+    prop_oneof![
+        24 => north().prop_map(Step::North),
+        8 => (any::<bool>(), any::<bool>(), meanwhile)
+            .prop_map(|(due, chores, meanwhile)| Step::Turn { due, chores, meanwhile }),
+        1 => Just(Step::Stop),
+        1 => any::<bool>().prop_map(|heal| Step::Crash { heal }),
+        1 => (0_u8..6, 1_u8..8, prop::bool::weighted(0.3))
+            .prop_map(|(after, times, full)| Step::Break { after, times, full }),
+        1 => Just(Step::Heal),
+        1 => prop_oneof![Just(Step::TooOld), Just(Step::Forget)],
+    ]
+}
+
+fn case(most: usize) -> impl Strategy<Value = Case> {
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
+    (flags, prop::collection::vec(step(), 1..most)).prop_map(
+        |((always, in_order, little_memory, little_disk), steps)| Case {
+            always,
+            in_order,
+            little_memory,
+            little_disk,
+            steps,
+        },
+    )
+}
+
+fn run(case: &Case, sled: bool) {
+    let mut world = World::new(case, sled);
+    for step in &case.steps {
+        world.step(step);
+    }
+    world.finish();
+}
+
+/// So many cases, or `PROPTEST_CASES`.
+fn config(cases: u32) -> ProptestConfig {
+    let mut config = ProptestConfig { max_shrink_iters: 4000, ..ProptestConfig::default() };
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        config.cases = cases;
+    }
+    config
+}
+
+proptest! {
+    #![proptest_config(config(400))]
+
+    #[test]
+    fn the_outbox_does_what_the_model_does(case in case(80)) {
+        run(&case, false);
+    }
+}
+
+proptest! {
+    #![proptest_config(config(12))]
+
+    #[test]
+    fn the_outbox_does_what_the_model_does_on_sled(case in case(30)) {
+        run(&case, true);
+    }
+}
