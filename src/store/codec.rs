@@ -10,8 +10,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::model::{
-    Batch, Clock, DataType, DeviceState, Directory, Era, Quality, Sample, Stamp, TagId, Timestamp,
-    Value,
+    Batch, Clock, DataType, DeviceState, Directory, Era, Quality, Sample, Stamp, TagId, Timestamp, Value,
 };
 
 use super::dictionary::Dictionary;

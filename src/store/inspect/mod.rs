@@ -83,7 +83,8 @@ impl Folder {
     /// All segments, the oldest first.
     fn segments(&self) -> Result<Vec<Listed>, String> {
         let folder = self.root.join("segments");
-        let entries = fs::read_dir(&folder).map_err(|e| format!("{} cannot be read: {e}", folder.display()))?;
+        let entries =
+            fs::read_dir(&folder).map_err(|e| format!("{} cannot be read: {e}", folder.display()))?;
         let mut ids = BTreeSet::new();
         for entry in entries.flatten() {
             let name = entry.file_name();
