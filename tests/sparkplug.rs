@@ -14,7 +14,7 @@ use fieldgate::publishers::sparkplug::Sparkplug;
 use fieldgate::publishers::sparkplug::config;
 use fieldgate::publishers::sparkplug::payload::{Metric, Payload, Property, Raw};
 use fieldgate::simulate::broker::Broker;
-use fieldgate::store::Store;
+use fieldgate::store::{Options, Store};
 use fieldgate::telemetry::{Connection, Telemetry};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -74,9 +74,12 @@ impl Node {
     }
 
     fn start_with(address: SocketAddr, folder: &Path, more: &str, store: Arc<Store>) -> Node {
+        Node::start_at(address, folder, more, store, Clock::system())
+    }
+
+    fn start_at(address: SocketAddr, folder: &Path, more: &str, store: Arc<Store>, clock: Clock) -> Node {
         let toml = format!("name = \"cloud\"\nbroker = \"mqtt://{address}\"\n{more}");
         let spec = config::compile(&toml::from_str(&toml).unwrap()).unwrap();
-        let clock = Clock::system();
         let telemetry = Telemetry::new(clock.now());
         let directory = directory();
         let (mailbox, writes) = mpsc::channel(8);
@@ -578,6 +581,53 @@ async fn a_change_of_quality_is_said_and_so_is_the_change_back() {
         (None, Some(Property::Int(192)))
     );
     assert_eq!(send(Sample::good(LEVEL, Value::F64(2.0), node.now()), 4).await, (None, None));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn provisional_times_are_marked_and_told_again_when_the_clock_is_synchronised() {
+    const BEHIND: i64 = 3 * 86_400_000;
+    let folder = tempfile::tempdir().unwrap();
+    let broker = broker().await;
+    let host = Host::listen(broker.address()).await;
+    // As a computer without a battery that was off for three days.
+    let right = Clock::system().now();
+    let boot = Boot { id: [7; 16], uptime: Duration::from_secs(20) };
+    let clock = Clock::unsynchronised(Timestamp(right.0 - BEHIND * 1000), boot);
+    let store = Store::open(Options::default(), directory(), clock.clone(), Arc::default());
+    let node = Node::start_at(broker.address(), folder.path(), "", store, clock.clone());
+    let level = |value| {
+        let (at, stamp) = clock.stamp();
+        let sample = Sample { stamp, ..Sample::good(LEVEL, Value::F64(value), at) };
+        node.batch(PLC, DeviceState::Alive, vec![sample]);
+        at.millis()
+    };
+    let told = |metric: &Metric| {
+        let marked = metric.properties.as_ref().and_then(|p| p.get("ClockSynchronised").cloned());
+        (metric.timestamp.unwrap() as i64, marked)
+    };
+    let of_level = |seen: &Seen| {
+        let by = |m: &&Metric| m.alias == Some(u64::from(LEVEL.0) + 1);
+        told(seen.payload.metrics.iter().find(by).unwrap())
+    };
+    node.all_devices_answer_but_late();
+    node.is_up().await;
+    let at = level(1.0);
+    host.sees("a value", |h| h.levels().contains(&(1.0, false))).await;
+    let seen = host.of("DDATA", "plc");
+    assert_eq!(of_level(seen.last().unwrap()), (at, Some(Property::Bool(false))));
+
+    clock.tell(Timestamp(clock.now().0 + BEHIND * 1000), true);
+    level(2.0);
+    host.sees("a second birth", |h| h.of("DBIRTH", "plc").len() == 2).await;
+    host.sees("the next value", |h| h.levels().iter().any(|(value, _)| *value == 2.0)).await;
+    // What was told first is told again with its time put right, unless the next value was there by then.
+    let (born, marked) = of_level(&host.of("DBIRTH", "plc")[1]);
+    assert!(born >= at + BEHIND - 1000 && marked.is_none(), "{born} {marked:?}");
+    let at = level(3.0);
+    host.sees("the last value", |h| h.levels().contains(&(3.0, false))).await;
+    assert_eq!(of_level(host.of("DDATA", "plc").last().unwrap()), (at, None));
+    host.check();
     node.stop().await;
 }
 
