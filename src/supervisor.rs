@@ -65,7 +65,8 @@ impl Gateway {
     pub async fn start(plan: GatewayPlan, clock: Clock) -> Gateway {
         let telemetry = Telemetry::new(clock.now());
         // Before the first sample, so that it carries what is known of the clock.
-        follow(&clock, &telemetry);
+        let trusted = plan.trusts_clock;
+        follow(&clock, trusted, &telemetry);
         let stats = telemetry.store.clone();
         let folder = plan.store.path.clone().unwrap_or_else(|| PathBuf::from("."));
         let store = {
@@ -109,7 +110,7 @@ impl Gateway {
             gateway.start_link(link, inbox, &clock);
         }
         gateway.gate.load(rules);
-        gateway.start_chores(clock);
+        gateway.start_chores(clock, trusted);
         gateway
     }
 
@@ -201,7 +202,7 @@ impl Gateway {
     }
 
     /// What nobody else does: follows the wall clock, shows how much waits in the outbox.
-    fn start_chores(&mut self, clock: Clock) {
+    fn start_chores(&mut self, clock: Clock, trusted: bool) {
         let (store, telemetry, stop) = (self.store.clone(), self.telemetry.clone(), self.chores.stop.clone());
         self.chores.tasks.spawn(async move {
             let mut every = tokio::time::interval(Duration::from_secs(1));
@@ -210,7 +211,7 @@ impl Gateway {
                     () = stop.cancelled() => return,
                     _ = every.tick() => {}
                 }
-                follow(&clock, &telemetry);
+                follow(&clock, trusted, &telemetry);
                 let now = clock.now();
                 for reader in store.readers() {
                     let Some(stats) = telemetry.publishers().into_iter().find(|p| p.name == reader.name)
@@ -232,11 +233,14 @@ impl Gateway {
 }
 
 /// Looks at the wall clock, and says what became of it.
-fn follow(clock: &Clock, telemetry: &Telemetry) {
+fn follow(clock: &Clock, trusted: bool, telemetry: &Telemetry) {
     let was = telemetry.clock.synchronised.get();
-    let followed = clock.follow(store::clock_is_synchronised());
+    let followed = clock.follow(trusted || store::clock_is_synchronised());
     let is = i64::from(clock.is_synchronised());
     telemetry.clock.synchronised.set(is);
+    if followed != Followed::Steady {
+        telemetry.put_right(clock.now());
+    }
     match followed {
         Followed::Steady if was > is => {
             tracing::warn!("the clock is no longer synchronised; samples say so from here on");

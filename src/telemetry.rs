@@ -263,8 +263,8 @@ pub struct ClockStats {
 /// All counters of one gateway.
 #[derive(Debug)]
 pub struct Telemetry {
-    /// When the gateway started.
-    pub started: Timestamp,
+    /// When the gateway started, in microseconds since 1970; moves with the clock.
+    started: Gauge,
     /// The store's.
     pub store: Arc<StoreStats>,
     /// The clock's.
@@ -286,8 +286,10 @@ impl PublisherStats {
 impl Telemetry {
     /// Empty counters.
     pub fn new(started: Timestamp) -> Arc<Telemetry> {
+        let at = Gauge::default();
+        at.set(started.0);
         Arc::new(Telemetry {
-            started,
+            started: at,
             store: Arc::default(),
             clock: ClockStats::default(),
             since: std::time::Instant::now(),
@@ -295,6 +297,17 @@ impl Telemetry {
             devices: Mutex::default(),
             publishers: Mutex::default(),
         })
+    }
+
+    /// When the gateway started, in the best time known.
+    pub fn started(&self) -> Timestamp {
+        Timestamp(self.started.get())
+    }
+
+    /// The clock was put right: it is `now`, and the start was as long ago as it was.
+    pub fn put_right(&self, now: Timestamp) {
+        let ago = i64::try_from(self.uptime().as_micros()).unwrap_or(i64::MAX);
+        self.started.set(now.0.saturating_sub(ago));
     }
 
     /// Time since the start, whatever became of the clock.

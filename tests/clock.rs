@@ -151,3 +151,21 @@ async fn a_batch_from_1970_is_not_too_old_when_the_clock_comes_right() {
         .collect();
     assert_eq!(ages, [95, 85, 75]);
 }
+
+#[tokio::test]
+async fn a_plant_without_a_time_server_can_say_that_its_clock_is_right() {
+    let started = async |clock: &str| {
+        let text = format!("[node]\ngroup = \"g\"\nname = \"n\"\n{clock}");
+        let loaded = fieldgate::config::load(&text);
+        assert!(loaded.mistakes.is_empty(), "{:?}", loaded.mistakes);
+        let plan = fieldgate::plan::compile(&loaded.config.unwrap(), false, None).unwrap();
+        let gateway = fieldgate::supervisor::Gateway::start(plan, Clock::system()).await;
+        let synchronised = gateway.telemetry().clock.synchronised.get();
+        gateway.stop().await;
+        synchronised
+    };
+    assert_eq!(started("clock = \"trusted\"\n").await, 1);
+    let kernel = i64::from(fieldgate::store::clock_is_synchronised());
+    assert_eq!(started("").await, kernel);
+    assert_eq!(started("clock = \"system\"\n").await, kernel);
+}

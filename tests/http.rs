@@ -306,7 +306,8 @@ async fn the_assets_say_what_is_configured_and_what_the_device_says_itself() {
     cx.directory = Arc::new(directory);
     let identity = Identity { vendor: Some("Acme".into()), running: Some(true), ..Identity::default() };
     let at = Timestamp(1_760_000_000_500_000);
-    cx.store.identify(DeviceId(0), Identified { identity: Arc::new(identity), at });
+    cx.store
+        .identify(DeviceId(0), Identified { identity: Arc::new(identity), at, stamp: Stamp::Synchronised });
     let page = serve(cx).await;
     let assets = page.json("/api/v1/assets").await["assets"].clone();
     assert_eq!(assets.as_array().unwrap().len(), 2);

@@ -397,7 +397,10 @@ async fn a_device_says_who_it_is_as_properties_of_its_object() {
     let tell = |vendor: &str, model: Option<&str>| {
         let identity =
             Identity { vendor: Some(vendor.into()), model: model.map(Into::into), ..Identity::default() };
-        plant.cx.store.identify(DeviceId(0), Identified { identity: Arc::new(identity), at: AT });
+        plant.cx.store.identify(
+            DeviceId(0),
+            Identified { identity: Arc::new(identity), at: AT, stamp: Stamp::Synchronised },
+        );
         plant.accept(vec![]);
     };
     let text = |text: &str| Some(Variant::from(LocalizedText::from(text)));

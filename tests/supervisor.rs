@@ -44,6 +44,7 @@ async fn gateway(benches: &[Bench]) -> (Gateway, Reader) {
         classes: Vec::new(),
         publishers: Vec::new(),
         store: Options { path: None, ..Options::default() },
+        trusts_clock: false,
         resources: Vec::new(),
         tests: Vec::new(),
         warnings: Vec::new(),

@@ -15,6 +15,7 @@ mod run;
 mod scan;
 mod show;
 mod simulate;
+mod store;
 mod tags;
 pub mod target;
 mod test;
@@ -66,6 +67,8 @@ enum Command {
     Write(write::Arguments),
     /// Serve the devices of a configuration file on this machine, with faults where wished
     Simulate(simulate::Arguments),
+    /// What a store holds: look at it, check it, export it, purge it
+    Store(store::Arguments),
     /// Tag lists as CSV: export those of a configuration file, import one as TOML
     Tags(tags::Arguments),
 }
@@ -95,6 +98,7 @@ pub fn main() -> ExitCode {
         Command::Watch(arguments) => watch::main(&arguments),
         Command::Write(arguments) => write::main(&arguments),
         Command::Simulate(arguments) => simulate::main(&arguments),
+        Command::Store(arguments) => store::main(&arguments),
         Command::Tags(arguments) => tags::main(&arguments),
     };
     ExitCode::from(code)

@@ -33,11 +33,20 @@ pub(super) fn value(value: Option<&Value>) -> String {
 
 /// `2026-11-24T19:41:02.123Z`
 pub(super) fn utc(at: Timestamp) -> String {
+    format!("{}.{:03}Z", seconds(at), at.0.rem_euclid(1_000_000) / 1000)
+}
+
+/// `2026-11-24T19:41:02.123456Z` (RFC 3339)
+pub(super) fn utc_micros(at: Timestamp) -> String {
+    format!("{}.{:06}Z", seconds(at), at.0.rem_euclid(1_000_000))
+}
+
+fn seconds(at: Timestamp) -> String {
     let (days, micros) = (at.0.div_euclid(86_400_000_000), at.0.rem_euclid(86_400_000_000));
     let (year, month, day) = civil(days);
-    let (seconds, millis) = (micros / 1_000_000, micros % 1_000_000 / 1000);
+    let seconds = micros / 1_000_000;
     let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")
 }
 
 /// Year, month and day of a day counted from 1970-01-01, by the rules of the Gregorian calendar: 400 years
@@ -114,6 +123,8 @@ mod tests {
         ] {
             assert_eq!(utc(Timestamp(micros)), text);
         }
+        assert_eq!(utc_micros(Timestamp(-1)), "1969-12-31T23:59:59.999999Z");
+        assert_eq!(utc_micros(Timestamp(1_795_000_000_123_456)), "2026-11-18T11:06:40.123456Z");
     }
 
     #[test]

@@ -59,6 +59,20 @@ pub struct Node {
     pub name: Spanned<String>,
     /// For people.
     pub description: Option<String>,
+    /// Who says whether this computer's clock is right.
+    #[serde(default)]
+    pub clock: ClockSource,
+}
+
+/// Who says whether the clock is right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClockSource {
+    /// The operating system, which knows of NTP and PTP.
+    #[default]
+    System,
+    /// Whoever runs the plant: it has a battery, and is set by hand.
+    Trusted,
 }
 
 /// `[[link.…]]`, one array per driver.

@@ -187,6 +187,14 @@ impl Clock {
         sample
     }
 
+    /// A stamp in the best time known.
+    pub fn best(&self, at: Timestamp, stamp: Stamp) -> Timestamp {
+        match stamp {
+            Stamp::Provisional(turn) => self.state().moved(at, turn),
+            _ => at,
+        }
+    }
+
     /// The era of the stamps that [`Clock::in_era`] gives.
     pub fn era(&self) -> Era {
         let state = self.state();
@@ -252,12 +260,16 @@ impl State {
         moves || sample.stamp == Stamp::Unknown || sample.at < Timestamp::PLAUSIBLE
     }
 
+    fn moved(&self, at: Timestamp, turn: u8) -> Timestamp {
+        let current = self.origins.last().copied().unwrap_or(0);
+        Timestamp(at.0.saturating_sub(self.origin(turn)).saturating_add(current))
+    }
+
     /// True when the stamp is right from now on.
     fn put_right(&self, sample: &mut Sample) -> bool {
         let mut restamped = false;
         if let Stamp::Provisional(turn) = sample.stamp {
-            let current = self.origins.last().copied().unwrap_or(0);
-            sample.at = Timestamp(sample.at.0.saturating_sub(self.origin(turn)).saturating_add(current));
+            sample.at = self.moved(sample.at, turn);
             sample.stamp = Stamp::Provisional(self.current());
             if self.was {
                 sample.stamp = Stamp::Synchronised;

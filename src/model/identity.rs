@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Timestamp;
+use super::{Stamp, Timestamp};
 
 /// What a device tells of itself; `None` where it says nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -60,6 +60,8 @@ pub struct Identified {
     pub identity: std::sync::Arc<Identity>,
     /// When (UTC).
     pub at: Timestamp,
+    /// What was known of the clock then.
+    pub stamp: Stamp,
 }
 
 #[cfg(test)]

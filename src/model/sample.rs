@@ -57,3 +57,14 @@ pub struct Batch {
     /// What changed enough to be reported.
     pub samples: Vec<Sample>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_of_the_clock_makes_no_sample_larger() {
+        let bare = size_of::<(TagId, Option<Value>, Quality, Timestamp)>();
+        assert_eq!(size_of::<Sample>(), bare);
+    }
+}

@@ -10,7 +10,7 @@ use super::draft::{Class, DeviceDraft, SYSTEM, TagDraft, duplicate, path, reserv
 use super::links::LinkTable;
 use super::tags::{Inherited, asked, rule};
 use super::{GatewayPlan, case, doors, links, load, names, north, ranges, tests};
-use crate::config::{self, Config, closest};
+use crate::config::{self, ClockSource, Config, closest};
 use crate::model::{Class as Urgency, Device, DeviceId, Directory, Mistake, Tag, TagId};
 
 /// Compiles a file. `incomplete`: tables were left out because of mistakes of form, so a name that is
@@ -118,6 +118,7 @@ impl<'a> Compiler<'a> {
             classes: classes.iter().map(|(name, period)| ((*name).to_owned(), *period)).collect(),
             publishers,
             store,
+            trusts_clock: node.clock == ClockSource::Trusted,
             resources,
             tests,
             warnings: std::mem::take(&mut self.warnings),

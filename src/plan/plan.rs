@@ -23,6 +23,8 @@ pub struct GatewayPlan {
     pub publishers: Vec<PublisherPlan>,
     /// The store.
     pub store: store::Options,
+    /// The clock counts as synchronised whatever the operating system says of it.
+    pub trusts_clock: bool,
     /// What only one program, link or publisher can have.
     pub resources: Vec<Resource>,
     /// The `[[test]]` tables.

@@ -58,7 +58,8 @@ impl Hub {
             Ok(identity) if identity.is_unknown() => {}
             Ok(identity) => {
                 let Some(plan) = self.plan.devices.get(device) else { return };
-                let known = Identified { identity: Arc::new(identity), at: self.clock.now() };
+                let (at, stamp) = self.clock.stamp();
+                let known = Identified { identity: Arc::new(identity), at, stamp };
                 self.store.identify(plan.id, known);
                 self.hand_on(device, Vec::new(), true);
             }

@@ -269,12 +269,15 @@ pub(super) struct Row {
     pub(super) samples: usize,
 }
 
+/// The samples of one batch with the references of their tags; `None` where the block is damaged.
+pub(super) type Samples<'a> = dyn Iterator<Item = Option<(u64, Sample)>> + 'a;
+
 /// Reads a block batch by batch: each with its samples and the references of their tags; `visit` may end it
 /// with `None`. None for a block that fails its check.
 pub(super) fn each(
     block: &[u8],
     clock: &Clock,
-    visit: &mut dyn FnMut(&Row, &mut dyn Iterator<Item = Option<(u64, Sample)>>) -> Option<()>,
+    visit: &mut dyn FnMut(&Row, &mut Samples<'_>) -> Option<()>,
 ) -> Option<()> {
     let opened = open(block)?;
     let head = opened.head;

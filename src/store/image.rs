@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
-use crate::model::{Batch, DeviceId, DeviceState, Identified, Sample, TagId, Timestamp};
+use crate::model::{Batch, DeviceId, DeviceState, Identified, Sample, Stamp, TagId, Timestamp};
 
 /// Written by `accept`, read by births, the page and the OPC UA server.
 #[derive(Debug, Default)]
@@ -15,7 +15,7 @@ struct Latest {
     devices: HashMap<DeviceId, DeviceState>,
     identities: HashMap<DeviceId, Identified>,
     /// When a device was first seen alive.
-    first: HashMap<DeviceId, Timestamp>,
+    first: HashMap<DeviceId, (Timestamp, Stamp)>,
 }
 
 impl Image {
@@ -24,9 +24,9 @@ impl Image {
         let mut latest = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let before = latest.devices.insert(batch.device, batch.state).unwrap_or_default();
         if batch.state == DeviceState::Alive
-            && let Some(at) = batch.samples.iter().map(|s| s.at).max()
+            && let Some(last) = batch.samples.iter().max_by_key(|s| s.at)
         {
-            latest.first.entry(batch.device).or_insert(at);
+            latest.first.entry(batch.device).or_insert((last.at, last.stamp));
         }
         for sample in &batch.samples {
             latest.samples.insert(sample.tag, sample.clone());
@@ -50,7 +50,7 @@ impl Image {
     }
 
     /// When a device was first seen alive in this run.
-    pub(super) fn first_seen(&self, device: DeviceId) -> Option<Timestamp> {
+    pub(super) fn first_seen(&self, device: DeviceId) -> Option<(Timestamp, Stamp)> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).first.get(&device).copied()
     }
 

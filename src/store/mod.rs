@@ -215,12 +215,13 @@ impl Store {
 
     /// Who a device said last that it is; `None` where it never did.
     pub fn identity(&self, device: DeviceId) -> Option<Identified> {
-        self.image.identity(device)
+        let known = self.image.identity(device)?;
+        Some(Identified { at: self.clock.best(known.at, known.stamp), ..known })
     }
 
     /// When a device was first seen alive in this run.
     pub fn first_seen(&self, device: DeviceId) -> Option<Timestamp> {
-        self.image.first_seen(device)
+        self.image.first_seen(device).map(|(at, stamp)| self.clock.best(at, stamp))
     }
 
     /// Keeps what a link's driver learned of a device, over restarts where the store has a folder. Never waits:
@@ -238,7 +239,7 @@ impl Store {
     pub fn readers(&self) -> Vec<ReaderReport> {
         let outbox = self.shared.outbox();
         self.stats.memory_bytes.set(i64::try_from(outbox.bytes).unwrap_or(i64::MAX));
-        outbox.reports(|sample| self.clock.put_right_one(sample.clone()).at)
+        outbox.reports(|sample| self.clock.best(sample.at, sample.stamp))
     }
 
     /// Whether what was delivered can be read back.

@@ -177,7 +177,7 @@ pub(super) fn status(cx: &Context) -> Status {
             name: cx.directory.node.to_string(),
             version: env!("CARGO_PKG_VERSION"),
             now: cx.clock.now().millis(),
-            started: telemetry.started.millis(),
+            started: telemetry.started().millis(),
         },
         health: health(cx),
         devices: devices(cx),

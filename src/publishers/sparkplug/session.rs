@@ -596,7 +596,14 @@ mod tests {
         let silent = Batch { samples: Vec::new(), ..batch(0, 0) };
         let mut told = |vendor: &str, at: i64| {
             let identity = Identity { vendor: Some(vendor.into()), ..Identity::default() };
-            store.identify(PLC, crate::model::Identified { identity: Arc::new(identity), at: Timestamp(at) });
+            store.identify(
+                PLC,
+                crate::model::Identified {
+                    identity: Arc::new(identity),
+                    at: Timestamp(at),
+                    stamp: Default::default(),
+                },
+            );
             let mut out = Vec::new();
             session.take(&silent, false, &store, Timestamp(at), &mut out);
             session.flush(Timestamp(at), &mut out);

@@ -68,11 +68,9 @@ impl Folder {
                 "the reserved sequence number is damaged: it is taken from the blocks and cursors".into(),
                 0,
             ),
-            Some(reserved) if reserved <= last => found.damaged(
-                "sequence",
-                format!("{reserved} is reserved, but {last} is in use"),
-                0,
-            ),
+            Some(reserved) if reserved <= last => {
+                found.damaged("sequence", format!("{reserved} is reserved, but {last} is in use"), 0)
+            }
             Some(_) => {}
         }
         Ok(found)
