@@ -812,7 +812,7 @@ fn thinning() -> (Bench, ReaderRules) {
     let options = Options { downsample: Duration::from_millis(1), ..bench.options.clone() };
     let bench = Bench { options, ..bench };
     let rules = ReaderRules {
-        max_bytes: Some(48 << 10),
+        max_bytes: Some(16 << 10),
         when_full: WhenFull::Downsample,
         ..bench.options.reader_rules()
     };
