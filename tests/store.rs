@@ -811,13 +811,46 @@ async fn what_is_older_than_a_publishers_own_age_is_lost_for_it_alone() {
     balanced(&store);
 }
 
+#[tokio::test]
+async fn a_full_spool_takes_nothing_new_or_is_thinned_as_the_store_says() {
+    for (when_full, reason) in
+        [(WhenFull::DropNewest, LossReason::Newest), (WhenFull::Downsample, LossReason::Thinned)]
+    {
+        let bench = Bench::new(Durability::Spill, Duration::from_millis(10));
+        let options = Options {
+            max_bytes: 3 << 20,
+            when_full,
+            downsample: Duration::from_millis(10),
+            ..bench.options.clone()
+        };
+        let bench = Bench { options, ..bench };
+        let (store, stats) = bench.open();
+        let _away = durable(&store);
+        let mut quick = ruled(&store, "quick", bench.options.reader_rules());
+        let mut n = 0;
+        while report(&store).counts.dropped_by(reason) == 0 {
+            assert!(n < 2_000_000, "never full");
+            for _ in 0..500 {
+                store.accept(batch(n));
+                n += 1;
+                let (_, seq, _) = next(&mut quick).await;
+                quick.settle(seq, Settled::Sent);
+            }
+            balanced(&store);
+        }
+        assert_eq!(of(&store, "quick").dropped, 0, "who keeps up loses nothing");
+        assert_eq!(report(&store).counts.dropped_by(LossReason::DiskFull), 0);
+        until("a spool below its bound", || stats.spool_bytes.get() <= 3 << 20).await;
+    }
+}
+
 /// A store whose one publisher has its backlog thinned to a hundred batches a window.
 fn thinning() -> (Bench, ReaderRules) {
     let bench = Bench::new(Durability::Spill, Duration::from_millis(10));
     let options = Options { downsample: Duration::from_millis(1), ..bench.options.clone() };
     let bench = Bench { options, ..bench };
     let rules = ReaderRules {
-        max_bytes: Some(48 << 10),
+        max_bytes: Some(16 << 10),
         when_full: WhenFull::Downsample,
         ..bench.options.reader_rules()
     };

@@ -147,7 +147,14 @@ impl Outbox {
         let given = self.readers.iter().flat_map(|r| r.given.range(first..=last)).map(|(seq, _)| *seq);
         let mut whole: BTreeSet<u64> = given.collect();
         let end = (last + 1).min(self.base + self.head.len() as u64);
-        whole.extend((first.max(self.base)..end).filter(|seq| self.slot(*seq).is_some()));
+        for seq in first.max(self.base)..end {
+            // Who keeps nothing over a restart has it from memory only.
+            match self.slot(seq).map(|e| e.written && e.durable == e.holders) {
+                Some(true) => self.leave_to_the_disk(seq),
+                Some(false) => whole.extend([seq]),
+                None => {}
+            }
+        }
         self.cache.retain(|l| !blocks.iter().any(|b| b.from == l.from));
         Some((blocks, whole))
     }

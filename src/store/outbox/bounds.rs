@@ -90,14 +90,23 @@ impl Outbox {
 
     /// The readers that are over their own bound and have it thinned; by their serial numbers.
     pub(in crate::store) fn to_thin(&self) -> Vec<u64> {
-        let thins = |r: &&Place| r.durable && r.rules.when_full == WhenFull::Downsample && r.over();
-        self.readers.iter().filter(thins).map(|r| r.serial).collect()
+        self.readers.iter().filter(|r| self.too_much_thinned(r)).map(|r| r.serial).collect()
+    }
+
+    /// What is not written yet is written before anything is thinned or goes for it, as long as it can be.
+    fn too_much_thinned(&self, reader: &Place) -> bool {
+        let counts = if self.disk_down { reader.waiting() } else { reader.on_disk };
+        reader.durable
+            && reader.rules.when_full == WhenFull::Downsample
+            && reader.rules.max_bytes.is_some_and(|most| counts > most)
     }
 
     /// What is thinned already and still too much: the oldest goes.
     pub(in crate::store) fn bound_thinned(&mut self, serial: u64) {
         let Some(at) = self.find(serial) else { return };
-        while self.readers.get(at).is_some_and(Place::over) && self.drop_oldest(at, Reason::Full) {}
+        while self.readers.get(at).is_some_and(|r| self.too_much_thinned(r))
+            && self.drop_oldest(at, Reason::Full)
+        {}
     }
 
     /// The oldest that waits for a reader goes: the rest of a block, or a batch in memory. What it was given
@@ -177,6 +186,14 @@ impl Outbox {
             }
         }
         self.trim();
+    }
+
+    /// A batch on the disk leaves memory; nobody loses it.
+    pub(super) fn leave_to_the_disk(&mut self, seq: u64) {
+        let Some(entry) = self.free(seq) else { return };
+        for reader in self.readers.iter_mut().filter(|r| !r.settled.contains(seq)) {
+            reader.left_memory(&entry);
+        }
     }
 
     fn lose(&mut self, at: usize, seq: u64, batch: &Batch, reason: Reason) {
