@@ -96,6 +96,7 @@ impl Node {
             store,
             gate,
             stats: telemetry.publisher("cloud", "sparkplug"),
+            outbox: fieldgate::store::Options::default().reader_rules(),
             telemetry,
             clock,
             folder: folder.into(),
