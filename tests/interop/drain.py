@@ -110,6 +110,8 @@ class Recorder:
             if kind not in ("DBIRTH", "DDATA"):
                 continue
             for metric in Protobuf.FromString(payload).metrics:
+                if metric.name.startswith("Properties/"):
+                    continue
                 if metric.name:
                     names[metric.alias] = f"{device}/{metric.name}"
                 points.append((at, names[metric.alias], metric.int_value, metric.timestamp / 1000,
@@ -138,8 +140,8 @@ async def run(folder):
         await asyncio.sleep(max(0.0, SECONDS - (time.time() - stopped)))
         back = time.time()
         await broker.start()
-        before = len(recorder.came)
-        ok("it is born again", await until(lambda: len(recorder.came) > before, 60), gateway.tail())
+        born = lambda: any("/NBIRTH/" in topic and at > back for at, topic, _ in recorder.came[-1000:])
+        ok("it is born again", await until(born, 90), gateway.tail())
         await drained(recorder, 90 + SECONDS)
         last = time.time() - 3
         judge(recorder.points(), units, stopped, back, last)
