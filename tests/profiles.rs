@@ -211,8 +211,8 @@ fn a_device_takes_its_tags_from_a_list_and_its_own_ones_go_first() {
     assert_eq!(diagnostics(folder.path()), []);
     let output = fieldgate(folder.path(), &["tags", "export", "a.toml"]);
     let wanted = format!(
-        "{}\nd,b,holding:9,u16,,,,,,,,,,,,,\nd,a,holding:0,u16,,,,,m,,,,,,,,\"of the; list\"\n\
-         e,b,40002,u16,,,,,,,,,,,,,\ne,c,coil:1,bool,,,,,,,,,,,,,\n",
+        "{}\nd,b,holding:9,u16,,,,,,,,,,,,,,\nd,a,holding:0,u16,,,,,m,,,,,,,,,\"of the; list\"\n\
+         e,b,40002,u16,,,,,,,,,,,,,,\ne,c,coil:1,bool,,,,,,,,,,,,,,\n",
         header()
     );
     assert_eq!(text(output.stdout), wanted);

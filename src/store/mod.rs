@@ -360,7 +360,7 @@ impl Reader {
 
     /// So many bytes went north, with all that was given before; they count against the `budget`.
     pub fn spent(&mut self, bytes: u64) {
-        self.shared.outbox().spent(self.serial, bytes);
+        self.shared.outbox().spent(self.serial, bytes, tokio::time::Instant::now());
     }
 
     /// The classes of which live batches were put off since the last call for want of budget, and may go again:

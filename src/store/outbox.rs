@@ -357,8 +357,9 @@ impl Outbox {
     // ---- out ----
 
     /// See [`super::Reader::spent`].
-    pub(super) fn spent(&mut self, serial: u64, bytes: u64) {
+    pub(super) fn spent(&mut self, serial: u64, bytes: u64, now: tokio::time::Instant) {
         if let Some(reader) = self.readers.iter_mut().find(|r| r.serial == serial) {
+            reader.meter.tick(reader.rules.budget, now);
             reader.meter.spent(bytes);
         }
     }

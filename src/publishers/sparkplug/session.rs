@@ -634,4 +634,85 @@ mod tests {
         session.flush(Timestamp(2), &mut out);
         assert_eq!(kinds(&out), ["NBIRTH", "DBIRTH", "DDATA"]);
     }
+
+    /// A device with an alarm (tag 0) and a measured value (tag 1).
+    fn with_alarm() -> (Arc<Directory>, Arc<Store>) {
+        let directory = Directory::clone(&directory(2)).with_classes([(TagId(0), Class::Critical)].into());
+        let directory = Arc::new(directory);
+        let clock = crate::model::Clock::starting_at(Timestamp::default());
+        (directory.clone(), Store::open(crate::store::Options::default(), directory, clock, Arc::default()))
+    }
+
+    fn values(out: &[Message]) -> Vec<(u64, Option<u64>, bool)> {
+        out.iter()
+            .filter(|m| m.kind == Kind::Data)
+            .flat_map(|m| Payload::parse(&m.payload).unwrap().metrics)
+            .map(|m| (m.alias.unwrap(), m.timestamp, m.is_historical == Some(true)))
+            .collect()
+    }
+
+    #[test]
+    fn births_and_deaths_keep_their_order_though_alarms_pass_what_came_before_them() {
+        let (directory, store) = with_alarm();
+        let mut reader =
+            store.reader("cloud", crate::store::ReaderOptions { durable: true, rules: None });
+        let mut session = Session::new(directory, 0, 1 << 20);
+        let mut out = Vec::new();
+        session.births(&store, Timestamp(0), &mut out);
+        let both = |at: i64| [0, 1].map(|tag| Sample::good(TagId(tag), Value::U16(at as u16), Timestamp(at * 1000)));
+        let bad = |at: i64| [0, 1].map(|tag| Sample::bad(TagId(tag), Bad::NoAnswer, Timestamp(at * 1000)));
+        let alive = |samples: &[Sample]| Batch { device: PLC, state: DeviceState::Alive, samples: samples.to_vec() };
+        store.accept(alive(&both(1)));
+        store.accept(alive(&both(2)[1..]));
+        store.accept(Batch { state: DeviceState::Dead, ..alive(&bad(3)) });
+        store.accept(alive(&both(4)));
+        store.accept(alive(&both(5)));
+        out.clear();
+        let mut held = Vec::new();
+        while let Some(next) = futures_util::FutureExt::now_or_never(reader.next()) {
+            let crate::store::Next::Live(_, batch) = next else { panic!("all is live") };
+            if session.take(&batch, false, &store, Timestamp(6000), &mut out) == Taken::Unborn {
+                held.push(batch);
+            }
+        }
+        session.flush(Timestamp(6000), &mut out);
+        // The alarm's five batches first: born, dead, born again; then the values of before, as history.
+        assert_eq!(kinds(&out), ["DBIRTH", "DDATA", "DDEATH", "DBIRTH", "DDATA"]);
+        assert!(held.is_empty() && session.is_born(PLC));
+        let told = values(&out);
+        let of = |alias| told.iter().filter(|v| v.0 == alias).map(|v| (v.1, v.2)).collect::<Vec<_>>();
+        assert_eq!(of(2), [1, 2, 3, 4].map(|ms| (Some(ms), true)), "what the birth told is not repeated");
+    }
+
+    #[test]
+    fn what_was_put_off_is_told_as_it_is_now_once_and_comes_as_history_later() {
+        let (directory, store) = with_alarm();
+        let mut session = Session::new(directory, 0, 1 << 20);
+        let value = |at: i64| Batch {
+            device: PLC,
+            state: DeviceState::Unknown,
+            samples: vec![Sample::good(TagId(1), Value::U16(at as u16), Timestamp(at * 1000))],
+        };
+        let mut out = Vec::new();
+        store.accept(Batch { state: DeviceState::Alive, ..value(1) });
+        session.births(&store, Timestamp(0), &mut out);
+        out.clear();
+        store.accept(Batch { state: DeviceState::Alive, ..value(2) });
+        store.accept(Batch { state: DeviceState::Alive, ..value(3) });
+        for _ in 0..2 {
+            session.catch_up(Class::Normal, &store, Timestamp(4000), &mut out);
+        }
+        session.take(&value(2), true, &store, Timestamp(4000), &mut out);
+        session.take(&value(3), true, &store, Timestamp(4000), &mut out);
+        session.flush(Timestamp(4000), &mut out);
+        assert_eq!(values(&out), [(2, Some(3), false), (2, Some(2), true), (2, Some(3), true)]);
+        // A device that died meanwhile is dead, by the class that says so.
+        store.accept(Batch { state: DeviceState::Dead, device: PLC, samples: Vec::new() });
+        out.clear();
+        session.catch_up(Class::Normal, &store, Timestamp(5000), &mut out);
+        assert_eq!(kinds(&out), Vec::<&str>::new());
+        session.catch_up(Class::Critical, &store, Timestamp(5000), &mut out);
+        assert_eq!(kinds(&out), ["DDEATH"]);
+        assert!(!session.is_born(PLC));
+    }
 }
