@@ -59,7 +59,7 @@ fn writes_always(folder: &str, from: u32) {
                     std::process::exit(1);
                 }
                 let n = number(&got);
-                let settles = n % 3 == 0;
+                let settles = n.is_multiple_of(3);
                 tell(if settles { "settled" } else { "handed" }, n);
                 if settles {
                     reader.settle(seq, Settled::Sent);
