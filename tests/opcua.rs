@@ -196,6 +196,7 @@ impl Plant {
             .pki_dir(folder)
             .create_sample_keypair(true)
             .trust_server_certs(true)
+            .max_array_length(100_000)
             .session_retry_limit(0)
             .client()
             .unwrap();

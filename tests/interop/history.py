@@ -12,7 +12,7 @@ from gateway import Gateway
 from plant import free_port
 
 PATH = "net-count/count"
-WANTED = 2500
+WANTED = 2000
 
 
 def config(folder, net, opcua, http):
@@ -39,6 +39,7 @@ max-bytes = "64MiB"
 [publish.opcua]
 listen = "127.0.0.1:{opcua}"
 security = ["none"]
+anonymous = true
 
 [publish.http]
 listen = "127.0.0.1:{http}"
@@ -128,6 +129,7 @@ async def ask(reader, details, point=None):
     parameters = ua.HistoryReadParameters()
     parameters.HistoryReadDetails = details
     parameters.TimestampsToReturn = ua.TimestampsToReturn.Source
+    parameters.ReleaseContinuationPoints = False
     parameters.NodesToRead.append(node)
     return (await reader.client.uaclient.history_read(parameters))[0]
 

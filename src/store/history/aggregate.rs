@@ -89,7 +89,8 @@ impl Bins {
     pub fn take(&mut self, sample: &Sample) {
         let at = sample.at.0.checked_sub(self.from).filter(|since| *since >= 0);
         let at = at.and_then(|since| usize::try_from(since / self.width).ok());
-        if let Some(bin) = at.and_then(|at| self.bins.get_mut(at)) {
+        // The last one may be shorter than the others.
+        if let Some(bin) = at.and_then(|at| self.bins.get_mut(at)).filter(|bin| sample.at < bin.to) {
             bin.take(sample, self.uncertain_counts);
         }
     }
@@ -186,6 +187,6 @@ mod tests {
         assert_eq!(Bins::count(Timestamp(5), Timestamp(5), 10), 0);
         assert_eq!(Bins::count(Timestamp(i64::MIN), Timestamp(i64::MAX), u64::MAX), 1);
         assert!(Bins::new(Timestamp(5), Timestamp(5), 10, false).done().is_empty());
-        assert_eq!(Bins::new(Timestamp(i64::MIN), Timestamp(i64::MAX), u64::MAX, false).done().len(), 2);
+        assert_eq!(Bins::new(Timestamp(i64::MIN), Timestamp(i64::MAX), u64::MAX, false).done().len(), 3);
     }
 }
