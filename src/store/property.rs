@@ -207,3 +207,50 @@ proptest! {
         run(&case, true);
     }
 }
+
+// ---- what it found ----
+
+const SMALL: Step = Step::North(North::Accept(Kind::Small(1)));
+const SPILL: Step = Step::Turn { due: true, chores: false, meanwhile: Vec::new() };
+
+fn found(little_memory: bool, steps: Vec<Step>) {
+    run(&Case { always: false, in_order: false, little_memory, little_disk: false, steps }, false);
+}
+
+#[test]
+fn a_read_error_while_the_folder_opens_costs_no_block() {
+    let settled = Step::Turn { due: true, chores: false, meanwhile: vec![North::Settle(0, 0, false)] };
+    let chores = Step::Turn { due: false, chores: true, meanwhile: Vec::new() };
+    for after in 0..12 {
+        let torn = Step::Break { after, times: 1, full: false };
+        let take = Step::North(North::Take(0, 0));
+        found(false, vec![SMALL, SMALL, take, settled.clone(), chores.clone(), torn, Step::Stop]);
+    }
+}
+
+#[test]
+fn a_write_that_is_cut_off_leaves_no_block_without_its_names() {
+    let other = Step::Turn { due: true, chores: false, meanwhile: vec![North::Accept(Kind::Small(1))] };
+    found(
+        false,
+        vec![SMALL, SMALL, SMALL, other, Step::Break { after: 0, times: 1, full: false }, Step::Stop],
+    );
+}
+
+#[test]
+fn a_new_reader_whose_first_cursor_fails_is_not_owed_what_was_before_it() {
+    let steps = |times| {
+        let torn = Step::Break { after: 0, times, full: false };
+        vec![SMALL, SPILL, Step::North(North::Attach(1)), torn, Step::Stop]
+    };
+    (1..4).for_each(|times| found(false, steps(times)));
+}
+
+#[test]
+fn what_went_to_the_disk_is_lost_with_a_count_to_a_reader_in_memory_that_rewinds() {
+    let text = || Step::North(North::Accept(Kind::Text));
+    let taken = Step::Turn { due: false, chores: false, meanwhile: vec![North::Take(2, 0)] };
+    let rewound = Step::Turn { due: true, chores: false, meanwhile: vec![North::Rewind(2)] };
+    let take = Step::North(North::Take(2, 0));
+    found(true, vec![text(), text(), SMALL, text(), SMALL, taken, SMALL, rewound, take]);
+}
