@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::driver::{AddressError, Block, BlockPlan, Compiled, Driver, Point, Request, Slot};
-use crate::model::{Clock, DataType, Fault, Place, Raw};
+use crate::model::{DataType, Fault, Place, Raw};
 use crate::telemetry::{LossReason, PublisherStats, Telemetry};
 
 /// Which counters are read, in the order of the words of the one block.

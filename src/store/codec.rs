@@ -226,14 +226,6 @@ fn inflate<'a>(opened: &Opened<'a>) -> Option<std::borrow::Cow<'a, [u8]>> {
     })
 }
 
-struct Row {
-    seq: u64,
-    device: u64,
-    state: DeviceState,
-    class: Class,
-    samples: usize,
-}
-
 fn rows(cut: &mut Cut<'_>, head: &Head) -> Option<Vec<Row>> {
     let (mut rows, mut seq) = (Vec::new(), head.first);
     for _ in 0..head.batches {
@@ -265,6 +257,7 @@ pub(super) struct Row {
     pub(super) seq: u64,
     pub(super) device: u64,
     state: DeviceState,
+    class: Class,
     /// How many samples it has.
     pub(super) samples: usize,
 }

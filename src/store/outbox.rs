@@ -266,6 +266,13 @@ impl Outbox {
         gone.into_iter().map(|(_, name, pending)| (name, pending)).collect()
     }
 
+    /// How far every reader may lag from now on.
+    #[cfg(test)]
+    pub(super) fn spill_after(&mut self, wait: Duration) {
+        self.rules.reader.spill_after = wait;
+        self.readers.iter_mut().for_each(|r| r.rules.spill_after = wait);
+    }
+
     /// A reader's place, to be compared with a model.
     #[cfg(test)]
     pub(super) fn place(&self, name: &str) -> Option<&Place> {
@@ -306,7 +313,7 @@ impl Outbox {
 
     /// What waits, in samples, over all readers.
     pub(super) fn pending(&self) -> u64 {
-        self.readers.iter().map(|r| r.pending).sum()
+        self.readers.iter().map(|r| r.counts.pending).sum()
     }
 
     /// See [`super::Reader::rewind`].

@@ -568,8 +568,8 @@ impl Writer {
                 self.shared.outbox().drop_blocks(|b| b.segment == segment, Reason::Damage);
                 true
             }
-            SpoolError::Disk(error) => {
-                tracing::warn!(error, "history cannot be read");
+            error @ (SpoolError::Disk(_) | SpoolError::Failing(_) | SpoolError::Full(_)) => {
+                tracing::warn!(%error, "history cannot be read");
                 self.stats.disk_errors.bump();
                 false
             }
@@ -769,7 +769,7 @@ fn held(disk: &mut Disk, left: &Left, patient: bool) -> Result<Held, SpoolError>
         if block.key < end || left.readers.iter().any(some) {
             match disk.segments.counts(block) {
                 Ok(counts) => drop(held.insert((block.segment, block.key), counts)),
-                Err(error @ SpoolError::Disk(_)) if patient => return Err(error),
+                Err(error @ (SpoolError::Disk(_) | SpoolError::Failing(_))) if patient => return Err(error),
                 Err(error) => {
                     tracing::debug!(first = block.key, last = block.last, %error, "a block cannot be read");
                 }
@@ -792,6 +792,7 @@ impl Writer {
         let long = Duration::from_secs(3600);
         let wait = if due { Duration::ZERO } else { long };
         (self.options.spill_after, self.options.commit) = (wait, wait);
+        self.shared.outbox().spill_after(wait);
         self.trouble = self.trouble.map(|_| Instant::now());
         self.chores_at = Instant::now() + if chores { Duration::ZERO } else { long };
         self.turn(drain);

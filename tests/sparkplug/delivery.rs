@@ -119,3 +119,50 @@ async fn a_stop_without_an_answering_broker_ends_in_time() {
     node.stop().await;
     assert!(start.elapsed() < Duration::from_millis(2500), "{:?}", start.elapsed());
 }
+
+#[tokio::test]
+async fn provisional_times_are_marked_and_told_again_when_the_clock_is_synchronised() {
+    const BEHIND: i64 = 3 * 86_400_000;
+    let folder = tempfile::tempdir().unwrap();
+    let broker = broker().await;
+    let host = Host::listen(broker.address()).await;
+    // As a computer without a battery that was off for three days.
+    let right = Clock::system().now();
+    let boot = Boot { id: [7; 16], uptime: Duration::from_secs(20) };
+    let clock = Clock::unsynchronised(Timestamp(right.0 - BEHIND * 1000), boot);
+    let store = Store::open(Options::default(), directory(), clock.clone(), Arc::default());
+    let node = Node::with(directory(), broker.address(), folder.path(), "", store, clock.clone());
+    let level = |value| {
+        let (at, stamp) = clock.stamp();
+        let sample = Sample { stamp, ..Sample::good(LEVEL, Value::F64(value), at) };
+        node.batch(PLC, DeviceState::Alive, vec![sample]);
+        at.millis()
+    };
+    let told = |metric: &Metric| {
+        let marked = metric.properties.as_ref().and_then(|p| p.get("ClockSynchronised").cloned());
+        (metric.timestamp.unwrap() as i64, marked)
+    };
+    let of_level = |seen: &Seen| {
+        let by = |m: &&Metric| m.alias == Some(u64::from(LEVEL.0) + 1);
+        told(seen.payload.metrics.iter().find(by).unwrap())
+    };
+    node.all_devices_answer_but_late();
+    node.is_up().await;
+    let at = level(1.0);
+    host.sees("a value", |h| h.levels().contains(&(1.0, false))).await;
+    let seen = host.of("DDATA", "plc");
+    assert_eq!(of_level(seen.last().unwrap()), (at, Some(Property::Bool(false))));
+
+    clock.tell(Timestamp(clock.now().0 + BEHIND * 1000), true);
+    level(2.0);
+    host.sees("a second birth", |h| h.of("DBIRTH", "plc").len() == 2).await;
+    host.sees("the next value", |h| h.levels().iter().any(|(value, _)| *value == 2.0)).await;
+    // What was told first is told again with its time put right, unless the next value was there by then.
+    let (born, marked) = of_level(&host.of("DBIRTH", "plc")[1]);
+    assert!(born >= at + BEHIND - 1000 && marked.is_none(), "{born} {marked:?}");
+    let at = level(3.0);
+    host.sees("the last value", |h| h.levels().contains(&(3.0, false))).await;
+    assert_eq!(of_level(host.of("DDATA", "plc").last().unwrap()), (at, None));
+    host.check();
+    node.stop().await;
+}

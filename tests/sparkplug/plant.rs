@@ -73,9 +73,20 @@ impl Node {
     }
 
     pub(super) fn of(directory: Arc<Directory>, address: SocketAddr, folder: &Path, more: &str) -> Node {
+        Node::with(directory, address, folder, more, Store::in_memory(), Clock::system())
+    }
+
+    /// With a store and a clock of one's own.
+    pub(super) fn with(
+        directory: Arc<Directory>,
+        address: SocketAddr,
+        folder: &Path,
+        more: &str,
+        store: Arc<Store>,
+        clock: Clock,
+    ) -> Node {
         let toml = format!("name = \"cloud\"\nbroker = \"mqtt://{address}\"\n{more}");
         let spec = config::compile(&toml::from_str(&toml).unwrap()).unwrap();
-        let clock = Clock::system();
         let telemetry = Telemetry::new(clock.now());
         let (mailbox, writes) = mpsc::channel(8);
         let gate = Gate::default();
@@ -91,9 +102,10 @@ impl Node {
         let cx = Context {
             name: "cloud".into(),
             directory,
-            store: Store::in_memory(),
+            store,
             gate,
             stats: telemetry.publisher("cloud", "sparkplug"),
+            outbox: fieldgate::store::Options::default().reader_rules(),
             telemetry,
             clock,
             folder: folder.into(),

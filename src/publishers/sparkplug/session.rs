@@ -266,8 +266,10 @@ impl Session {
                 };
                 // As a birth does: this very sample is not repeated, and what is older is history.
                 let good = sample.quality.is_good();
-                let metric = Metric::data(alias(tag.id), &sample, false, !(good && state.good));
-                *state = State { born: sample.at, live: sample.at, good };
+                let timed = sample.stamp.is_synchronised();
+                let say = Say { quality: !(good && state.good), clock: !state.timed };
+                let metric = Metric::data(alias(tag.id), &sample, false, say);
+                *state = State { born: sample.at, live: sample.at, good, timed };
                 self.queue(device.id, false, [metric]);
             }
         }

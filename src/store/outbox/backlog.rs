@@ -227,7 +227,7 @@ impl Outbox {
     pub(in crate::store) fn renumber(&mut self, from: u64, to: u64) {
         let by = to.saturating_sub(from);
         self.skew = self.skew.wrapping_add(by);
-        for number in [&mut self.next_seq, &mut self.base, &mut self.unwritten, &mut self.committed] {
+        for number in [&mut self.next_seq, &mut self.base, &mut self.unwritten, &mut self.history_from] {
             *number += by;
         }
         for reader in &mut self.readers {
@@ -237,8 +237,11 @@ impl Outbox {
             reader.settled = settled;
             let given = std::mem::take(&mut reader.given);
             reader.given = given.into_iter().map(|(seq, given)| (seq + by, given)).collect();
-            for at in [&mut reader.live_from, &mut reader.live_at, &mut reader.hist_at] {
-                *at = (*at).max(from) + by;
+            reader.unwritten = reader.unwritten.max(from) + by;
+            for lane in &mut reader.lanes {
+                for at in [&mut lane.live_from, &mut lane.live_at, &mut lane.hist_at] {
+                    *at = (*at).max(from) + by;
+                }
             }
         }
     }

@@ -143,14 +143,15 @@ impl Owed {
         let delivered = accepted.samples(with(Settled::Sent));
         let dropped = accepted.samples(with(Settled::Rejected)) + accepted.samples(&lost);
         let expected = (delivered, accepted.samples(&waiting), dropped);
-        let counted = (place.delivered, place.pending, place.dropped);
+        let counts = &place.counts;
+        let counted = (counts.delivered, counts.pending, counts.all_dropped());
         assert_eq!(counted, expected, "{name}: samples delivered, pending, dropped; lost are {lost:?}");
-        assert_eq!(delivered + place.pending + dropped, accepted.samples(&owed), "{name}: the balance");
+        assert_eq!(delivered + counts.pending + dropped, accepted.samples(&owed), "{name}: the balance");
 
         let new = lost.difference(&self.lost).copied().collect();
         self.lost = lost;
         // What left memory while it was given and is not on the disk may still be settled, no more.
-        let gone = |seq: &u64| place.given.get(seq).is_some_and(|given| given.gone);
+        let gone = |seq: &u64| place.given.get(seq).is_some_and(|given| given.gone.is_some());
         self.safe.retain(|seq| waiting.contains(seq) && !gone(seq));
         new
     }

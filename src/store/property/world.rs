@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use super::model::{Left, Model, Owed, gaps};
 use super::{Case, North, Step, batch, directory, engine};
-use crate::model::{Clock, Timestamp};
+use crate::model::{Class, Clock, Timestamp};
 use crate::store::outbox::{Outbox, Rules, Take};
 use crate::store::writer::{Shared, Writer};
-use crate::store::{Durability, Next, Options, Replay, Settled};
+use crate::store::{Durability, Next, Options, Replay, Settled, WhenFull};
 use crate::telemetry::StoreStats;
 
 /// Two durable readers and one that is not.
@@ -59,7 +59,7 @@ impl Side {
                 let mut outbox = self.shared.outbox();
                 let seq = outbox.next_seq;
                 self.model.accepted.add(seq, made.clone());
-                outbox.accept(Arc::new(made), Instant::now());
+                outbox.accept(Arc::new(made), Class::Normal, Instant::now());
                 drop(outbox);
                 self.check(Cause::Accepted);
             }
@@ -101,7 +101,7 @@ impl Side {
         }
         let mut outbox = self.shared.outbox();
         let next = outbox.next_seq;
-        self.handles[reader] = Some(outbox.attach(NAMES[reader], durable).0);
+        self.handles[reader] = Some(outbox.attach(NAMES[reader], durable, None).0);
         drop(outbox);
         let owed = self.model.readers.entry(NAMES[reader]).or_insert_with(|| Owed::new(durable, next));
         (owed.attached, owed.absent) = (true, false);
@@ -118,7 +118,7 @@ impl Side {
         self.now += after;
         let mut outbox = self.shared.outbox();
         let took = outbox.take(serial, self.now);
-        let sure = outbox.rules.gated && !outbox.disk_down;
+        let sure = reader < 2 && outbox.rules.reader.durability == Durability::Always && !outbox.disk_down;
         drop(outbox);
         let (seq, live, got) = match took {
             Take::Give(Next::Live(seq, batch)) => (seq.0, true, batch),
@@ -250,13 +250,13 @@ impl World {
             }
         }
         let side = self.side.borrow();
-        for report in side.shared.outbox().reports() {
+        for report in side.shared.outbox().reports(|s| s.at) {
             assert_eq!(report.pending, 0, "{} still waits at the end", report.name);
         }
         assert_eq!(side.shared.outbox().bytes, 0, "memory is given back");
         drop(side);
         self.step(&Step::Stop);
-        let all = self.side.borrow().shared.outbox().reports();
+        let all = self.side.borrow().shared.outbox().reports(|s| s.at);
         assert!(all.iter().all(|r| r.pending == 0 && r.dropped == 0), "nothing comes again: {all:?}");
     }
 
@@ -289,14 +289,15 @@ impl World {
             let side = &mut *side;
             let mut outbox = side.shared.outbox();
             // A segment that could not be removed comes back at the next start, with cursors of then.
+            let folders = std::fs::read_dir(self.folder.path().join("store/segments"));
             let folders =
-                std::fs::read_dir(self.folder.path().join("store/segments")).map_or(0, Iterator::count);
+                folders.map_or(0, |all| all.flatten().filter(|entry| entry.path().is_dir()).count());
             let lingers = folders > writer.segments();
-            let all = due || drain || outbox.oldest_unwritten().is_none();
+            let all = due || drain || !outbox.unwritten();
             for (name, owed) in side.model.readers.iter_mut().filter(|(_, owed)| owed.durable) {
                 if all {
                     let place = outbox.place(name).expect("the outbox knows the reader");
-                    let gone = |seq: &u64| place.given.get(seq).is_some_and(|given| given.gone);
+                    let gone = |seq: &u64| place.given.get(seq).is_some_and(|given| given.gone.is_some());
                     let pending = owed.pending(&side.model.accepted);
                     owed.safe = pending.range(..next).filter(|seq| !gone(seq)).copied().collect();
                 }
@@ -321,7 +322,7 @@ impl World {
             }
             let place = outbox.place(name).expect("the outbox knows the reader");
             let pending = owed.pending(&side.model.accepted);
-            let gone = |seq: &u64| place.given.get(seq).is_some_and(|given| given.gone);
+            let gone = |seq: &u64| place.given.get(seq).is_some_and(|given| given.gone.is_some());
             let gone = pending.iter().copied().filter(gone).collect();
             let all = owed.owed(&side.model.accepted);
             let left =
@@ -338,14 +339,7 @@ impl World {
         let base = clock.now().0 as u64;
         let shared = Arc::new(Shared::new(Outbox::new(rules(&self.case), 0)));
         self.side.borrow_mut().shared = shared.clone();
-        let options = Options {
-            path: Some(self.folder.path().join("store")),
-            durability: if self.case.always { Durability::Always } else { Durability::Spill },
-            memory: memory(&self.case),
-            max_bytes: if self.case.little_disk { 128 << 10 } else { 1 << 30 },
-            max_age: HOUR * 1_000_000,
-            ..Options::default()
-        };
+        let options = Options { path: Some(self.folder.path().join("store")), ..options(&self.case) };
         let stats = Arc::new(StoreStats::default());
         let mut writer = Writer::new(shared, options, directory(), clock, stats, 0);
         self.broke = false;
@@ -369,7 +363,7 @@ impl World {
         let outbox = side.shared.outbox();
         let next = outbox.next_seq;
         let base = writer.base();
-        for report in outbox.reports() {
+        for report in outbox.reports(|s| s.at) {
             let known = side.model.readers.contains_key(&*report.name);
             assert!(known || side.model.left.contains_key(&*report.name), "{} is unknown", report.name);
         }
@@ -405,12 +399,28 @@ fn memory(case: &Case) -> u64 {
     if case.little_memory { 64 << 10 } else { 64 << 20 }
 }
 
+fn options(case: &Case) -> Options {
+    Options {
+        path: None,
+        durability: if case.always { Durability::Always } else { Durability::Spill },
+        memory: memory(case),
+        max_bytes: if case.little_disk { 128 << 10 } else { 1 << 30 },
+        max_age: HOUR * 1_000_000,
+        replay: if case.in_order { Replay::InOrder } else { Replay::LiveFirst },
+        history_rate: 1000,
+        ballast: 0,
+        ..Options::default()
+    }
+}
+
 fn rules(case: &Case) -> Rules {
     Rules {
         memory: memory(case),
-        replay: if case.in_order { Replay::InOrder } else { Replay::LiveFirst },
-        history_rate: 1000,
-        gated: case.always,
+        reader: options(case).reader_rules(),
+        spools: true,
+        when_full: WhenFull::DropOldest,
+        share: 0,
+        history: false,
         patience: HOUR,
     }
 }
