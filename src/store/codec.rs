@@ -50,9 +50,9 @@ impl Classes {
         Classes(self.0 | 1 << class as u8)
     }
 
-    /// As a number, and back: 0 is a block without the word.
+    /// As a number: 0, as before there were classes, where all is normal.
     pub(super) fn bits(self) -> u8 {
-        self.0
+        if self == Classes::NORMAL { 0 } else { self.0 }
     }
 
     /// See `bits`.
@@ -417,6 +417,26 @@ mod tests {
             };
             all.into_iter().map(make).collect()
         })
+    }
+
+    #[test]
+    fn a_block_tells_its_classes_and_one_of_before_there_were_any_is_normal() {
+        let classes = [(TagId(0), Class::Critical), (TagId(1), Class::Diagnostic)];
+        let directory = directory().with_classes(classes.into());
+        let sample = |tag| Sample::bad(TagId(tag), Bad::Waiting, Timestamp(0));
+        let batch = |seq: u64, tag| {
+            let batch = Batch { device: DeviceId(0), state: DeviceState::Unknown, samples: vec![sample(tag)] };
+            (seq, Arc::new(batch))
+        };
+        let mut names = Dictionary::default();
+        let (_, block) = encode(&[batch(1, 0), batch(2, 1)], &mut names, &directory);
+        let has = |block: &[u8]| Class::ALL.map(|class| head(block).unwrap().classes.has(class));
+        assert_eq!(has(&block), [true, false, true]);
+        let items = decode(&block, &names, &directory, &mut BTreeSet::new()).unwrap();
+        assert_eq!(items.iter().map(|i| i.class).collect::<Vec<_>>(), [Class::Critical, Class::Diagnostic]);
+        // Where there are no classes, the bytes are those of before there were any.
+        let (_, block) = encode(&[batch(1, 2), batch(2, 3)], &mut names, &directory);
+        assert_eq!((has(&block), block[1] >> CLASSES_AT), ([false, true, false], 0));
     }
 
     proptest! {

@@ -31,7 +31,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::model::{Batch, Class, Clock, DeviceId, DeviceState, Directory, Identified, Sample, TagId, Timestamp};
+use crate::model::{
+    Batch, Class, Clock, DeviceId, DeviceState, Directory, Identified, Sample, TagId, Timestamp,
+};
 use crate::telemetry::StoreStats;
 
 use image::Image;

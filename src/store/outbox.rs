@@ -399,7 +399,9 @@ impl Outbox {
         let mut reading = [false; 2];
         for (class, live) in order(rules.replay) {
             let Some(reader) = self.readers.get_mut(at) else { break };
-            if reading[usize::from(live)] || (live && rules.replay == Replay::InOrder && reader.waits(class, false, next_seq)) {
+            if reading[usize::from(live)]
+                || (live && rules.replay == Replay::InOrder && reader.waits(class, false, next_seq))
+            {
                 continue;
             }
             let held = if !live && rules.replay == Replay::LiveFirst { reader.held_until(now) } else { None };
