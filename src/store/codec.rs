@@ -425,7 +425,8 @@ mod tests {
         let directory = directory().with_classes(classes.into());
         let sample = |tag| Sample::bad(TagId(tag), Bad::Waiting, Timestamp(0));
         let batch = |seq: u64, tag| {
-            let batch = Batch { device: DeviceId(0), state: DeviceState::Unknown, samples: vec![sample(tag)] };
+            let batch =
+                Batch { device: DeviceId(0), state: DeviceState::Unknown, samples: vec![sample(tag)] };
             (seq, Arc::new(batch))
         };
         let mut names = Dictionary::default();
