@@ -45,11 +45,7 @@ fn reader(store: &Store) -> Reader {
 
 fn batch(tags: &[u32], n: u32) -> Batch {
     let sample = |tag: &u32| Sample::good(TagId(*tag), Value::U32(n), Timestamp(i64::from(n)));
-    Batch {
-        device: DeviceId(0),
-        state: DeviceState::Alive,
-        samples: tags.iter().map(sample).collect(),
-    }
+    Batch { device: DeviceId(0), state: DeviceState::Alive, samples: tags.iter().map(sample).collect() }
 }
 
 /// What a batch is: its tag, its number, and whether it is live. Number 0 says only that the device answers now.

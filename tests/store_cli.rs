@@ -97,7 +97,7 @@ impl Bench {
 }
 
 fn reader(store: &Store, name: &str) -> Reader {
-    store.reader(name, ReaderOptions { durable: true })
+    store.reader(name, ReaderOptions { durable: true, rules: None })
 }
 
 fn batch(n: u32) -> Batch {

@@ -64,11 +64,7 @@ mod tests {
         Directory::new("g", "n", vec![device], (0..classes.len()).map(tag).collect()).with_classes(named)
     }
 
-    fn parts(
-        classes: &[Class],
-        tags: &[u32],
-        changed: bool,
-    ) -> Vec<(Class, DeviceState, Vec<u32>)> {
+    fn parts(classes: &[Class], tags: &[u32], changed: bool) -> Vec<(Class, DeviceState, Vec<u32>)> {
         let sample = |tag: &u32| Sample::good(TagId(*tag), Value::Bool(true), Timestamp(1));
         let batch = Batch {
             device: DeviceId(0),

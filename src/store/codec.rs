@@ -60,9 +60,9 @@ impl Classes {
         Classes(self.0 | 1 << class as u8)
     }
 
-    /// As a number, and back: 0 is a block without the word.
+    /// As a number: 0, as before there were classes, where all is normal.
     pub(super) fn bits(self) -> u8 {
-        self.0
+        if self == Classes::NORMAL { 0 } else { self.0 }
     }
 
     /// See `bits`.
@@ -563,6 +563,25 @@ mod tests {
         };
         assert_eq!(read(7), (1_700_000_000_000_000 - 57_000_000, Stamp::Provisional(0)));
         assert_eq!(read(8), (3_000_000, Stamp::Unknown));
+    }
+
+    #[test]
+    fn a_block_tells_its_classes() {
+        let classes = [(TagId(0), Class::Critical), (TagId(1), Class::Diagnostic)];
+        let directory = directory().with_classes(classes.into());
+        let clock = Clock::starting_at(Timestamp(0));
+        let batch = |seq: u64, tag| {
+            let samples = vec![Sample::bad(TagId(tag), Bad::Waiting, Timestamp(0))];
+            (seq, Arc::new(Batch { device: DeviceId(0), state: DeviceState::Unknown, samples }))
+        };
+        let mut names = Dictionary::default();
+        let (_, block) = encode(&[batch(1, 0), batch(2, 1)], &mut names, &directory, &clock);
+        let has = |block: &[u8]| Class::ALL.map(|class| head(block).unwrap().classes.has(class));
+        assert_eq!(has(&block), [true, false, true]);
+        let items = decode(&block, &names, &directory, &clock, &mut BTreeSet::new()).unwrap();
+        assert_eq!(items.iter().map(|i| i.class).collect::<Vec<_>>(), [Class::Critical, Class::Diagnostic]);
+        let (_, block) = encode(&[batch(1, 2), batch(2, 3)], &mut names, &directory, &clock);
+        assert_eq!(has(&block), [false, true, false]);
     }
 
     proptest! {

@@ -392,10 +392,12 @@ impl Outbox {
         let mut wait: Option<tokio::time::Instant> = None;
         // What of one kind is being read from the disk is not passed by what is less urgent, so that the few
         // blocks in memory are those that are needed next.
-        let mut reading = [false; 2];
+        let (mut live_read, mut history_read) = (false, false);
         for (class, live) in order(rules.replay) {
             let Some(reader) = self.readers.get_mut(at) else { break };
-            if reading[usize::from(live)] || (live && rules.replay == Replay::InOrder && reader.waits(class, false, next_seq)) {
+            if (if live { live_read } else { history_read })
+                || (live && rules.replay == Replay::InOrder && reader.waits(class, false, next_seq))
+            {
                 continue;
             }
             let held = if !live && rules.replay == Replay::LiveFirst { reader.held_until(now) } else { None };
@@ -420,7 +422,8 @@ impl Outbox {
                         if live { Next::Live(Seq(seq), batch) } else { Next::History(Seq(seq), batch) };
                     return Take::Give(next);
                 }
-                Seek::Soon => reading[usize::from(live)] = true,
+                Seek::Soon if live => live_read = true,
+                Seek::Soon => history_read = true,
                 Seek::None => {}
                 Seek::Gated(since) => {
                     wait = earlier(wait, Some(now + self.rules.patience.saturating_sub(since.elapsed())));
@@ -516,8 +519,8 @@ impl Outbox {
     /// The next block of a class is read before it is asked for, so that the drain does not wait for each.
     fn read_ahead(&mut self, from: u64, end: u64, class: Class) {
         // Where a class is rare, looking far for its next block would cost more than waiting for it.
-        let next = self.blocks.range(from..).take_while(|(first, _)| **first < end).take(64);
-        let ahead = next.filter(|(_, block)| block.classes.has(class)).next();
+        let mut next = self.blocks.range(from..).take_while(|(first, _)| **first < end).take(64);
+        let ahead = next.find(|(_, block)| block.classes.has(class));
         if let Some((&ahead, _)) = ahead
             && self.slot(ahead).is_none()
             && !self.cache.iter().any(|l| l.from == ahead)

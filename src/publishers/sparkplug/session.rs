@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::model::{
-    Bad, Batch, Class, DataType, DeviceId, DeviceState, Directory, Identity, Quality, Sample, TagId, Timestamp,
+    Bad, Batch, Class, DataType, DeviceId, DeviceState, Directory, Identity, Quality, Sample, TagId,
+    Timestamp,
 };
 use crate::store::Store;
 
@@ -656,14 +657,15 @@ mod tests {
     #[test]
     fn births_and_deaths_keep_their_order_though_alarms_pass_what_came_before_them() {
         let (directory, store) = with_alarm();
-        let mut reader =
-            store.reader("cloud", crate::store::ReaderOptions { durable: true, rules: None });
+        let mut reader = store.reader("cloud", crate::store::ReaderOptions { durable: true, rules: None });
         let mut session = Session::new(directory, 0, 1 << 20);
         let mut out = Vec::new();
         session.births(&store, Timestamp(0), &mut out);
-        let both = |at: i64| [0, 1].map(|tag| Sample::good(TagId(tag), Value::U16(at as u16), Timestamp(at * 1000)));
+        let both =
+            |at: i64| [0, 1].map(|tag| Sample::good(TagId(tag), Value::U16(at as u16), Timestamp(at * 1000)));
         let bad = |at: i64| [0, 1].map(|tag| Sample::bad(TagId(tag), Bad::NoAnswer, Timestamp(at * 1000)));
-        let alive = |samples: &[Sample]| Batch { device: PLC, state: DeviceState::Alive, samples: samples.to_vec() };
+        let alive =
+            |samples: &[Sample]| Batch { device: PLC, state: DeviceState::Alive, samples: samples.to_vec() };
         store.accept(alive(&both(1)));
         store.accept(alive(&both(2)[1..]));
         store.accept(Batch { state: DeviceState::Dead, ..alive(&bad(3)) });
