@@ -36,7 +36,7 @@ impl Ours {
         let clock = Clock::starting_at(Timestamp(1_800_000_000_000_000));
         let store = Store::open(options, feed::directory(), clock, stats.clone());
         assert_eq!(stats.durable.get(), 1, "a flush is a real sync");
-        let reader = store.reader("north", ReaderOptions { durable: true });
+        let reader = store.reader("north", ReaderOptions { durable: true, rules: None });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         Ours { store, stats, reader, runtime, accepted: 0 }
     }

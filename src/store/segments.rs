@@ -143,7 +143,9 @@ impl Segments {
         let (mut ids, mut lists) = (BTreeSet::new(), BTreeMap::new());
         for entry in fs::read_dir(&all.folder)? {
             let entry = entry?.file_name();
-            let Some((stem, kind)) = entry.to_str().map(|n| n.split_once('.').unwrap_or((n, ""))) else { continue };
+            let Some((stem, kind)) = entry.to_str().map(|n| n.split_once('.').unwrap_or((n, ""))) else {
+                continue;
+            };
             if stem.starts_with(UNFINISHED) {
                 // A rewriting that was not finished: the old one counts.
                 fs::remove_dir_all(all.folder.join(&entry))?;
@@ -225,8 +227,7 @@ impl Segments {
         segment.disk = size(&self.path(id));
         self.segments.insert(id, segment);
         // The new name is on the disk before the old folder goes; what stays the next start removes.
-        let removed =
-            File::open(&self.folder).and_then(|f| f.sync_all()).and_then(|()| discard(&old));
+        let removed = File::open(&self.folder).and_then(|f| f.sync_all()).and_then(|()| discard(&old));
         if let Err(error) = removed {
             tracing::warn!(%error, segment = %old.display(), "an old segment of the spool cannot be removed");
         }

@@ -397,7 +397,9 @@ impl Writer {
         if self.disk.is_none() {
             return Ok(());
         }
-        let Some(upto) = self.shared.outbox().due(self.options.commit, all || self.hurry) else { return Ok(()) };
+        let Some(upto) = self.shared.outbox().due(self.options.commit, all || self.hurry) else {
+            return Ok(());
+        };
         // A block without its reader's cursor would not be found again, and the first block after a while
         // finds cursors of long ago.
         let first = !self.shared.outbox().has_blocks();

@@ -121,8 +121,7 @@ impl Session {
             let data = if d.is_node { topics.node("NDATA") } else { topics.device("DDATA", &d.name) };
             (d.id, Device { is_node: d.is_node, status: Status::Unborn, data, identity: None })
         });
-        let unknown =
-            State { born: Timestamp(i64::MIN), live: Timestamp(i64::MIN), good: true, timed: true };
+        let unknown = State { born: Timestamp(i64::MIN), live: Timestamp(i64::MIN), good: true, timed: true };
         Session {
             devices: devices.collect(),
             metrics: directory.tags().iter().map(|t| (t.id, unknown)).collect(),

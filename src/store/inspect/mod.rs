@@ -83,7 +83,8 @@ impl Folder {
     /// All segments, the oldest first.
     fn segments(&self) -> Result<Vec<Listed>, String> {
         let folder = self.root.join("segments");
-        let entries = fs::read_dir(&folder).map_err(|e| format!("{} cannot be read: {e}", folder.display()))?;
+        let entries =
+            fs::read_dir(&folder).map_err(|e| format!("{} cannot be read: {e}", folder.display()))?;
         let mut found: BTreeMap<u64, PathBuf> = BTreeMap::new();
         let mut names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
         // Of one that was just rewritten the newer folder counts.

@@ -57,7 +57,16 @@ impl Outbox {
             }
             return false;
         }
-        self.head.push_back(Some(Entry { batch, class, at: now, bytes, holders, durable, written: false, history }));
+        self.head.push_back(Some(Entry {
+            batch,
+            class,
+            at: now,
+            bytes,
+            holders,
+            durable,
+            written: false,
+            history,
+        }));
         self.bytes += bytes;
         self.bound();
         self.bound_each();
@@ -253,8 +262,10 @@ impl Outbox {
     /// Whether anything of a durable reader is not on the disk.
     pub(in crate::store) fn unwritten(&mut self) -> bool {
         let history = self.history_since().is_some();
-        history || (0..self.readers.len())
-            .any(|at| self.readers.get(at).is_some_and(|r| r.durable) && self.unwritten_since(at).is_some())
+        history
+            || (0..self.readers.len()).any(|at| {
+                self.readers.get(at).is_some_and(|r| r.durable) && self.unwritten_since(at).is_some()
+            })
     }
 
     /// Up to which number all is to be written now, as far as a durable reader holds it; `None`: nothing is.
