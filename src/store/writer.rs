@@ -418,6 +418,8 @@ impl Writer {
             self.stats.spooled.add(written.iter().map(|(block, _)| block.samples).sum());
             outbox.disk_down = false;
             outbox.commit(written);
+            drop(outbox);
+            self.mark_full();
             if last {
                 return Ok(());
             }
@@ -626,17 +628,23 @@ impl Writer {
         }
     }
 
+    /// With `drop-newest`: from seven eighths on nothing new of who has much waiting; what others have is
+    /// still written.
+    fn mark_full(&self) {
+        if self.options.when_full != WhenFull::DropNewest {
+            return;
+        }
+        let (most, bytes) = (self.options.max_bytes, self.waited_for().1);
+        let mut outbox = self.shared.outbox();
+        let limit = if outbox.spool_full { most - most / 8 - most / 16 } else { most - most / 8 };
+        outbox.spool_full = bytes > limit;
+    }
+
     /// The spool's own bound, and those of publishers that have their backlog thinned.
     fn bound(&mut self) {
         let most = self.options.max_bytes;
         let bytes = |w: &Writer| w.waited_for().1;
-        let newest = self.options.when_full == WhenFull::DropNewest;
-        {
-            let mut outbox = self.shared.outbox();
-            // From seven eighths on nothing new of who has much waiting; what others have is still written.
-            let limit = if outbox.spool_full { most - most / 8 - most / 16 } else { most - most / 8 };
-            outbox.spool_full = newest && bytes(self) > limit;
-        }
+        self.mark_full();
         while bytes(self) > most {
             if self.options.when_full == WhenFull::Downsample && self.thin_one(None) {
                 continue;

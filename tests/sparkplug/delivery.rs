@@ -130,7 +130,7 @@ async fn provisional_times_are_marked_and_told_again_when_the_clock_is_synchroni
     let right = Clock::system().now();
     let boot = Boot { id: [7; 16], uptime: Duration::from_secs(20) };
     let clock = Clock::unsynchronised(Timestamp(right.0 - BEHIND * 1000), boot);
-    let store = Store::open(Options::default(), directory(), clock.clone(), Arc::default());
+    let store = Store::open(fieldgate::store::Options::default(), directory(), clock.clone(), Arc::default());
     let node = Node::with(directory(), broker.address(), folder.path(), "", store, clock.clone());
     let level = |value| {
         let (at, stamp) = clock.stamp();
