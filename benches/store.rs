@@ -201,7 +201,7 @@ fn parent() {
             "| | samples | append, samples/s | ms a commit | longest | µs processor a sample | bytes written a sample: process | device | on disk, MiB | memory while appending, MiB | open, ms | memory then | drain, samples/s | memory while draining | on disk then, MiB |"
         );
         println!("|{}", "---|".repeat(15));
-        for (at, name) in NAMES.iter().enumerate().filter(|(_, name)| chosen(&name)) {
+        for (at, name) in NAMES.iter().enumerate().filter(|(_, name)| chosen(name)) {
             let folder = root.path().join(format!("{phase}-{at}"));
             let put = ask(name, phase, number, &folder);
             let got = ask(name, "drain", 0, &folder);
