@@ -139,6 +139,7 @@ impl Plant {
         gate.load(rules.collect());
         let store = Store::open(options, directory.clone(), clock.clone(), telemetry.store.clone());
         let cx = Context {
+            outbox: fieldgate::store::Options::default().reader_rules(),
             name: "opcua".into(),
             directory,
             store,

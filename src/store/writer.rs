@@ -405,9 +405,10 @@ impl Writer {
         let first = !self.shared.outbox().has_blocks();
         self.keep_cursors(!first)?;
         let next = self.shared.outbox().next_seq;
-        let Some(disk) = &mut self.disk else { return Ok(()) };
-        disk.reserve(next)?;
-        loop {
+        if let Some(disk) = &mut self.disk {
+            disk.reserve(next)?;
+        }
+        while let Some(disk) = &mut self.disk {
             let (batches, last) = self.shared.outbox().collect(upto, ROUND);
             if batches.is_empty() {
                 return Ok(());
@@ -424,6 +425,7 @@ impl Writer {
                 return Ok(());
             }
         }
+        Ok(())
     }
 
     /// Not worth a word to the north, nor a pause for what is: where it fails it is tried again.

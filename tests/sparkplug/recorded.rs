@@ -186,7 +186,10 @@ async fn session() -> Record {
     level(Sample::uncertain(LEVEL, Value::F64(200.0), Uncertain::OutOfLimits, node.now()));
     level(Sample::good(LEVEL, Value::F64(1.0), node.now()));
     let identity = Identity { vendor: Some("Acme".into()), ..Identity::default() };
-    node.cx.store.identify(PLC, Identified { identity: Arc::new(identity), at: node.now(), stamp: Stamp::Synchronised });
+    node.cx.store.identify(
+        PLC,
+        Identified { identity: Arc::new(identity), at: node.now(), stamp: Stamp::Synchronised },
+    );
     level(Sample::good(LEVEL, Value::F64(2.0), node.now()));
 
     let late = |value| {
