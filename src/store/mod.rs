@@ -254,7 +254,7 @@ impl Store {
     pub async fn history(&self, ask: history::Ask) -> Result<Vec<history::Page>, HistoryError> {
         let places = self.history.as_ref().ok_or(HistoryError::Off)?;
         let _place = places.acquire().await.map_err(|_| HistoryError::Unavailable)?;
-        let (query, answer) = history::Query::new(ask);
+        let (query, answer) = history::Query::new(ask, self.clock.clone());
         self.shared.ask(query);
         answer.await.map_err(|_| HistoryError::Unavailable)
     }

@@ -42,6 +42,15 @@ pub(super) struct Block {
 }
 
 impl Block {
+    /// The first and the last moment of which it may have samples. Where time stamps are not sure nobody knows:
+    /// any, and only its bytes bound how long it stays.
+    pub(super) fn span(&self) -> (Timestamp, Timestamp) {
+        match self.marked {
+            true => (Timestamp(i64::MIN), Timestamp(i64::MAX)),
+            false => (self.oldest, self.newest),
+        }
+    }
+
     pub(super) fn new(segment: u64, head: &Head, bytes: u64) -> Block {
         Block {
             segment,

@@ -530,10 +530,9 @@ impl Segments {
 
 impl Segment {
     fn add(&mut self, block: &Block) {
-        self.oldest = if self.blocks == 0 { block.oldest } else { self.oldest.min(block.oldest) };
+        let (oldest, newest) = block.span();
+        self.oldest = if self.blocks == 0 { oldest } else { self.oldest.min(oldest) };
         self.last = self.last.max(block.last);
-        // Nobody knows how old it is: only its bytes bound it.
-        let newest = if block.marked { Timestamp(i64::MAX) } else { block.newest };
         self.newest = self.newest.max(newest);
         self.payload += block.bytes;
         self.blocks += 1;

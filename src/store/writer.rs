@@ -610,7 +610,7 @@ impl Writer {
         let whole = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         let (bytes, oldest) = self.history.extent(disk.segments.stretches());
         self.stats.history_bytes.set(whole(bytes));
-        self.stats.history_oldest.set(oldest.map_or(0, |at| at.0));
+        self.stats.history_oldest.set(oldest.map_or(0, |at| at.0.max(0)));
         self.stats.history_lost.set(whole(self.shared.outbox().history_lost));
     }
 

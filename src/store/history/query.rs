@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::model::{Batch, DeviceId, Directory, Sample, TagId, Timestamp};
+use crate::model::{Batch, Clock, DeviceId, Directory, Sample, TagId, Timestamp};
 use crate::store::outbox::Block;
 use crate::store::segments::{Segments, Stretch};
 use crate::store::spool::SpoolError;
@@ -62,6 +62,8 @@ pub struct Page {
 #[derive(Debug)]
 pub(in crate::store) struct Query {
     ask: Ask,
+    /// Puts stamps right that were given before the clock was.
+    clock: Clock,
     found: Vec<BTreeMap<Place, Sample>>,
     /// Of each lane the batch looked at last, and how many samples it had there; batches are counted as they come.
     seen: Vec<(u64, u32)>,
@@ -74,7 +76,7 @@ pub(in crate::store) struct Query {
 }
 
 impl Query {
-    pub(in crate::store) fn new(ask: Ask) -> (Query, oneshot::Receiver<Vec<Page>>) {
+    pub(in crate::store) fn new(ask: Ask, clock: Clock) -> (Query, oneshot::Receiver<Vec<Page>>) {
         let (answer, receiver) = oneshot::channel();
         let query = Query {
             found: vec![BTreeMap::new(); ask.lanes.len()],
@@ -82,6 +84,7 @@ impl Query {
             batches: 0,
             lanes: ask.lanes.iter().enumerate().map(|(at, lane)| (lane.tag, at)).collect(),
             ask,
+            clock,
             begun: false,
             segments: VecDeque::new(),
             blocks: VecDeque::new(),
@@ -130,7 +133,8 @@ impl Query {
     ) -> Result<(), (u64, Option<u64>, SpoolError)> {
         let next = if self.ask.newest_first { self.blocks.pop_back() } else { self.blocks.pop_front() };
         if let Some(block) = next {
-            if !self.wants(block.oldest, block.newest) {
+            let (oldest, newest) = block.span();
+            if !self.wants(oldest, newest) {
                 return Ok(());
             }
             match segments.read(&block, &mut BTreeSet::new()) {
@@ -149,7 +153,7 @@ impl Query {
             && self.wants(stretch.oldest, stretch.newest)
         {
             let blocks = segments.blocks(stretch.segment).map_err(|error| (stretch.segment, None, error))?;
-            self.blocks = blocks.into_iter().filter(|b| self.wants(b.oldest, b.newest)).collect();
+            self.blocks = blocks.into_iter().filter(|b| self.wants(b.span().0, b.span().1)).collect();
         }
         Ok(())
     }
@@ -179,10 +183,11 @@ impl Query {
             let Some(seen) = self.seen.get_mut(at) else { continue };
             let nth = if seen.0 == self.batches { seen.1 + 1 } else { 0 };
             *seen = (self.batches, nth);
-            if sample.at < self.ask.low || sample.at > self.ask.high {
+            let time = self.clock.best(sample.at, sample.stamp);
+            if time < self.ask.low || time > self.ask.high {
                 continue;
             }
-            let place = Place { at: sample.at, seq, nth };
+            let place = Place { at: time, seq, nth };
             let (Some(lane), Some(found)) = (self.ask.lanes.get(at), self.found.get_mut(at)) else {
                 continue;
             };
@@ -190,7 +195,7 @@ impl Query {
             if !lane.after.is_none_or(is_new) {
                 continue;
             }
-            found.entry(place).or_insert_with(|| sample.clone());
+            found.entry(place).or_insert_with(|| self.clock.put_right_one(sample.clone()));
             // One more than the page has tells that there is more.
             if found.len() > self.ask.most + 1 {
                 if self.ask.newest_first {
