@@ -82,6 +82,7 @@ fn context() -> Context {
         ],
     );
     Context {
+        outbox: fieldgate::store::Options::default().reader_rules(),
         name: "http".into(),
         directory: Arc::new(directory),
         store,

@@ -123,6 +123,7 @@ impl Plant {
         let gate = Gate::default();
         gate.load(rules.collect());
         let cx = Context {
+            outbox: fieldgate::store::Options::default().reader_rules(),
             name: "opcua".into(),
             directory,
             store: Store::in_memory(),

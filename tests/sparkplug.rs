@@ -91,6 +91,7 @@ impl Node {
         };
         gate.load(directory.tags().iter().map(|t| (t.id, rule(t))).collect::<HashMap<_, _>>());
         let cx = Context {
+            outbox: fieldgate::store::Options::default().reader_rules(),
             name: "cloud".into(),
             directory,
             store,

@@ -305,9 +305,11 @@ impl Writer {
         let first = !self.shared.outbox().has_blocks();
         self.keep_cursors(!first)?;
         let next = self.shared.outbox().next_seq;
-        let Some(disk) = &mut self.disk else { return Ok(()) };
-        disk.reserve(next)?;
+        if let Some(disk) = &mut self.disk {
+            disk.reserve(next)?;
+        }
         loop {
+            let Some(disk) = &mut self.disk else { return Ok(()) };
             let (batches, last) = self.shared.outbox().collect(upto, ROUND);
             if batches.is_empty() {
                 return Ok(());
@@ -317,6 +319,8 @@ impl Writer {
             self.stats.spooled.add(written.iter().map(|(block, _)| block.samples).sum());
             outbox.disk_down = false;
             outbox.commit(written);
+            drop(outbox);
+            self.mark_full();
             if last {
                 return Ok(());
             }
@@ -417,17 +421,23 @@ impl Writer {
         }
     }
 
+    /// With `drop-newest`: from seven eighths on nothing new of who has much waiting; what others have is
+    /// still written.
+    fn mark_full(&self) {
+        let Some(disk) = self.disk.as_ref().filter(|_| self.options.when_full == WhenFull::DropNewest) else {
+            return;
+        };
+        let most = self.options.max_bytes;
+        let mut outbox = self.shared.outbox();
+        let limit = if outbox.spool_full { most - most / 8 - most / 16 } else { most - most / 8 };
+        outbox.spool_full = disk.segments.bytes() > limit;
+    }
+
     /// The spool's own bound, and those of publishers that have their backlog thinned.
     fn bound(&mut self) {
         let most = self.options.max_bytes;
         let bytes = |w: &Writer| w.disk.as_ref().map_or(0, |d| d.segments.bytes());
-        let newest = self.options.when_full == WhenFull::DropNewest;
-        {
-            let mut outbox = self.shared.outbox();
-            // From seven eighths on nothing new of who has much waiting; what others have is still written.
-            let limit = if outbox.spool_full { most - most / 8 - most / 16 } else { most - most / 8 };
-            outbox.spool_full = newest && bytes(self) > limit;
-        }
+        self.mark_full();
         while bytes(self) > most {
             if self.options.when_full == WhenFull::Downsample && self.thin_one(None) {
                 continue;
