@@ -1010,8 +1010,10 @@ async fn the_counts_balance_after_every_step_of_a_run_with_every_kind_of_loss() 
             }
         }
         // Whatever time the rounds took, what waits now gets old.
-        store.accept(batch(n));
-        n += 1;
+        (0..300).for_each(|_| {
+            store.accept(batch(n));
+            n += 1;
+        });
         until("the age", || of(&store, "old").counts.dropped_by(LossReason::Age) > 0).await;
         balanced(&store);
         for r in store.readers() {
