@@ -98,6 +98,44 @@ fn slaves(baud: u32, line: Arc<Line>) -> String {
     path
 }
 
+/// How long bytes take from one end of a pseudo-terminal to a thread at the other that asks without a pause,
+/// and to one that sleeps until they are there: what this machine adds on each way. Medians.
+fn own_way() -> [Duration; 2] {
+    [true, false].map(|asks| {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let path = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+        let mut near = File::options().read(true).write(true).open(&path).unwrap();
+        let mut raw = tcgetattr(&near).unwrap();
+        raw.make_raw();
+        tcsetattr(&near, OptionalActions::Now, &raw).unwrap();
+        if asks {
+            let flags = rustix::fs::fcntl_getfl(&near).unwrap();
+            rustix::fs::fcntl_setfl(&near, flags | rustix::fs::OFlags::NONBLOCK).unwrap();
+        }
+        let reader = std::thread::spawn(move || {
+            let mut seen = Vec::new();
+            while seen.len() < 300 {
+                if near.read(&mut [0; 64]).is_ok_and(|bytes| bytes > 0) {
+                    seen.push(Instant::now());
+                }
+            }
+            seen
+        });
+        let mut far = File::from(master);
+        let mut sent = Vec::new();
+        for _ in 0..300 {
+            std::thread::sleep(Duration::from_millis(10));
+            sent.push(Instant::now());
+            far.write_all(&[b'x'; 45]).unwrap();
+        }
+        let mut took: Vec<_> = reader.join().unwrap().iter().zip(&sent).map(|(s, w)| *s - *w).collect();
+        took.sort();
+        took[took.len() / 2]
+    })
+}
+
 async fn gateway(port: &str, baud: u32, period: &str) -> Gateway {
     // What the line has before the answer begins: the silence that ends the request, and the device.
     let turnaround = (Pace::new(baud, Parity::None, 1).silence() + TURNAROUND).as_micros().div_ceil(1000);
@@ -120,6 +158,10 @@ async fn gateway(port: &str, baud: u32, period: &str) -> Gateway {
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
     let seconds: u64 = std::env::args().filter_map(|a| a.parse().ok()).next().unwrap_or(20);
+    let [asks, sleeps] = own_way();
+    println!(
+        "a pseudo-terminal's own way: {asks:.0?} to a thread that asks all the time, {sleeps:.0?} to one that sleeps"
+    );
     for baud in [9600, 19_200, 115_200] {
         let line = Arc::new(Line::default());
         let gateway = gateway(&slaves(baud, line.clone()), baud, "5ms").await;

@@ -4,9 +4,10 @@ import asyncio
 import getpass
 import re
 import shutil
-import socket
 import subprocess
 from pathlib import Path
+
+from check import listens, until
 
 PROGRAM = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
 
@@ -40,14 +41,10 @@ autosave_on_changes true
         with self.log.open("ab") as log:
             self.process = subprocess.Popen([PROGRAM, "-c", str(self.config)], stdin=subprocess.DEVNULL,
                                             stdout=log, stderr=log)
-        for _ in range(500):
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return
-            except OSError:
-                if self.process.poll() is not None:
-                    raise RuntimeError(f"mosquitto ended: {self.log.read_text()[-500:]}") from None
-                await asyncio.sleep(0.01)
+        if await until(lambda: listens(self.port) or self.process.poll() is not None, 10) and listens(self.port):
+            return
+        if self.process.poll() is not None:
+            raise RuntimeError(f"mosquitto ended: {self.log.read_text()[-500:]}")
         raise RuntimeError("mosquitto does not listen")
 
     async def stop(self, kill=False):

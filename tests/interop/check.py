@@ -1,6 +1,7 @@
 """One line a check, a count at the end."""
 
 import asyncio
+import socket
 import time
 
 passed = 0
@@ -39,6 +40,15 @@ async def until(condition, seconds):
         if value or time.monotonic() > deadline:
             return value
         await asyncio.sleep(0.02)
+
+
+def listens(port):
+    """Whether somebody takes connections there."""
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+        return True
+    except OSError:
+        return False
 
 
 def summary():

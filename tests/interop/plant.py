@@ -1,5 +1,6 @@
 """The plant of the main part: which units hang where, and the gateway's configuration for it."""
 
+import random
 import socket
 
 import fixture
@@ -21,11 +22,22 @@ WRITABLE = {
 }
 
 
+_given = set()
+
+
 def free_port():
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that nobody listens on now, and that no outgoing connection is given before it is listened on."""
+    while True:
+        with socket.socket() as probe:
+            # Below the range from which Linux takes the ports of outgoing connections (32768 to 60999).
+            port = random.randrange(15000, 32000)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            if port not in _given:
+                _given.add(port)
+                return port
 
 
 class Plant:

@@ -23,7 +23,7 @@ import ua
 import values
 import writes
 from broker import Broker
-from check import ok, section, until
+from check import listens, ok, section, until
 from gateway import ROOT, Gateway, program
 from host import Host
 from plant import GROUP, NODE, Plant
@@ -56,6 +56,8 @@ async def main_part(folder):
             return
         ok("all devices that are there are born",
            await until(lambda: host.is_alive("plc") and host.is_alive("rtu"), 20), gateway.tail())
+        # Its key is made at the first start, and that takes as long as it takes to find two primes.
+        ok("the OPC UA server listens", await until(lambda: listens(plant.opcua), 60), gateway.tail())
         section("7 who may come in")
         operator = await access.run(url, folder)
         clients += [operator] if operator else []
