@@ -1014,6 +1014,13 @@ async fn the_counts_balance_after_every_step_of_a_run_with_every_kind_of_loss() 
                 }
             }
         }
+        // Whatever time the rounds took, what waits now gets old.
+        (0..300).for_each(|_| {
+            store.accept(batch(n));
+            n += 1;
+        });
+        until("the age", || of(&store, "old").counts.dropped_by(LossReason::Age) > 0).await;
+        balanced(&store);
         for r in store.readers() {
             lost.extend(LossReason::ALL.iter().filter(|l| r.counts.dropped_by(**l) > 0).map(|l| l.name()));
         }

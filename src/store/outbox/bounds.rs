@@ -232,7 +232,7 @@ impl Outbox {
                 let age = reader.rules.max_age;
                 let oldest = time.0.saturating_sub(i64::try_from(age.as_micros()).unwrap_or(i64::MAX));
                 let old = match self.block_of(seq).filter(|_| reader.durable) {
-                    Some(block) => block.newest.0 < oldest,
+                    Some(block) => block.span().1.0 < oldest,
                     None => self.slot(seq).is_some_and(|e| now.saturating_duration_since(e.at) > age),
                 };
                 if !old || !self.drop_oldest(at, Reason::Age) {
