@@ -67,7 +67,8 @@ impl Bench {
     }
 
     fn segments(&self) -> Vec<PathBuf> {
-        list(&self.folder.path().join("store/segments"))
+        let all = list(&self.folder.path().join("store/segments"));
+        all.into_iter().filter(|path| path.is_dir()).collect()
     }
 }
 

@@ -237,7 +237,10 @@ impl Outbox {
             self.rewind(serial);
             return (serial, wake);
         }
-        self.readers.push(Place::new(name, durable, serial, next, rules));
+        let mut place = Place::new(name, durable, serial, next, rules);
+        // It is owed nothing of what is there already.
+        place.partial.extend(self.blocks.iter().map(|(from, block)| (*from, block.samples.max(1))));
+        self.readers.push(place);
         (serial, self.readers.last().map(|r| r.wake.clone()).unwrap_or_default())
     }
 
