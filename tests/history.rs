@@ -403,13 +403,15 @@ async fn a_damaged_block_is_skipped_and_counted_once() {
     let damaged = damage_one_block(&bench.segments()[0]);
     assert!(damaged);
     let (store, stats) = bench.open();
-    let before = stats.damaged.get() + stats.quarantined.get();
+    let counted = || stats.damaged.get() + stats.quarantined.get();
     let first = all(&store).await;
+    let once = counted();
+    // Three blocks were written; sled takes a damaged one for the end of its log.
+    assert!((1..=3).contains(&once), "{once}");
     assert!(first.len() < 30, "{first:?}");
     assert!(first.windows(2).all(|w| w[0] < w[1]));
     assert_eq!(all(&store).await, first);
-    let after = stats.damaged.get() + stats.quarantined.get();
-    assert!(after <= before + 2 && after > 0, "{before} {after}");
+    assert_eq!(counted(), once);
 }
 
 /// Flips a byte in the middle of what the database has written.

@@ -541,7 +541,7 @@ impl Outbox {
         }
     }
 
-    fn block_of(&self, seq: u64) -> Option<&Block> {
+    pub(super) fn block_of(&self, seq: u64) -> Option<&Block> {
         self.blocks.range(..=seq).next_back().map(|(_, b)| b).filter(|b| b.last >= seq)
     }
 }

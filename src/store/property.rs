@@ -254,3 +254,8 @@ fn what_went_to_the_disk_is_lost_with_a_count_to_a_reader_in_memory_that_rewinds
     let take = Step::North(North::Take(2, 0));
     found(true, vec![text(), text(), SMALL, text(), SMALL, taken, SMALL, rewound, take]);
 }
+
+#[test]
+fn what_was_given_when_its_block_went_is_written_again_at_a_stop() {
+    found(false, vec![SMALL, SMALL, SPILL, Step::North(North::Take(0, 0)), Step::TooOld, Step::Stop]);
+}

@@ -501,7 +501,7 @@ impl Segments {
     pub(super) fn blocks(&mut self, id: u64) -> Result<Vec<Block>, SpoolError> {
         let Some(count) = self.segments.get(&id).map(|s| s.blocks) else { return Ok(Vec::new()) };
         for name in [INDEX, GROWING] {
-            let listed = fs::read(self.path(id).join(name)).map(|bytes| read_index(&bytes, id));
+            let listed = fs::read(self.list(id, name)).map(|bytes| read_index(&bytes, id));
             if let Ok((blocks, true)) = listed
                 && blocks.len() as u64 == count
             {

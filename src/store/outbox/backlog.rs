@@ -123,6 +123,19 @@ impl Outbox {
                 reader.wake.notify_one();
             }
             released.into_iter().for_each(|(index, seq)| self.release(index, seq));
+            in_memory.into_iter().for_each(|seq| self.not_on_disk(seq));
+        }
+    }
+
+    /// What is still in memory, since a reader was given it, is not on the disk any more: a stop has to write it.
+    fn not_on_disk(&mut self, seq: u64) {
+        let Some(entry) = self.slot_mut(seq).filter(|e| e.written) else { return };
+        entry.written = false;
+        let bytes = entry.bytes;
+        self.unwritten = self.unwritten.min(seq);
+        for reader in self.readers.iter_mut().filter(|r| !r.settled.contains(seq)) {
+            reader.unwritten_bytes += bytes;
+            reader.unwritten = reader.unwritten.min(seq);
         }
     }
 

@@ -295,11 +295,16 @@ impl World {
             let lingers = folders > writer.segments();
             let all = due || drain || !outbox.unwritten();
             for (name, owed) in side.model.readers.iter_mut().filter(|(_, owed)| owed.durable) {
+                // What was given when its block went by its bounds is in memory only, until it is written again.
+                let bounded = self.broke || self.case.little_disk;
+                let there = |seq: &u64| !bounded || outbox.block_of(*seq).is_some();
+                owed.safe.retain(there);
                 if all {
                     let place = outbox.place(name).expect("the outbox knows the reader");
                     let gone = |seq: &u64| place.given.get(seq).is_some_and(|given| given.gone.is_some());
                     let pending = owed.pending(&side.model.accepted);
-                    owed.safe = pending.range(..next).filter(|seq| !gone(seq)).copied().collect();
+                    let sure = |seq: &&u64| !gone(seq) && there(seq);
+                    owed.safe = pending.range(..next).filter(sure).copied().collect();
                 }
                 if (chores || drain) && !lingers {
                     owed.kept = owed.done.keys().chain(&owed.lost).copied().collect();
