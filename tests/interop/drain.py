@@ -110,10 +110,10 @@ class Recorder:
             if kind not in ("DBIRTH", "DDATA"):
                 continue
             for metric in Protobuf.FromString(payload).metrics:
-                if metric.name.startswith("Properties/"):
-                    continue
                 if metric.name:
                     names[metric.alias] = f"{device}/{metric.name}"
+                if names[metric.alias].startswith(f"{device}/Properties/"):
+                    continue
                 points.append((at, names[metric.alias], metric.int_value, metric.timestamp / 1000,
                                metric.is_historical, kind == "DBIRTH"))
         return points
