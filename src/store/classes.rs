@@ -40,6 +40,34 @@ pub(super) fn split(
     }
 }
 
+/// Which classes the batches of a block have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Classes(u8);
+
+impl Classes {
+    /// Of a block that does not say: written before there were classes.
+    pub(super) const NORMAL: Classes = Classes(1 << Class::Normal as u8);
+
+    /// Whether one is among them.
+    pub(super) fn has(self, class: Class) -> bool {
+        self.0 & 1 << class as u8 != 0
+    }
+
+    pub(super) fn with(self, class: Class) -> Classes {
+        Classes(self.0 | 1 << class as u8)
+    }
+
+    /// As a number: 0, as before there were classes, where all is normal.
+    pub(super) fn bits(self) -> u8 {
+        if self == Classes::NORMAL { 0 } else { self.0 }
+    }
+
+    /// See `bits`.
+    pub(super) fn from_bits(bits: u8) -> Classes {
+        if bits == 0 { Classes::NORMAL } else { Classes(bits & 0b111) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,6 +14,7 @@ use crate::model::{
     Value,
 };
 
+use super::classes::Classes;
 use super::dictionary::Dictionary;
 use super::varint::{Cut, put, put_bytes, put_signed, seal, unseal};
 
@@ -41,34 +42,6 @@ pub(super) struct Head {
     /// Not all time stamps are from a synchronised clock.
     pub(super) marked: bool,
     pub(super) classes: Classes,
-}
-
-/// Which classes the batches of a block have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Classes(u8);
-
-impl Classes {
-    /// Of a block that does not say: written before there were classes.
-    pub(super) const NORMAL: Classes = Classes(1 << Class::Normal as u8);
-
-    /// Whether one is among them.
-    pub(super) fn has(self, class: Class) -> bool {
-        self.0 & 1 << class as u8 != 0
-    }
-
-    fn with(self, class: Class) -> Classes {
-        Classes(self.0 | 1 << class as u8)
-    }
-
-    /// As a number: 0, as before there were classes, where all is normal.
-    pub(super) fn bits(self) -> u8 {
-        if self == Classes::NORMAL { 0 } else { self.0 }
-    }
-
-    /// See `bits`.
-    pub(super) fn from_bits(bits: u8) -> Classes {
-        if bits == 0 { Classes::NORMAL } else { Classes(bits & 0b111) }
-    }
 }
 
 /// A block in parts: its head, what its columns need to be read, and they.

@@ -23,6 +23,7 @@ mod property;
 mod ranges;
 mod reader;
 mod segments;
+mod shared;
 mod slots;
 mod spool;
 mod thin;
@@ -46,7 +47,8 @@ use crate::telemetry::{OutboxCounts, StoreStats};
 
 use image::Image;
 use outbox::{Outbox, Rules, Take};
-use writer::{Shared, Writer};
+use shared::Shared;
+use writer::Writer;
 
 /// Whether the operating system holds its clock for synchronised, by NTP, PTP or whatever sets it.
 pub fn clock_is_synchronised() -> bool {

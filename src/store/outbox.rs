@@ -16,7 +16,8 @@ use tokio::sync::Notify;
 
 use crate::model::{Batch, Class, Sample, Timestamp, Value};
 
-use super::codec::{Classes, Head, Item};
+use super::classes::Classes;
+use super::codec::{Head, Item};
 use super::losses::{Losses, Reason};
 use super::reader::{Given, Place};
 use super::{Next, ReaderReport, ReaderRules, Replay, Seq, Settled, WhenFull};

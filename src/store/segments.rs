@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use crate::model::{Batch, Clock, Directory, Timestamp};
 
-use super::codec::{self, Classes, Item};
+use super::classes::Classes;
+use super::codec::{self, Item};
 use super::dictionary::Dictionary;
 use super::outbox::Block;
 use super::spool::{self, Record, Spool, SpoolError};

@@ -1,107 +1,28 @@
 //! The one thread that touches the disk: writes the head, reads blocks back, keeps cursors and bounds.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+mod bounds;
+mod history;
+#[cfg(test)]
+mod steps;
+mod trouble;
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
-
-use crate::model::{Clock, Directory, Timestamp};
+use crate::model::{Clock, Directory};
 use crate::telemetry::StoreStats;
 
+use super::Options;
 use super::codec;
 use super::disk::{Disk, Left};
 use super::history::{Keeper, Query};
-use super::learned::{self, Learned};
+use super::learned;
 use super::losses::Reason;
 use super::outbox::Outbox;
 use super::ranges::Ranges;
+use super::shared::Shared;
 use super::spool::SpoolError;
-use super::{Options, WhenFull};
-
-/// What the store, its readers and the writer share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    outbox: Mutex<Outbox>,
-    learned: Mutex<Learned>,
-    queries: Mutex<VecDeque<Query>>,
-    signals: Mutex<Signals>,
-    woken: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Signals {
-    poked: bool,
-    hurry: bool,
-    stop: bool,
-    drains: Vec<oneshot::Sender<()>>,
-}
-
-impl Shared {
-    pub(super) fn new(outbox: Outbox) -> Shared {
-        Shared {
-            outbox: Mutex::new(outbox),
-            learned: Mutex::default(),
-            queries: Mutex::default(),
-            signals: Mutex::default(),
-            woken: Condvar::new(),
-        }
-    }
-
-    pub(super) fn outbox(&self) -> MutexGuard<'_, Outbox> {
-        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn learned(&self) -> MutexGuard<'_, Learned> {
-        self.learned.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// History is asked.
-    pub(super) fn ask(&self, query: Query) {
-        self.queries().push_back(query);
-        self.poke();
-    }
-
-    fn queries(&self) -> MutexGuard<'_, VecDeque<Query>> {
-        self.queries.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn signal(&self, what: impl FnOnce(&mut Signals)) {
-        what(&mut self.signals.lock().unwrap_or_else(PoisonError::into_inner));
-        self.woken.notify_one();
-    }
-
-    /// There is something to do.
-    pub(super) fn poke(&self) {
-        self.signal(|s| s.poked = true);
-    }
-
-    /// What waits is to be written now, without waiting for more.
-    pub(super) fn hurry(&self) {
-        self.signal(|s| (s.poked, s.hurry) = (true, true));
-    }
-
-    /// The writer ends.
-    pub(super) fn stop(&self) {
-        self.signal(|s| s.stop = true);
-    }
-
-    /// All that waits goes to the disk; answered when it is there.
-    pub(super) fn drain(&self) -> oneshot::Receiver<()> {
-        let (done, answer) = oneshot::channel();
-        self.signal(|s| s.drains.push(done));
-        answer
-    }
-
-    fn wait(&self, at_most: Duration) -> Signals {
-        let signals = self.signals.lock().unwrap_or_else(PoisonError::into_inner);
-        let idle = |s: &mut Signals| !s.poked && !s.stop && s.drains.is_empty();
-        let (mut signals, _) =
-            self.woken.wait_timeout_while(signals, at_most, idle).unwrap_or_else(PoisonError::into_inner);
-        let stop = signals.stop;
-        std::mem::replace(&mut *signals, Signals { stop, ..Signals::default() })
-    }
-}
 
 /// The thread's own.
 pub(super) struct Writer {
@@ -132,16 +53,12 @@ pub(super) struct Writer {
     hurry: bool,
 }
 
-/// Between two tries of a disk that fails.
-const RETRY: Duration = Duration::from_secs(2);
 /// Readers of an earlier run that nobody takes up keep their backlog as long.
 const ABSENT: Duration = Duration::from_secs(3600);
 /// Samples written with one flush at most, so that memory stays bounded.
 const ROUND: u64 = 65_536;
 /// So often a block is read before it counts as damaged.
 const TRIES: u32 = 5;
-/// So long history is worked on between two looks at what must be written.
-const SLICE: Duration = Duration::from_millis(20);
 /// Blocks read back between two looks at what must be written.
 const READS: usize = 8;
 
@@ -315,82 +232,6 @@ impl Writer {
         self.show();
     }
 
-    fn note(&mut self, done: Result<(), SpoolError>) {
-        match done {
-            Err(error) => self.failed(&error),
-            Ok(()) if self.disk.is_some() && self.trouble.is_some_and(|at| Instant::now() >= at) => {
-                self.trouble = None;
-                self.stats.durable.set(i64::from(self.proven));
-                self.shared.outbox().disk_down = false;
-                tracing::info!("the store's disk works again");
-            }
-            Ok(()) => {}
-        }
-    }
-
-    fn failed(&mut self, error: &SpoolError) {
-        self.stats.disk_errors.bump();
-        if self.trouble.is_none() {
-            let path = self.options.path.clone().unwrap_or_default();
-            tracing::error!(
-                path = %path.display(), %error,
-                "the store cannot use its disk: samples are kept in memory only, within its budget; tried again every {RETRY:?}"
-            );
-        }
-        self.trouble = Some(Instant::now() + RETRY);
-        self.stats.durable.set(0);
-        let mut outbox = self.shared.outbox();
-        outbox.disk_down = true;
-        outbox.wake_all();
-        drop(outbox);
-        if matches!(error, SpoolError::Full(_)) {
-            self.full();
-        }
-    }
-
-    /// The disk has no room: first the ballast goes, then history, then the oldest. Removing needs none.
-    fn full(&mut self) {
-        self.stats.disk_full.set(1);
-        let Some(disk) = &self.disk else { return };
-        if disk.ballast.give_up() {
-            self.gave_up_ballast();
-            // No need to wait.
-            self.trouble = Some(Instant::now());
-            self.shared.poke();
-        } else if !self.history_gives() && self.disk.as_ref().is_some_and(|d| d.segments.len() > 1) {
-            self.evict_oldest(Reason::DiskFull);
-        }
-    }
-
-    fn gave_up_ballast(&self) {
-        self.stats.disk_full.set(1);
-        self.stats.ballast_bytes.set(0);
-        tracing::error!(
-            bytes = self.options.ballast,
-            "the store's disk is full: its ballast is given up for what waits; make room"
-        );
-    }
-
-    /// Takes the ballast's room again, when there is plenty.
-    fn keep_ballast(&self) {
-        let Some(disk) = self.disk.as_ref().filter(|_| self.trouble.is_none()) else { return };
-        match disk.ballast.restore() {
-            Ok(true) if self.stats.disk_full.get() == 1 => {
-                tracing::info!(
-                    bytes = self.options.ballast,
-                    "the store's disk has room again: ballast taken"
-                );
-            }
-            Ok(_) => {}
-            Err(error) => tracing::debug!(%error, "no ballast for the store"),
-        }
-        let held = disk.ballast.held();
-        if held >= self.options.ballast {
-            self.stats.disk_full.set(0);
-        }
-        self.stats.ballast_bytes.set(i64::try_from(held).unwrap_or(i64::MAX));
-    }
-
     // ---- to the disk ----
 
     fn write(&mut self, all: bool) -> Result<(), SpoolError> {
@@ -523,183 +364,6 @@ impl Writer {
         Ok(())
     }
 
-    // ---- history ----
-
-    /// Works on what history is asked for, a while only: what is to be written must not wait.
-    fn answer(&mut self) {
-        let until = Instant::now() + SLICE;
-        while let Some(mut query) = self.query.take().or_else(|| self.shared.queries().pop_front()) {
-            // Who asks is told by the end of the query that nothing can be read.
-            let Some(disk) = &mut self.disk else { continue };
-            if !query.begin(&self.directory, &disk.segments, |of| self.shared.outbox().in_memory(of)) {
-                continue;
-            }
-            let mut step = Ok(());
-            while step.is_ok() && !query.is_done() && Instant::now() < until {
-                step = query.step(&mut disk.segments);
-            }
-            if let Err((segment, block, error)) = step
-                && !self.passes_over(segment, block, error)
-            {
-                continue;
-            }
-            if query.is_done() {
-                query.finish();
-                continue;
-            }
-            self.query = Some(query);
-            if Instant::now() >= until {
-                self.shared.poke();
-                return;
-            }
-        }
-    }
-
-    /// What history meets that cannot be read. False when the disk itself fails: then there is no answer.
-    fn passes_over(&mut self, segment: u64, block: Option<u64>, error: SpoolError) -> bool {
-        match error {
-            SpoolError::Block => {
-                if self.told.insert(format!("block {segment} {block:?}")) {
-                    self.stats.damaged.bump();
-                    tracing::warn!(first = block, "a block of history failed its check: skipped");
-                }
-                true
-            }
-            SpoolError::Damaged(why) => {
-                self.stats.quarantined.bump();
-                if let Some(disk) = &mut self.disk {
-                    disk.segments.condemn(segment, &why);
-                }
-                self.history.grows(segment);
-                self.shared.outbox().drop_blocks(|b| b.segment == segment, Reason::Damage);
-                true
-            }
-            error @ (SpoolError::Disk(_) | SpoolError::Failing(_) | SpoolError::Full(_)) => {
-                tracing::warn!(%error, "history cannot be read");
-                self.stats.disk_errors.bump();
-                false
-            }
-        }
-    }
-
-    /// The newest sample of the oldest segment that a publisher waits for, and the bytes of all of them.
-    fn waited_for(&self) -> (Option<Timestamp>, u64) {
-        let Some(disk) = &self.disk else { return (None, 0) };
-        let oldest = self.history.waited_for(&disk.segments).next().map(|s| s.newest);
-        (oldest, self.history.waited_for(&disk.segments).map(|s| s.disk).sum())
-    }
-
-    /// Room for what is not delivered: the oldest of history goes. False when there is none.
-    fn history_gives(&mut self) -> bool {
-        let Some(disk) = &mut self.disk else { return false };
-        let Some(id) = self.history.gives() else { return false };
-        if let Err(error) = disk.segments.remove(id) {
-            tracing::warn!(%error, "a segment of history cannot be removed");
-        }
-        true
-    }
-
-    /// History beyond its age or its bytes goes.
-    fn end_history(&mut self, now: Timestamp) {
-        let Some(disk) = &mut self.disk else { return };
-        for id in self.history.ends(disk.segments.stretches(), now) {
-            if let Err(error) = disk.segments.remove(id) {
-                tracing::warn!(%error, "a segment of history cannot be removed");
-            }
-        }
-        let whole = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-        let (bytes, oldest) = self.history.extent(disk.segments.stretches());
-        self.stats.history_bytes.set(whole(bytes));
-        self.stats.history_oldest.set(oldest.map_or(0, |at| at.0.max(0)));
-        self.stats.history_lost.set(whole(self.shared.outbox().history_lost));
-    }
-
-    // ---- bounds ----
-
-    fn evict_oldest(&mut self, reason: Reason) {
-        let Some(disk) = &mut self.disk else { return };
-        let Some(id) = self.history.waited_for(&disk.segments).next().map(|s| s.segment) else { return };
-        let mut outbox = self.shared.outbox();
-        outbox.drop_blocks(|b| b.segment == id, reason);
-        drop(outbox);
-        if self.history.takes(id) {
-            return;
-        }
-        if let Err(error) = disk.segments.remove(id) {
-            tracing::warn!(%error, "a segment of the spool cannot be removed");
-        }
-    }
-
-    /// With `drop-newest`: from seven eighths on nothing new of who has much waiting; what others have is
-    /// still written.
-    fn mark_full(&self) {
-        if self.options.when_full != WhenFull::DropNewest {
-            return;
-        }
-        let (most, bytes) = (self.options.max_bytes, self.waited_for().1);
-        let mut outbox = self.shared.outbox();
-        let limit = if outbox.spool_full { most - most / 8 - most / 16 } else { most - most / 8 };
-        outbox.spool_full = bytes > limit;
-    }
-
-    /// The spool's own bound, and those of publishers that have their backlog thinned.
-    fn bound(&mut self) {
-        let most = self.options.max_bytes;
-        let bytes = |w: &Writer| w.waited_for().1;
-        self.mark_full();
-        while bytes(self) > most {
-            if self.options.when_full == WhenFull::Downsample && self.thin_one(None) {
-                continue;
-            }
-            self.evict_oldest(Reason::DiskFull);
-        }
-        loop {
-            let who = self.shared.outbox().to_thin();
-            if who.is_empty() || !self.thin_one(Some(&who)) {
-                who.into_iter().for_each(|serial| self.shared.outbox().bound_thinned(serial));
-                return;
-            }
-        }
-    }
-
-    /// Thins the oldest segment that was not yet: of any, or of those that only these readers wait for.
-    /// False when there is none.
-    fn thin_one(&mut self, only: Option<&[u64]>) -> bool {
-        let Some(disk) = &mut self.disk else { return false };
-        let outbox = || self.shared.outbox();
-        let Some(id) = disk.segments.never_thinned(|id| outbox().may_thin(id, only)) else { return false };
-        if disk.segments.tail() == Some(id) {
-            disk.segments.seal_tail();
-        }
-        let Some((blocks, whole)) = outbox().before_thinning(id) else { return false };
-        match disk.segments.thin(id, &blocks, self.options.downsample, &whole) {
-            Ok(new) => {
-                let kept: u64 = new.written.iter().map(|(block, _)| block.samples).sum();
-                let before: u64 = blocks.iter().map(|b| b.samples).sum();
-                tracing::info!(samples = before, kept, "a segment of the spool was thinned");
-                outbox().thinned(&blocks, new);
-                true
-            }
-            // What cannot be read is a loss of its own, and the next turn goes on.
-            Err((Some(from), SpoolError::Block)) => {
-                self.stats.damaged.bump();
-                outbox().drop_blocks(|b| b.from == from, Reason::Damage);
-                true
-            }
-            Err((_, SpoolError::Damaged(why))) => {
-                self.stats.quarantined.bump();
-                disk.segments.condemn(id, &why);
-                outbox().drop_blocks(|b| b.segment == id, Reason::Damage);
-                true
-            }
-            Err((_, error)) => {
-                self.stats.disk_errors.bump();
-                tracing::warn!(%error, "a segment of the spool cannot be thinned: the oldest goes instead");
-                false
-            }
-        }
-    }
-
     fn chores(&mut self) {
         let now = self.clock.now();
         let age = i64::try_from(self.options.max_age.as_micros()).unwrap_or(i64::MAX);
@@ -794,41 +458,3 @@ fn held(disk: &mut Disk, left: &Left, patient: bool) -> Result<Held, SpoolError>
 
 /// Sequence numbers and sample counts of blocks.
 type Held = HashMap<(u64, u64), Vec<(u64, u64)>>;
-
-/// For tests that have the turns in their own hand.
-#[cfg(test)]
-impl Writer {
-    /// A turn in which nothing waits for its time: `due` all that waits is to be written, `chores` as
-    /// once a second.
-    pub(super) fn turn_now(&mut self, drain: bool, due: bool, chores: bool) {
-        let long = Duration::from_secs(3600);
-        let wait = if due { Duration::ZERO } else { long };
-        (self.options.spill_after, self.options.commit) = (wait, wait);
-        self.shared.outbox().spill_after(wait);
-        self.trouble = self.trouble.map(|_| Instant::now());
-        self.chores_at = Instant::now() + if chores { Duration::ZERO } else { long };
-        self.turn(drain);
-    }
-
-    pub(super) fn is_open(&self) -> bool {
-        self.disk.is_some()
-    }
-
-    pub(super) fn base(&self) -> u64 {
-        self.base
-    }
-
-    pub(super) fn segments(&self) -> usize {
-        self.disk.as_ref().map_or(0, |disk| disk.segments.len())
-    }
-
-    pub(super) fn options_mut(&mut self) -> &mut Options {
-        &mut self.options
-    }
-
-    /// The next chores forget who is absent; false where they will not.
-    pub(super) fn forget_soon(&mut self) -> bool {
-        self.forget_at = self.forget_at.map(|_| Instant::now());
-        self.forget_at.is_some()
-    }
-}

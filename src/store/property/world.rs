@@ -9,7 +9,8 @@ use super::model::{Left, Model, Owed, gaps};
 use super::{Case, North, Step, batch, directory, engine};
 use crate::model::{Class, Clock, Timestamp};
 use crate::store::outbox::{Outbox, Rules, Take};
-use crate::store::writer::{Shared, Writer};
+use crate::store::shared::Shared;
+use crate::store::writer::Writer;
 use crate::store::{Durability, Next, Options, Replay, Settled, WhenFull};
 use crate::telemetry::StoreStats;
 
