@@ -56,6 +56,13 @@ fn discard(folder: &Path) -> std::io::Result<()> {
     fs::remove_dir_all(folder)
 }
 
+/// As `discard`; what is gone already is well.
+fn give_back(folder: &Path) -> std::io::Result<()> {
+    #[cfg(test)]
+    super::property::engine::operation()?;
+    discard(folder).or_else(|error| if folder.exists() { Err(error) } else { Ok(()) })
+}
+
 /// The inverse.
 pub(super) fn read_name(name: &str) -> Option<(u64, u32)> {
     let name = name.strip_prefix("segment-")?;
@@ -84,6 +91,8 @@ pub(super) struct Segments {
     segments: BTreeMap<u64, Segment>,
     /// How often a segment was rewritten, where it was.
     rewritten: BTreeMap<u64, u32>,
+    /// Folders that could not be removed: the next start would find what was done with.
+    lingering: Vec<PathBuf>,
     tail: Option<Open>,
     /// Open to be read, the latest first: one for what is delivered, one for history.
     reading: Vec<Open>,
@@ -137,6 +146,7 @@ impl Segments {
             full: (max_bytes / 16).clamp(32 << 10, SEGMENT_BYTES),
             segments: BTreeMap::new(),
             rewritten: BTreeMap::new(),
+            lingering: Vec::new(),
             tail: None,
             reading: Vec::new(),
         };
@@ -318,6 +328,10 @@ impl Segments {
             Some(tail) => tail,
             None => {
                 let path = self.path(*first);
+                if self.lingering.contains(&path) {
+                    give_back(&path)?;
+                    self.lingering.retain(|other| *other != path);
+                }
                 fs::create_dir_all(&path)?;
                 match spool::open(&path) {
                     Ok(spool) => Open { id: *first, spool, names: Dictionary::default() },
@@ -470,11 +484,19 @@ impl Segments {
     pub(super) fn remove(&mut self, id: u64) -> std::io::Result<()> {
         self.close(id);
         self.segments.remove(&id);
-        #[cfg(test)]
-        super::property::engine::operation()?;
-        let removed = discard(&self.path(id));
+        let path = self.path(id);
         self.rewritten.remove(&id);
+        let removed = give_back(&path);
+        if removed.is_err() {
+            self.lingering.push(path);
+        }
         removed
+    }
+
+    /// Tries again to remove what could not be removed; false while something stays.
+    pub(super) fn sweep(&mut self) -> bool {
+        self.lingering.retain(|path| give_back(path).is_err());
+        self.lingering.is_empty()
     }
 
     /// The segment that is written to.

@@ -131,7 +131,8 @@ impl Writer {
             // While the disk is left alone for a while, a failure here must not prolong that.
             let well = drain || self.trouble.is_none_or(|at| Instant::now() >= at);
             // With nothing on the disk there is nothing that a cursor could be needed for: no write at all.
-            if well && self.shared.outbox().has_blocks() {
+            let swept = self.disk.as_mut().is_none_or(|disk| disk.segments.sweep());
+            if well && (!swept || self.shared.outbox().has_blocks()) {
                 let kept = self.keep_cursors(false);
                 self.note(kept);
             }

@@ -286,9 +286,14 @@ impl World {
         let mut side = self.side.borrow_mut();
         side.turn = None;
         side.check(Cause::Turn(self.broke));
+        let side = &mut *side;
+        let mut outbox = side.shared.outbox();
+        // What was given when its block went by its bounds is in memory only, until it is written again.
+        let bounded = self.broke || self.case.little_disk;
+        for owed in side.model.readers.values_mut() {
+            owed.safe.retain(|seq| !bounded || outbox.block_of(*seq).is_some());
+        }
         if writer.is_open() && engine::failed() == failed {
-            let side = &mut *side;
-            let mut outbox = side.shared.outbox();
             // A segment that could not be removed comes back at the next start, with cursors of then.
             let folders = std::fs::read_dir(self.folder.path().join("store/segments"));
             let folders =
@@ -296,15 +301,11 @@ impl World {
             let lingers = folders > writer.segments();
             let all = due || drain || !outbox.unwritten();
             for (name, owed) in side.model.readers.iter_mut().filter(|(_, owed)| owed.durable) {
-                // What was given when its block went by its bounds is in memory only, until it is written again.
-                let bounded = self.broke || self.case.little_disk;
-                let there = |seq: &u64| !bounded || outbox.block_of(*seq).is_some();
-                owed.safe.retain(there);
                 if all {
                     let place = outbox.place(name).expect("the outbox knows the reader");
                     let gone = |seq: &u64| place.given.get(seq).is_some_and(|given| given.gone.is_some());
                     let pending = owed.pending(&side.model.accepted);
-                    let sure = |seq: &&u64| !gone(seq) && there(seq);
+                    let sure = |seq: &&u64| !gone(seq) && (!bounded || outbox.block_of(**seq).is_some());
                     owed.safe = pending.range(..next).filter(sure).copied().collect();
                 }
                 if (chores || drain) && !lingers {
