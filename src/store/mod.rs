@@ -55,7 +55,8 @@ pub fn clock_is_synchronised() -> bool {
     durable::clock_is_synchronised()
 }
 
-/// A batch's place in the order of acceptance; never used twice, also over restarts.
+/// A batch's place in the order of acceptance; never used twice, also over restarts. Where the disk let no number
+/// be reserved those of batches that never reached it are used again by a later run: nobody knows them any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Seq(pub u64);
 

@@ -23,16 +23,23 @@ pub(super) struct Accepted {
     all: BTreeMap<u64, Batch>,
     /// In this run. The numbers of a run that wrote none of its own are above those of the next.
     run: Seqs,
+    /// Of runs whose disk failed: where it let none be reserved, they are used again.
+    unreserved: Seqs,
 }
 
 impl Accepted {
     pub(super) fn add(&mut self, seq: u64, batch: Batch) {
-        assert!(self.all.insert(seq, batch).is_none(), "{seq} is used twice");
+        let known = self.all.insert(seq, batch).is_some();
+        assert!(!known || self.unreserved.remove(&seq), "{seq} is used twice");
         self.run.insert(seq);
     }
 
-    pub(super) fn end_of_run(&mut self) {
-        self.run.clear();
+    /// `broke`: the disk failed in it.
+    pub(super) fn end_of_run(&mut self, broke: bool) {
+        let run = std::mem::take(&mut self.run);
+        if broke {
+            self.unreserved.extend(run);
+        }
     }
 
     fn samples<'a>(&self, seqs: impl IntoIterator<Item = &'a u64>) -> u64 {

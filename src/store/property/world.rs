@@ -336,7 +336,7 @@ impl World {
                 Left { owed: all, safe: owed.safe, kept: owed.kept, exactly: clean.then_some(pending), gone };
             side.model.left.insert(name, left);
         }
-        side.model.accepted.end_of_run();
+        side.model.accepted.end_of_run(self.broke);
         side.handles = [None; 3];
     }
 
