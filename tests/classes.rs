@@ -1,6 +1,9 @@
 //! The order in which the outbox serves: classes, live and history, rate and budget.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
+#[path = "common/directory.rs"]
+mod directory;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,23 +18,8 @@ const TRACE: u32 = 2;
 
 /// One device with an alarm, a measured value and a trace.
 fn directory() -> Arc<Directory> {
-    let id = DeviceId(0);
-    let device = Device { id, name: "d".into(), link: "l".into(), description: None, is_node: false };
-    let tag = |i: u32| Tag {
-        id: TagId(i),
-        device: id,
-        name: format!("{i}").into(),
-        path: format!("d/{i}").into(),
-        kind: DataType::U32,
-        access: Access::Read,
-        unit: None,
-        low: None,
-        high: None,
-        description: None,
-    };
     let classes = [(TagId(ALARM), Class::Critical), (TagId(TRACE), Class::Diagnostic)];
-    let directory = Directory::new("g", "n", vec![device], (0..3).map(tag).collect());
-    Arc::new(directory.with_classes(classes.into()))
+    Arc::new(directory::directory(&["0", "1", "2"]).with_classes(classes.into()))
 }
 
 fn open(options: Options) -> (Arc<Store>, Arc<StoreStats>) {

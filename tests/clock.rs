@@ -1,6 +1,9 @@
 //! The clock and the store together: what was stamped before the clock was right leaves right, or marked.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
+#[path = "common/directory.rs"]
+mod directory;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,21 +16,7 @@ const UTC: i64 = 1_800_000_000_000_000;
 const SECOND: i64 = 1_000_000;
 
 fn directory() -> Arc<Directory> {
-    let device =
-        Device { id: DeviceId(0), name: "d".into(), link: "l".into(), description: None, is_node: false };
-    let tag = Tag {
-        id: TagId(0),
-        device: DeviceId(0),
-        name: "a".into(),
-        path: "d/a".into(),
-        kind: DataType::U32,
-        access: Access::Read,
-        unit: None,
-        low: None,
-        high: None,
-        description: None,
-    };
-    Arc::new(Directory::new("g", "n", vec![device], vec![tag]))
+    Arc::new(directory::directory(&["a"]))
 }
 
 /// A start of the computer, some seconds ago.

@@ -1,13 +1,15 @@
 //! History: what was delivered is kept within its bounds, over restarts, and read back in order and without doubles.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
+#[path = "common/directory.rs"]
+mod directory;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fieldgate::model::{
-    Access, Batch, Clock, DataType, Device, DeviceId, DeviceState, Directory, Sample, Tag, TagId, Timestamp,
-    Value,
+    Batch, Clock, DataType, DeviceId, DeviceState, Directory, Sample, TagId, Timestamp, Value,
 };
 use fieldgate::store::history::{Ask, Lane, Page, Place};
 use fieldgate::store::{
@@ -21,21 +23,7 @@ const LOW: Timestamp = Timestamp(i64::MIN);
 const HIGH: Timestamp = Timestamp(i64::MAX);
 
 fn directory(names: &[&str]) -> Arc<Directory> {
-    let device =
-        Device { id: DeviceId(0), name: "d".into(), link: "l".into(), description: None, is_node: false };
-    let tag = |(i, name): (usize, &&str)| Tag {
-        id: TagId(i as u32),
-        device: DeviceId(0),
-        name: (*name).into(),
-        path: format!("d/{name}").into(),
-        kind: DataType::U32,
-        access: Access::Read,
-        unit: None,
-        low: None,
-        high: None,
-        description: None,
-    };
-    Arc::new(Directory::new("g", "n", vec![device], names.iter().enumerate().map(tag).collect()))
+    Arc::new(directory::directory(names))
 }
 
 struct Bench {

@@ -1,6 +1,9 @@
 //! The store: nothing lost that it kept, in order, each loss counted, whatever happens to its folder.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
+#[path = "common/directory.rs"]
+mod directory;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,21 +20,7 @@ use proptest::prelude::*;
 const START: i64 = 1_700_000_000_000_000;
 
 fn directory(names: &[&str]) -> Arc<Directory> {
-    let device =
-        Device { id: DeviceId(0), name: "d".into(), link: "l".into(), description: None, is_node: false };
-    let tag = |(i, name): (usize, &&str)| Tag {
-        id: TagId(i as u32),
-        device: DeviceId(0),
-        name: (*name).into(),
-        path: format!("d/{name}").into(),
-        kind: DataType::U32,
-        access: Access::Read,
-        unit: None,
-        low: None,
-        high: None,
-        description: None,
-    };
-    Arc::new(Directory::new("g", "n", vec![device], names.iter().enumerate().map(tag).collect()))
+    Arc::new(directory::directory(names))
 }
 
 struct Bench {

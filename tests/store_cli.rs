@@ -1,6 +1,9 @@
 //! `fieldgate store`: the real program on a store that a gateway has left, or still has.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
+#[path = "common/directory.rs"]
+mod directory;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -47,22 +50,7 @@ impl Bench {
     }
 
     fn open(&self) -> Arc<Store> {
-        let device =
-            Device { id: DeviceId(0), name: "d".into(), link: "l".into(), description: None, is_node: false };
-        let tag = |(i, name): (usize, &str)| Tag {
-            id: TagId(i as u32),
-            device: DeviceId(0),
-            name: name.into(),
-            path: format!("d/{name}").into(),
-            kind: DataType::U32,
-            access: Access::Read,
-            unit: None,
-            low: None,
-            high: None,
-            description: None,
-        };
-        let tags = ["a", "b"].into_iter().enumerate().map(tag).collect();
-        let directory = Arc::new(Directory::new("g", "n", vec![device], tags));
+        let directory = Arc::new(directory::directory(&["a", "b"]));
         let options =
             Options { path: Some(self.path()), spill_after: Duration::from_millis(20), ..Options::default() };
         Store::open(options, directory, Clock::starting_at(Timestamp(START)), Arc::default())

@@ -12,21 +12,7 @@ use fieldgate::telemetry::StoreStats;
 const START: i64 = 1_700_000_000_000_000;
 
 fn directory() -> Arc<Directory> {
-    let device =
-        Device { id: DeviceId(0), name: "d".into(), link: "l".into(), description: None, is_node: false };
-    let tag = |id: u32| Tag {
-        id: TagId(id),
-        device: DeviceId(0),
-        name: format!("t{id}").into(),
-        path: format!("d/t{id}").into(),
-        kind: DataType::U32,
-        access: Access::Read,
-        unit: None,
-        low: None,
-        high: None,
-        description: None,
-    };
-    Arc::new(Directory::new("g", "n", vec![device], (0..3).map(tag).collect()))
+    Arc::new(super::directory::directory(&["t0", "t1", "t2"]))
 }
 
 /// Record number `n`: one to three samples, all of it made from the number, so that a wrong one shows.

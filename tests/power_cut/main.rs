@@ -7,6 +7,8 @@
 
 mod bench;
 mod cut;
+#[path = "../common/directory.rs"]
+mod directory;
 mod kill;
 mod mounts;
 mod rot;
