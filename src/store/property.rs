@@ -259,3 +259,32 @@ fn what_went_to_the_disk_is_lost_with_a_count_to_a_reader_in_memory_that_rewinds
 fn what_was_given_when_its_block_went_is_written_again_at_a_stop() {
     found(false, vec![SMALL, SMALL, SPILL, Step::North(North::Take(0, 0)), Step::TooOld, Step::Stop]);
 }
+
+#[test]
+fn a_segment_that_could_not_be_removed_does_not_bring_back_what_was_done_with() {
+    let turn = |due, meanwhile| Step::Turn { due, chores: !due, meanwhile };
+    let settle = vec![North::Settle(1, 0, false)];
+    let take = |reader| Step::North(North::Take(reader, 0));
+    let torn = Step::Break { after: 2, times: 1, full: false };
+    let steps = vec![
+        SMALL,
+        turn(true, vec![North::Take(1, 0)]),
+        SMALL,
+        take(1),
+        turn(false, Vec::new()),
+        torn,
+        Step::North(North::Detach(0)),
+        turn(true, settle),
+        Step::TooOld,
+        take(0),
+    ];
+    found(false, steps);
+}
+
+#[test]
+fn the_number_of_a_segment_that_lingers_is_not_taken_for_another() {
+    let mut steps = vec![SMALL; 10];
+    let torn = Step::Break { after: 0, times: 2, full: false };
+    steps.extend([SPILL, torn, Step::North(North::Take(0, 0)), Step::TooOld, SMALL, Step::Stop]);
+    found(false, steps);
+}

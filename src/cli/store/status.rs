@@ -33,7 +33,7 @@ pub(super) fn main(config: &Path, json: bool) -> Result<u8, Failure> {
         count(usize::try_from(status.samples).unwrap_or(usize::MAX), "sample"),
     ));
     let rows = [
-        ["samples".into(), span(status.oldest, status.newest)],
+        ["from and to".into(), span(status.oldest, status.newest)],
         ["set aside".into(), count(status.quarantined as usize, "segment")],
         ["ballast".into(), status.ballast.map_or("none".into(), bytes)],
         ["next number".into(), status.next.map_or("damaged".into(), |n| n.to_string())],

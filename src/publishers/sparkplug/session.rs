@@ -1,16 +1,17 @@
 //! The session of an edge node: births, deaths, data and their order. No I/O, no clock.
 
+mod births;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::model::{
-    Bad, Batch, Class, DataType, DeviceId, DeviceState, Directory, Identity, Quality, Sample, TagId,
-    Timestamp,
+    Batch, Class, DataType, DeviceId, DeviceState, Directory, Identity, Sample, TagId, Timestamp,
 };
 use crate::store::Store;
 
-use super::commands::{Names, REBIRTH};
-use super::payload::{self, BOOLEAN, INT64, Metric, Payload, Raw, STRING, Say};
+use super::commands::Names;
+use super::payload::{self, Metric, Payload, Say};
 use super::topic::Topics;
 
 /// Ready to be published, QoS 0, not retained.
@@ -155,45 +156,6 @@ impl Session {
         Message { topic: self.topics.node("NDEATH"), payload: payload.bytes(), kind: Kind::Death }
     }
 
-    /// NBIRTH and a DBIRTH of each device that is alive, from the image; seq starts at 0 anew
-    /// (tck-id-topics-nbirth-seq-num). What waits is forgotten: no data may come before
-    /// (tck-id-operational-behavior-data-commands-rebirth-action-1), so it is to be taken again as history.
-    pub fn births(&mut self, image: &Store, now: Timestamp, out: &mut Vec<Message>) {
-        self.pending.clear();
-        self.seq = 0;
-        let directory = self.directory.clone();
-        let mut own = vec![
-            self.bd_seq_metric(now),
-            // tck-id-topics-nbirth-rebirth-metric; it has no alias.
-            Metric::own(REBIRTH, BOOLEAN, Raw::Bool(false), now),
-        ];
-        for device in directory.devices().iter().filter(|d| d.is_node) {
-            let metrics = self.birth_metrics(device.id, image, now);
-            let size = metrics.iter().map(Metric::size).sum::<usize>();
-            let fits = size + ENVELOPE * 4 <= self.limit;
-            self.set(device.id, if fits { Status::Born } else { Status::TooLarge });
-            if fits {
-                own.extend(metrics);
-            } else {
-                tracing::error!(
-                    bytes = size,
-                    limit = self.limit,
-                    "the NBIRTH is larger than `max-packet`; the gateway's own metrics are left out"
-                );
-            }
-        }
-        in_order_of_time(&mut own);
-        let topic = self.topics.node("NBIRTH");
-        let message = self.message(topic, own, Kind::Birth, now);
-        out.push(message);
-        for device in directory.devices().iter().filter(|d| !d.is_node) {
-            self.set(device.id, Status::Unborn);
-            if image.device_state(device.id) == DeviceState::Alive {
-                self.bear(device.id, image, now, out);
-            }
-        }
-    }
-
     /// Takes a batch: data to be flushed, or a birth or death with what waits before it.
     pub fn take(
         &mut self,
@@ -286,45 +248,6 @@ impl Session {
         }
     }
 
-    /// Data with who the device is, where that is not what was said of it.
-    fn tell_identity(&mut self, device: DeviceId, image: &Store, now: Timestamp) {
-        let known = image.identity(device).map(|known| known.identity);
-        if known.is_some() && self.devices.get(&device).is_some_and(|d| d.identity != known) {
-            let metrics = self.identity(device, image, now);
-            // As with tags: data have the alias only (tck-id-payloads-alias-data-cmd-requirement).
-            self.queue(
-                device,
-                false,
-                metrics.into_iter().map(|m| Metric { name: None, datatype: None, ..m }),
-            );
-        }
-    }
-
-    /// The metrics of who a device is, from now on said: null what is not known. None where it is not asked.
-    fn identity(&mut self, id: DeviceId, image: &Store, now: Timestamp) -> Vec<Metric> {
-        let known = image.identity(id);
-        let at = known.as_ref().map_or(now, |known| known.at);
-        let identity = known.map(|known| known.identity);
-        if let Some(device) = self.devices.get_mut(&id) {
-            device.identity = identity.clone();
-        }
-        if !self.directory.plate(id).is_some_and(|plate| plate.is_asked) {
-            return Vec::new();
-        }
-        // A tag of that name is what the file wants.
-        let is_free = |name: &str| !self.directory.tags_of(id).any(|tag| &*tag.name == name);
-        identity_texts(&identity.unwrap_or_default())
-            .into_iter()
-            .enumerate()
-            .map(|(i, (name, value))| (identity_alias(id, i), format!("Properties/{name}"), value))
-            .filter(|(_, name, _)| is_free(name))
-            .map(|(alias, name, value)| {
-                let told = Metric::own(&name, STRING, value.clone().map(Raw::Text), at);
-                Metric { alias: Some(alias), ..told }
-            })
-            .collect()
-    }
-
     /// Whether something waits to be flushed.
     pub fn has_pending(&self) -> bool {
         !self.pending.is_empty()
@@ -384,53 +307,10 @@ impl Session {
         }
     }
 
-    /// DBIRTH; after it the device is born, unless it does not fit.
-    fn bear(&mut self, id: DeviceId, image: &Store, now: Timestamp, out: &mut Vec<Message>) {
-        let directory = self.directory.clone();
-        let Some(device) = directory.device(id) else { return };
-        self.flush(now, out);
-        let metrics = self.birth_metrics(id, image, now);
-        let topic = self.topics.device("DBIRTH", &device.name);
-        let size = metrics.iter().map(Metric::size).sum::<usize>() + ENVELOPE + topic.len();
-        if size > self.limit {
-            tracing::error!(
-                device = %device.name, bytes = size, limit = self.limit,
-                "the DBIRTH is larger than `max-packet`: the device is not published; raise it or split the device"
-            );
-            self.set(id, Status::TooLarge);
-            return;
-        }
-        self.set(id, Status::Born);
-        let message = self.message(topic, metrics, Kind::Birth, now);
-        out.push(message);
-    }
-
-    fn birth_metrics(&mut self, device: DeviceId, image: &Store, now: Timestamp) -> Vec<Metric> {
-        let directory = self.directory.clone();
-        let mut metrics: Vec<_> = directory
-            .tags_of(device)
-            .map(|tag| {
-                let known = image.latest(tag.id);
-                let born = known.as_ref().map_or(Timestamp(i64::MIN), |s| s.at);
-                let sample = known.unwrap_or_else(|| Sample::bad(tag.id, Bad::Waiting, now));
-                let (good, timed) = (sample.quality == Quality::Good, sample.stamp.is_synchronised());
-                self.metrics.insert(tag.id, State { born, live: born, good, timed });
-                Metric::birth(tag, alias(tag.id), &sample)
-            })
-            .collect();
-        metrics.extend(self.identity(device, image, now));
-        in_order_of_time(&mut metrics);
-        metrics
-    }
-
     fn set(&mut self, device: DeviceId, status: Status) {
         if let Some(device) = self.devices.get_mut(&device) {
             device.status = status;
         }
-    }
-
-    fn bd_seq_metric(&self, now: Timestamp) -> Metric {
-        Metric::own("bdSeq", INT64, Raw::Long(u64::from(self.bd_seq)), now)
     }
 
     /// tck-id-payloads-sequence-num-incrementing: 0 to 255 over all messages.
@@ -442,44 +322,9 @@ impl Session {
     }
 }
 
-/// tck-id-operational-behavior-data-publish-nbirth-order, -dbirth-order.
-fn in_order_of_time(metrics: &mut [Metric]) {
-    metrics.sort_by_key(|m| m.timestamp);
-}
-
-/// What a device says of itself, by the names of the metrics.
-fn identity_texts(identity: &Identity) -> [(&'static str, &Option<String>); 8] {
-    let Identity {
-        vendor,
-        product_code,
-        revision,
-        vendor_url,
-        product_name,
-        model,
-        application,
-        server_id,
-        running: _,
-    } = identity;
-    [
-        ("Manufacturer", vendor),
-        ("Product Code", product_code),
-        ("Revision", revision),
-        ("Manufacturer URL", vendor_url),
-        ("Product Name", product_name),
-        ("Model", model),
-        ("Application", application),
-        ("Server ID", server_id),
-    ]
-}
-
 /// Unique over node and devices, as the tag's number is (tck-id-payloads-alias-uniqueness).
 fn alias(tag: TagId) -> u64 {
     u64::from(tag.0) + 1
-}
-
-/// Above those of all tags; there are eight texts of each device.
-fn identity_alias(device: DeviceId, text: usize) -> u64 {
-    (1 << 32) + u64::from(device.0) * 8 + 1 + text as u64
 }
 
 impl Names for Session {
@@ -505,8 +350,11 @@ impl Names for Session {
 
 #[cfg(test)]
 mod tests {
+    use super::births::identity_alias;
     use super::*;
+    use crate::model::Bad;
     use crate::model::{Access, Device as Named, Tag, Value};
+    use crate::publishers::sparkplug::payload::Raw;
 
     const PLC: DeviceId = DeviceId(1);
 
