@@ -30,6 +30,8 @@ impl Ours {
             commit: LONG,
             max_bytes: 64 << 30,
             max_age: LONG * 24 * 36_500,
+            // Room that is kept back is no cost of a sample.
+            ballast: 0,
             ..Options::default()
         };
         let stats = Arc::new(StoreStats::default());
