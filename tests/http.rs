@@ -366,7 +366,7 @@ async fn history_comes_in_pages_that_lead_to_the_next() {
     let samples = all["samples"].as_array().unwrap();
     assert_eq!(samples.len(), 140);
     let first = serde_json::json!({
-        "time": "2025-10-09T08:53:30.000000Z", "value": 10.0, "quality": "good", "reason": null
+        "time": "2025-10-09T08:53:30.000000Z", "value": 10.0, "quality": "good", "reason": null, "synchronised": true
     });
     assert_eq!(samples[0], first);
     assert_eq!(samples[139]["value"], 149.0);
@@ -398,14 +398,14 @@ async fn history_comes_as_csv_and_summed_up() {
     );
     assert_eq!(
         answer.body,
-        "time,value,quality\r\n2025-10-09T08:53:24.000000Z,4,good\r\n\
-         2025-10-09T08:53:25.000000Z,,bad: no answer\r\n2025-10-09T08:53:26.000000Z,6,good\r\n"
+        "time,value,quality,synchronised\r\n2025-10-09T08:53:24.000000Z,4,good,true\r\n\
+         2025-10-09T08:53:25.000000Z,,bad: no answer,true\r\n2025-10-09T08:53:26.000000Z,6,good,true\r\n"
     );
     let request = "GET /api/v1/history?tag=valve/name HTTP/1.1\r\nHost: localhost\r\nAccept: text/csv\r\n\
                    Connection: close\r\n\r\n";
     assert_eq!(
         page.ask(request).await.body,
-        "time,value,quality\r\n2025-10-09T08:53:20.000000Z,\"a,\"\"b\"\"\",good\r\n"
+        "time,value,quality,synchronised\r\n2025-10-09T08:53:20.000000Z,\"a,\"\"b\"\"\",good,true\r\n"
     );
 
     let summed =

@@ -87,6 +87,8 @@ struct SampleView {
     value: Option<Shown>,
     quality: &'static str,
     reason: Option<String>,
+    /// Whether `time` is from a synchronised clock.
+    synchronised: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -248,14 +250,15 @@ async fn samples(cx: &Context, wanted: &Wanted<'_>) -> Result<Answer, Refused> {
         format!("/api/v1/history?tag={tag}&from={from}&to={to}&limit={limit}&format={format}&cursor={cursor}")
     });
     if wanted.csv {
-        let mut body = String::from("time,value,quality\r\n");
+        let mut body = String::from("time,value,quality,synchronised\r\n");
         for sample in &page.samples {
             let value = sample.value.as_ref().map_or(String::new(), |value| field(&value.to_string()));
             let _ = write!(
                 body,
-                "{},{value},{}\r\n",
+                "{},{value},{},{}\r\n",
                 rfc3339::text(sample.at),
-                field(&sample.quality.to_string())
+                field(&sample.quality.to_string()),
+                sample.stamp.is_synchronised()
             );
         }
         return Ok(Answer { content_type: CSV, body, next: address });
@@ -265,6 +268,7 @@ async fn samples(cx: &Context, wanted: &Wanted<'_>) -> Result<Answer, Refused> {
         value: sample.value.map(Shown),
         quality: quality(sample.quality),
         reason: reason(sample.quality),
+        synchronised: sample.stamp.is_synchronised(),
     };
     let all = Samples {
         tag: &wanted.tag.path,
