@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::model::{Access, DataType, Fault, TagId, Value};
@@ -33,8 +33,8 @@ pub enum Refusal {
     /// Outside `low` … `high` or of what the registers can hold.
     #[error("the value is out of range")]
     OutOfRange,
-    /// More writes than [`Gate::MOST_A_SECOND`] allows, or a full mailbox.
-    #[error("too many writes")]
+    /// More writes than [`Gate::MOST_A_SECOND`] allows, a full mailbox, or a restart too soon after the last.
+    #[error("too often")]
     TooOften,
     /// The origin may not write.
     #[error("not allowed")]
@@ -82,17 +82,51 @@ pub struct WriteRule {
 #[derive(Debug, Clone, Default)]
 pub struct Gate(Arc<Inner>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
     rules: RwLock<HashMap<TagId, WriteRule>>,
     /// When the present second of a tag began, and how often it was written in it.
     recent: Mutex<HashMap<TagId, (Instant, u32)>>,
+    started: Instant,
+    restart: Notify,
+}
+
+impl Default for Inner {
+    fn default() -> Inner {
+        Inner {
+            rules: RwLock::default(),
+            recent: Mutex::default(),
+            started: Instant::now(),
+            restart: Notify::new(),
+        }
+    }
 }
 
 impl Gate {
     /// Writes of one tag in a second: a pulse or a hand on a slider passes, a runaway program does not wear out
     /// a device's memory.
     pub const MOST_A_SECOND: u32 = 20;
+
+    /// A restart may be asked for so long after the start: a host that asks on and on does not keep the gateway down.
+    pub const RESTART_AFTER: Duration = Duration::from_secs(10);
+
+    /// Asks for an orderly restart of the gateway's program. One audit event a call.
+    pub fn restart(&self, origin: &Origin) -> Result<(), Refusal> {
+        let (publisher, who) = (&origin.publisher, &origin.who);
+        if self.0.started.elapsed() < Self::RESTART_AFTER {
+            let refusal = Refusal::TooOften;
+            tracing::warn!(target: "audit", publisher, who, %refusal, "restart refused: just started");
+            return Err(refusal);
+        }
+        tracing::warn!(target: "audit", publisher, who, "restart asked for");
+        self.0.restart.notify_one();
+        Ok(())
+    }
+
+    /// Waits until a restart is asked for; for the one that can do it.
+    pub async fn restart_is_asked(&self) {
+        self.0.restart.notified().await;
+    }
 
     /// Replaces all rules.
     pub fn load(&self, rules: HashMap<TagId, WriteRule>) {

@@ -1,9 +1,10 @@
 //! `fieldgate run`: a gateway until it is told to stop.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::file::compile;
 use super::{FAILED, GOOD, WRONG};
+use crate::command::Gate;
 use crate::model::Clock;
 use crate::plan::GatewayPlan;
 use crate::supervisor::Gateway;
@@ -32,8 +33,13 @@ pub(super) fn main(arguments: &Arguments) -> u8 {
     };
     let Some(plan) = plan else { return WRONG };
     telemetry::start_log(&arguments.log, arguments.log_json);
-    match block_on(gateway(plan)) {
-        Ok(()) => GOOD,
+    match block_on(gateway(plan, &arguments.config)) {
+        Ok(Then::End) => GOOD,
+        Ok(Then::StartAgain) => {
+            let error = start_again();
+            eprintln!("cannot start again: {error}");
+            FAILED
+        }
         Err(error) => {
             eprintln!("cannot start: {error}");
             FAILED
@@ -41,18 +47,57 @@ pub(super) fn main(arguments: &Arguments) -> u8 {
     }
 }
 
-async fn gateway(plan: GatewayPlan) -> std::io::Result<()> {
+/// What comes after an orderly stop.
+enum Then {
+    End,
+    StartAgain,
+}
+
+/// The same program with the same arguments in the place of this process. Its id stays, so whoever started it
+/// notices nothing, and it needs nobody to start it. Files and sockets are closed, as all are that Rust opens.
+fn start_again() -> std::io::Error {
+    use std::os::unix::process::CommandExt;
+    match program() {
+        Ok(program) => std::process::Command::new(program).args(std::env::args_os().skip(1)).exec(),
+        Err(error) => error,
+    }
+}
+
+/// Where the program lies; also where another was put in its place meanwhile, which Linux tells in this way.
+fn program() -> std::io::Result<PathBuf> {
+    let path = std::env::current_exe()?;
+    Ok(path.to_str().and_then(|path| path.strip_suffix(" (deleted)")).map_or(path.clone(), PathBuf::from))
+}
+
+/// Waits until a restart is asked for that can be done: with a file that has a mistake the gateway would stay away.
+async fn restart(gate: &Gate, config: &Path) {
+    loop {
+        gate.restart_is_asked().await;
+        let path = config.to_owned();
+        let read = move || compile(&path).map(|compiled| compiled.into_plan().is_some());
+        match tokio::task::spawn_blocking(read).await {
+            Ok(Ok(true)) => return,
+            Ok(Err(error)) => tracing::error!(%error, "no restart: the configuration file cannot be used"),
+            _ => tracing::error!("no restart: the configuration file has mistakes; see `fieldgate check`"),
+        }
+    }
+}
+
+async fn gateway(plan: GatewayPlan, config: &Path) -> std::io::Result<Then> {
     // Before anything is started: a signal that comes early is not missed.
     let stop = Stop::new()?;
     let tags = plan.directory.tags().len();
     let (node, links, publishers) = (plan.directory.node.clone(), plan.links.len(), plan.publishers.len());
     let gateway = Gateway::start(plan, Clock::system()).await;
     tracing::info!(%node, links, tags, publishers, version = env!("CARGO_PKG_VERSION"), "gateway runs");
-    stop.wait().await;
+    let then = tokio::select! {
+        () = stop.wait() => Then::End,
+        () = restart(gateway.gate(), config) => Then::StartAgain,
+    };
     tracing::info!("stopping");
     gateway.stop().await;
     tracing::info!("stopped");
-    Ok(())
+    Ok(then)
 }
 
 /// Ctrl-C or SIGTERM.

@@ -7,6 +7,7 @@ use toml::Spanned;
 
 use crate::config::Config;
 use crate::publishers::opcua::config::Security;
+use crate::publishers::sparkplug::config::Brokers;
 use crate::simulate::plant::{Endpoint, Plant};
 
 /// What is where on this machine.
@@ -36,8 +37,11 @@ pub(super) fn adapt(config: &mut Config, machine: &Machine<'_>) {
     config.store.path = Some(implied(machine.folder.join("store")));
     for sparkplug in &mut config.publish.sparkplug {
         let sparkplug = sparkplug.get_mut();
-        *sparkplug.broker.get_mut() = machine.broker.to_owned();
+        sparkplug.broker = Brokers(vec![implied(machine.broker.to_owned())]);
         (sparkplug.username, sparkplug.password, sparkplug.ca) = (None, None, None);
+        // No host is there to be awaited, and nobody to start the demo again.
+        (sparkplug.primary_host, sparkplug.state_topics, sparkplug.start_delay) = (None, None, None);
+        sparkplug.allow.clear();
     }
     if let Some(opcua) = &mut config.publish.opcua {
         let opcua = opcua.get_mut();

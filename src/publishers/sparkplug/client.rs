@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 
 use crate::telemetry::PublisherStats;
 
-use super::config::Spec;
+use super::config::{Broker, Spec};
 use super::session::Message;
 
 /// What a connection needs that the configuration does not hold.
@@ -88,11 +88,12 @@ impl Wire {
     /// Connects with this will and waits for the CONNACK.
     pub(super) async fn open(
         spec: &Spec,
+        broker: &Broker,
         credentials: Credentials,
         will: Message,
         stats: Arc<PublisherStats>,
     ) -> Result<Wire, Down> {
-        let mut options = MqttOptions::new(credentials.client_id, spec.host.clone(), spec.port);
+        let mut options = MqttOptions::new(credentials.client_id, broker.host.clone(), broker.port);
         options
             .set_keep_alive(spec.keep_alive)
             // tck-id-principles-persistence-clean-session-311
@@ -114,10 +115,10 @@ impl Wire {
         network.set_connection_timeout(CONNECT_SECONDS);
         events.set_network_options(network);
         // The first poll connects and ends with the CONNACK.
-        events.poll().await.map_err(|error| explain(error, spec))?;
+        events.poll().await.map_err(|error| explain(error, broker))?;
         let (commands_in, commands) = mpsc::channel(COMMANDS);
         let (heard_in, heard) = watch::channel(Heard::default());
-        let task = tokio::spawn(run(events, commands_in, heard_in, spec.clone(), stats));
+        let task = tokio::spawn(run(events, commands_in, heard_in, broker.clone(), stats));
         Ok(Wire { client, task, commands, heard })
     }
 
@@ -182,7 +183,7 @@ async fn run(
     mut events: EventLoop,
     commands: mpsc::Sender<Inbound>,
     heard: watch::Sender<Heard>,
-    spec: Spec,
+    broker: Broker,
     stats: Arc<PublisherStats>,
 ) -> Down {
     loop {
@@ -208,14 +209,13 @@ async fn run(
             Ok(Event::Incoming(Packet::PingResp)) => heard.send_modify(|h| h.pongs += 1),
             Ok(Event::Outgoing(Outgoing::Disconnect)) => return Down::new("disconnected"),
             Ok(_) => {}
-            Err(error) => return explain(error, &spec),
+            Err(error) => return explain(error, &broker),
         }
     }
 }
 
 /// What happened, and what to do.
-fn explain(error: ConnectionError, spec: &Spec) -> Down {
-    let broker = format!("broker {}:{}", spec.host, spec.port);
+fn explain(error: ConnectionError, broker: &Broker) -> Down {
     let down =
         |why: String, connect_sent, closed| Down { why: format!("{broker}: {why}"), connect_sent, closed };
     match error {

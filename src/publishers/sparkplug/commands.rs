@@ -15,11 +15,35 @@ pub const MAX_WRITES: usize = 1000;
 /// The metric of a rebirth (tck-id-operational-behavior-data-commands-rebirth-name).
 pub const REBIRTH: &str = "Node Control/Rebirth";
 
+/// What a host may ask of the node beside a rebirth, where the configuration allows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Control {
+    /// To leave this broker for the next one.
+    NextServer,
+    /// To start anew: the program, never the computer.
+    Reboot,
+}
+
+impl Control {
+    const ALL: [Control; 2] = [Control::NextServer, Control::Reboot];
+
+    /// Its metric, as the NBIRTH of the specification's examples names it.
+    pub fn metric(self) -> &'static str {
+        match self {
+            Control::NextServer => "Node Control/Next Server",
+            Control::Reboot => "Node Control/Reboot",
+        }
+    }
+}
+
 /// One thing that was asked for.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Asked {
     /// All births again.
     Rebirth,
+    /// Something that the configuration may not allow.
+    Control(Control),
     /// A value for a tag; the gate decides.
     Write(TagId, Value),
     /// Nothing that can be done, and why.
@@ -80,18 +104,30 @@ fn one(
         Target::Node => None,
         Target::Device(device) => Some(device),
     };
-    if device.is_none() && metric.name.as_deref() == Some(REBIRTH) {
+    let control = |control: &Control| metric.name.as_deref() == Some(control.metric());
+    let control = Control::ALL.into_iter().find(control).filter(|_| device.is_none());
+    if control.is_some() || device.is_none() && metric.name.as_deref() == Some(REBIRTH) {
         // Hosts send it with and without type and time stamp; false asks for nothing.
         return match metric.value {
-            Some(Raw::Bool(true)) => Some(Asked::Rebirth),
+            Some(Raw::Bool(true)) => Some(match control {
+                None => Asked::Rebirth,
+                // Late, it would come when nobody expects it any more; a late rebirth does no harm.
+                Some(_) if is_expired(metric, sent, now) => Asked::Refused("expired"),
+                Some(control) => Asked::Control(control),
+            }),
             Some(Raw::Bool(false)) => None,
-            _ => Some(Asked::Refused("a rebirth is true or false")),
+            _ => Some(Asked::Refused("a node control is true or false")),
         };
     }
     Some(
         write(device, metric, sent, now, names)
             .map_or_else(Asked::Refused, |(tag, value)| Asked::Write(tag, value)),
     )
+}
+
+/// By its own time stamp, or that of its payload; without one it is taken for new.
+fn is_expired(metric: &Metric, sent: Option<u64>, now: Timestamp) -> bool {
+    metric.timestamp.or(sent).is_some_and(|at| at.saturating_add(EXPIRY_MS) < payload::millis(now))
 }
 
 fn write(
@@ -107,9 +143,7 @@ fn write(
         (None, None) => return Err("neither name nor alias"),
     };
     let (tag, kind) = found.ok_or("no such metric")?;
-    if let Some(at) = metric.timestamp.or(sent)
-        && at.saturating_add(EXPIRY_MS) < payload::millis(now)
-    {
+    if is_expired(metric, sent, now) {
         return Err("expired");
     }
     if metric.is_null == Some(true) || metric.is_historical == Some(true) {
@@ -165,6 +199,20 @@ mod tests {
         assert_eq!(ask("NCMD", vec![named(REBIRTH, Raw::Bool(false))]), []);
         assert!(matches!(ask("NCMD", vec![named(REBIRTH, Raw::Int(1))])[..], [Asked::Refused(_)]));
         assert!(matches!(ask("DCMD", vec![named(REBIRTH, Raw::Bool(true))])[..], [Asked::Refused(_)]));
+    }
+
+    #[test]
+    fn a_control_is_told_from_other_commands_and_is_never_carried_out_late() {
+        for control in Control::ALL {
+            let name = control.metric();
+            assert_eq!(ask("NCMD", vec![named(name, Raw::Bool(true))]), [Asked::Control(control)]);
+            assert_eq!(ask("NCMD", vec![named(name, Raw::Bool(false))]), []);
+            let old = payload::millis(NOW) - EXPIRY_MS - 1;
+            let late = Metric { timestamp: Some(old), ..named(name, Raw::Bool(true)) };
+            assert_eq!(ask("NCMD", vec![late]), [Asked::Refused("expired")]);
+            assert!(matches!(ask("NCMD", vec![named(name, Raw::Int(1))])[..], [Asked::Refused(_)]));
+            assert!(matches!(ask("DCMD", vec![named(name, Raw::Bool(true))])[..], [Asked::Refused(_)]));
+        }
     }
 
     #[test]

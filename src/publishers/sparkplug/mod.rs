@@ -1,14 +1,17 @@
 //! MQTT Sparkplug B 3.0: the pure session, and the thin wire around it.
 
-mod backoff;
 mod bdseq;
 mod client;
 pub mod commands;
 pub mod config;
 mod delivery;
+pub mod host;
 pub mod payload;
 mod publisher;
 pub mod session;
+mod takeover;
 pub mod topic;
+mod walk;
+mod watchdog;
 
 pub use publisher::Sparkplug;

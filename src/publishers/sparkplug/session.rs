@@ -10,7 +10,7 @@ use crate::model::{
 };
 use crate::store::Store;
 
-use super::commands::Names;
+use super::commands::{Control, Names};
 use super::payload::{self, Metric, Payload, Say};
 use super::topic::Topics;
 
@@ -67,6 +67,7 @@ pub struct Session {
     directory: Arc<Directory>,
     topics: Topics,
     limit: usize,
+    controls: Vec<Control>,
     bd_seq: u8,
     seq: u8,
     devices: HashMap<DeviceId, Device>,
@@ -129,10 +130,17 @@ impl Session {
             directory,
             topics,
             limit,
+            controls: Vec::new(),
             bd_seq,
             seq: 0,
             pending: Vec::new(),
         }
+    }
+
+    /// Hosts may ask for these, so that they are metrics of the node.
+    pub fn allowing(mut self, controls: &[Control]) -> Session {
+        self.controls = controls.to_vec();
+        self
     }
 
     /// The topics.

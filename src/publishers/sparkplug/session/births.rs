@@ -20,6 +20,7 @@ impl Session {
             // tck-id-topics-nbirth-rebirth-metric; it has no alias.
             Metric::own(REBIRTH, BOOLEAN, Raw::Bool(false), now),
         ];
+        own.extend(self.controls.iter().map(|c| Metric::own(c.metric(), BOOLEAN, Raw::Bool(false), now)));
         for device in directory.devices().iter().filter(|d| d.is_node) {
             let metrics = self.birth_metrics(device.id, image, now);
             let size = metrics.iter().map(Metric::size).sum::<usize>();

@@ -1,0 +1,112 @@
+//! One connection to one broker, from CONNECT to its end.
+
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+
+use crate::publishers::publisher::Context;
+use crate::publishers::sparkplug::client::{Credentials, Down, Wire};
+use crate::publishers::sparkplug::config::{Broker, Spec};
+use crate::publishers::sparkplug::delivery::{Fence, Held};
+use crate::publishers::sparkplug::session::Session;
+use crate::publishers::sparkplug::watchdog::Watchdog;
+
+use super::live::Live;
+use super::primary::Primary;
+use super::{End, Node};
+
+/// Connects, is born, serves, and says good-bye where it can.
+pub(super) async fn run(
+    spec: &Spec,
+    broker: &Broker,
+    cx: &Context,
+    node: &mut Node,
+    was_born: &mut bool,
+) -> End {
+    // Before the bdSeq: a failure here burns none.
+    let credentials = match credentials(spec, broker, cx).await {
+        Ok(credentials) => credentials,
+        Err(why) => return End::Lost(Down { why, connect_sent: false, closed: false }),
+    };
+    let session = Session::new(cx.directory.clone(), node.bd_seq.next().await, spec.max_packet);
+    let session = session.allowing(&spec.allow);
+    let will = session.death(cx.clock.now());
+    let will_bytes = will.bytes();
+    let wire = tokio::select! {
+        () = cx.stop.cancelled() => return End::Stopped,
+        wire = Wire::open(spec, broker, credentials, will, cx.stats.clone()) => match wire {
+            Ok(wire) => wire,
+            Err(down) => {
+                if !down.connect_sent {
+                    node.bd_seq.not_used();
+                }
+                return End::Lost(down);
+            }
+        },
+    };
+    cx.stats.connects.bump();
+    let now = Instant::now();
+    let primary = spec.primary_host.as_ref().zip(node.hosts.get_mut(node.walk.at()));
+    let mut filters = vec![session.topics().node("NCMD"), session.topics().device("DCMD", "+")];
+    filters.extend(spec.primary_host.as_ref().map(|host| host.topic()));
+    let mut live = Live {
+        spec,
+        broker,
+        cx,
+        reader: &mut node.reader,
+        walk: &mut node.walk,
+        first_poll_until: node.first_poll_until,
+        session,
+        wire,
+        filters,
+        primary: primary.map(|(host, memory)| Primary::new(host, memory)),
+        fence: Fence::default(),
+        held: Held::default(),
+        watchdog: Watchdog::new(spec.ack_timeout, spec.keep_alive),
+        out: Vec::new(),
+        writes: JoinSet::new(),
+        fences: 0,
+        fence_raised: now,
+        pings: 0,
+        is_born: false,
+        born_at: now,
+        born_turns: cx.clock.turns(),
+        rebirth: false,
+        flush_at: None,
+        // The CONNECT with its will.
+        spent: will_bytes + 64,
+        looked_at: now,
+    };
+    let end = live.run().await;
+    *was_born = live.is_born;
+    match end {
+        // The event loop knows better why a message could not be handed over.
+        End::Lost(down) => {
+            let known = timeout(Duration::from_millis(100), live.wire_ended()).await.ok().flatten();
+            End::Lost(known.unwrap_or(down))
+        }
+        end => {
+            live.farewell(&end).await;
+            end
+        }
+    }
+}
+
+async fn credentials(spec: &Spec, broker: &Broker, cx: &Context) -> Result<Credentials, String> {
+    let default = || format!("{}-{}-{}", cx.directory.group, cx.directory.node, cx.name);
+    let client_id = spec.client_id.clone().unwrap_or_else(default);
+    let (spec, tls) = (spec.clone(), broker.tls);
+    let read = move || -> Result<Credentials, String> {
+        let password = spec.password.as_ref().map(crate::model::Secret::reveal).transpose();
+        #[cfg(feature = "tls")]
+        let tls = if tls { Some(crate::tls::client_config(spec.ca.as_deref(), None)?) } else { None };
+        Ok(Credentials {
+            client_id,
+            password: password.map_err(|error| error.to_string())?,
+            #[cfg(feature = "tls")]
+            tls,
+        })
+    };
+    tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| Err(error.to_string()))
+}
