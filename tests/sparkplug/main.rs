@@ -20,6 +20,7 @@ mod commands;
 mod delivery;
 mod payloads;
 mod plant;
+mod primary;
 mod proto;
 mod recorded;
 mod session;

@@ -85,7 +85,20 @@ impl Node {
         store: Arc<Store>,
         clock: Clock,
     ) -> Node {
-        let toml = format!("name = \"cloud\"\nbroker = \"mqtt://{address}\"\n{more}");
+        Node::at(directory, &[address], folder, more, store, clock)
+    }
+
+    /// With several brokers, too.
+    pub(super) fn at(
+        directory: Arc<Directory>,
+        brokers: &[SocketAddr],
+        folder: &Path,
+        more: &str,
+        store: Arc<Store>,
+        clock: Clock,
+    ) -> Node {
+        let brokers: Vec<_> = brokers.iter().map(|address| format!("mqtt://{address}")).collect();
+        let toml = format!("name = \"cloud\"\nbroker = {brokers:?}\n{more}");
         let spec = config::compile(&toml::from_str(&toml).unwrap()).unwrap();
         let telemetry = Telemetry::new(clock.now());
         let (mailbox, writes) = mpsc::channel(8);
