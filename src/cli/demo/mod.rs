@@ -243,13 +243,13 @@ fn addresses(plan: &GatewayPlan, own_broker: bool) -> String {
     for publisher in &plan.publishers {
         match &publisher.spec {
             PublisherSpec::Sparkplug(spec) => {
-                let scheme = if spec.tls { "mqtts" } else { "mqtt" };
-                let note = if own_broker { taken(1883, spec.port) } else { "   (your broker)".to_owned() };
-                lines.push(format!("  MQTT     {scheme}://{}:{}{note}", spec.host, spec.port));
-                if !spec.tls {
+                let Some(broker) = spec.mqtt.brokers.first() else { continue };
+                let note = if own_broker { taken(1883, broker.port) } else { "   (your broker)".to_owned() };
+                lines.push(format!("  MQTT     {broker}{note}"));
+                if !broker.tls {
                     lines.push(format!(
                         "           mosquitto_sub -h {} -p {} -t 'spBv1.0/#' -F '%t  %l bytes'",
-                        spec.host, spec.port
+                        broker.host, broker.port
                     ));
                 }
             }

@@ -9,13 +9,13 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::command::{Origin, WriteOutcome};
 use crate::model::{DeviceState, TagId, Value};
+use crate::publishers::mqtt_wire::address::Address;
+use crate::publishers::mqtt_wire::{Backoff, Credentials, Down, Inbound, Publish, Qos, Wire};
 use crate::publishers::publisher::{Context, PublishError, Publisher};
 use crate::store::{Next, Reader, ReaderOptions, Settled};
 use crate::telemetry::Connection;
 
-use super::backoff::Backoff;
 use super::bdseq::BdSeq;
-use super::client::{Credentials, Down, Inbound, Wire};
 use super::commands::{self, Asked};
 use super::config::Spec;
 use super::delivery::{Fence, Held, Sent};
@@ -60,9 +60,10 @@ impl Sparkplug {
 impl Publisher for Sparkplug {
     async fn run(self, cx: Context) -> Result<(), PublishError> {
         let spec = self.spec;
-        let scheme = if spec.tls { "mqtts" } else { "mqtt" };
-        let address = format!("{scheme}://{}:{}", spec.host, spec.port);
-        *cx.stats.address.lock().unwrap_or_else(|e| e.into_inner()) = address.clone();
+        let Some(address) = spec.mqtt.brokers.first() else {
+            return Err(PublishError("no broker is configured".into()));
+        };
+        *cx.stats.address.lock().unwrap_or_else(|e| e.into_inner()) = address.to_string();
         let mut reader = cx.store.reader(&cx.name, ReaderOptions { durable: true, rules: Some(cx.outbox) });
         let mut bd_seq = BdSeq::load(&cx.folder).await;
         let mut backoff = Backoff::new();
@@ -71,10 +72,11 @@ impl Publisher for Sparkplug {
         cx.stats.state.set(Connection::Connecting);
         while !cx.stop.is_cancelled() {
             let started = Instant::now();
-            let mut down = match connection(&spec, &cx, &mut reader, &mut bd_seq, first_poll_until).await {
-                Ok(()) => break,
-                Err(down) => down,
-            };
+            let mut down =
+                match connection(&spec, address, &cx, &mut reader, &mut bd_seq, first_poll_until).await {
+                    Ok(()) => break,
+                    Err(down) => down,
+                };
             let lasted = started.elapsed() >= LASTING;
             if lasted {
                 backoff.reset();
@@ -103,20 +105,27 @@ impl Publisher for Sparkplug {
 /// One connection; `Ok` after a clean stop.
 async fn connection(
     spec: &Spec,
+    address: &Address,
     cx: &Context,
     reader: &mut Reader,
     bd_seq: &mut BdSeq,
     first_poll_until: Instant,
 ) -> Result<(), Down> {
     // Before the bdSeq: a failure here burns none.
-    let credentials =
-        credentials(spec, cx).await.map_err(|why| Down { why, connect_sent: false, closed: false })?;
-    let session = Session::new(cx.directory.clone(), bd_seq.next().await, spec.max_packet);
+    let id = format!("{}-{}-{}", cx.directory.group, cx.directory.node, cx.name);
+    let credentials = Credentials::read(&spec.mqtt, address, id).await.map_err(|why| Down {
+        why,
+        connect_sent: false,
+        closed: false,
+    })?;
+    let session = Session::new(cx.directory.clone(), bd_seq.next().await, spec.mqtt.max_packet);
     let will = session.death(cx.clock.now());
     let will_bytes = will.bytes();
+    // tck-id-payloads-ndeath-will-message-qos, -retain
+    let will = Some(publish(will, Qos::AtLeastOnce));
     let wire = tokio::select! {
         () = cx.stop.cancelled() => return Ok(()),
-        wire = Wire::open(spec, credentials, will, cx.stats.clone()) => match wire {
+        wire = Wire::open(&spec.mqtt, address, credentials, will, cx.stats.clone()) => match wire {
             Ok(wire) => wire,
             Err(down) => {
                 if !down.connect_sent {
@@ -131,6 +140,7 @@ async fn connection(
     let mut live = Live {
         filters: [session.topics().node("NCMD"), session.topics().device("DCMD", "+")],
         spec,
+        address,
         cx,
         session,
         wire,
@@ -169,22 +179,8 @@ async fn connection(
     Ok(())
 }
 
-async fn credentials(spec: &Spec, cx: &Context) -> Result<Credentials, String> {
-    let default = || format!("{}-{}-{}", cx.directory.group, cx.directory.node, cx.name);
-    let client_id = spec.client_id.clone().unwrap_or_else(default);
-    let spec = spec.clone();
-    let read = move || -> Result<Credentials, String> {
-        let password = spec.password.as_ref().map(crate::model::Secret::reveal).transpose();
-        #[cfg(feature = "tls")]
-        let tls = if spec.tls { Some(crate::tls::client_config(spec.ca.as_deref(), None)?) } else { None };
-        Ok(Credentials {
-            client_id,
-            password: password.map_err(|error| error.to_string())?,
-            #[cfg(feature = "tls")]
-            tls,
-        })
-    };
-    tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| Err(error.to_string()))
+fn publish(message: Message, qos: Qos) -> Publish {
+    Publish { topic: message.topic, payload: message.payload.into(), qos, retain: false }
 }
 
 /// A little after the stop: what is not handed over by then will not be.
@@ -196,6 +192,7 @@ async fn stopped_and_stuck(stop: &tokio_util::sync::CancellationToken) {
 /// A connection that is open.
 struct Live<'a> {
     spec: &'a Spec,
+    address: &'a Address,
     cx: &'a Context,
     session: Session,
     wire: Wire,
@@ -247,7 +244,7 @@ impl Live<'_> {
         self.births(reader).await?;
         self.report(reader);
         if self.cx.stats.state.set(Connection::Up) {
-            tracing::info!(publisher = self.cx.name, broker = self.spec.host, port = self.spec.port, "born");
+            tracing::info!(publisher = self.cx.name, broker = %self.address, "born");
         }
         Ok(())
     }
@@ -362,7 +359,7 @@ impl Live<'_> {
             self.spent += message.bytes();
             // A dead socket must not hold up a clean stop.
             tokio::select! {
-                sent = self.wire.publish(message) => sent?,
+                sent = self.wire.publish(publish(message, Qos::AtMostOnce)) => sent?,
                 () = stopped_and_stuck(&self.cx.stop) => {
                     return Err(Down::new("stopped while the broker took no data"));
                 }
@@ -489,18 +486,18 @@ impl Live<'_> {
 
     /// How long any answer but that to a ping may take.
     fn patience(&self) -> Duration {
-        self.spec.keep_alive.min(PATIENCE)
+        self.spec.mqtt.keep_alive.min(PATIENCE)
     }
 
     /// With one keep-alive until the ping, a dead connection is noticed within one and a half.
     fn ping_patience(&self) -> Duration {
-        (self.spec.keep_alive / 2).min(PATIENCE)
+        (self.spec.mqtt.keep_alive / 2).min(PATIENCE)
     }
 
     fn silent(&self, what: &str) -> Down {
         Down::new(format!(
-            "broker {}:{}: it did not answer a {what} in time; the link or the broker is stuck; connecting anew",
-            self.spec.host, self.spec.port
+            "broker {}: it did not answer a {what} in time; the link or the broker is stuck; connecting anew",
+            self.address
         ))
     }
 
@@ -558,9 +555,9 @@ impl Live<'_> {
             let now = self.cx.clock.now();
             self.session.flush(now, &mut self.out);
             for message in std::mem::take(&mut self.out) {
-                self.wire.publish(message).await?;
+                self.wire.publish(publish(message, Qos::AtMostOnce)).await?;
             }
-            self.wire.publish_acknowledged(self.session.death(now)).await?;
+            self.wire.publish(publish(self.session.death(now), Qos::AtLeastOnce)).await?;
             // Its PUBACK proves all that was sent before it.
             let acknowledged = timeout(LAST_ACK, self.wire.heard.wait_for(|h| h.pubacks >= 1)).await;
             if acknowledged.is_ok_and(|heard| heard.is_ok()) {

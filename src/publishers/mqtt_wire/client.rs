@@ -17,62 +17,56 @@ use tokio::task::JoinHandle;
 
 use crate::telemetry::PublisherStats;
 
+use super::address::Address;
 use super::config::Spec;
-use super::session::Message;
-
-/// What a connection needs that the configuration does not hold.
-pub(super) struct Credentials {
-    pub(super) client_id: String,
-    pub(super) password: Option<String>,
-    #[cfg(feature = "tls")]
-    pub(super) tls: Option<Arc<rustls::ClientConfig>>,
-}
+use super::credentials::Credentials;
+use super::message::{Publish, Qos};
 
 /// Why there is no connection, or no longer.
 #[derive(Debug)]
-pub(super) struct Down {
+pub(in crate::publishers) struct Down {
     /// What happened and what to do.
-    pub(super) why: String,
+    pub(in crate::publishers) why: String,
     /// False when it failed before a CONNECT was written.
-    pub(super) connect_sent: bool,
+    pub(in crate::publishers) connect_sent: bool,
     /// The broker closed the connection, as it does when another client takes the id.
-    pub(super) closed: bool,
+    pub(in crate::publishers) closed: bool,
 }
 
 impl Down {
-    pub(super) fn new(why: impl Into<String>) -> Down {
+    pub(in crate::publishers) fn new(why: impl Into<String>) -> Down {
         Down { why: why.into(), connect_sent: true, closed: false }
     }
 }
 
 /// A command as it came.
 #[derive(Debug)]
-pub(super) struct Inbound {
-    pub(super) topic: String,
-    pub(super) payload: Bytes,
-    pub(super) retained: bool,
+pub(in crate::publishers) struct Inbound {
+    pub(in crate::publishers) topic: String,
+    pub(in crate::publishers) payload: Bytes,
+    pub(in crate::publishers) retained: bool,
 }
 
 /// What the broker answered so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Heard {
+pub(in crate::publishers) struct Heard {
     /// SUBACKs.
-    pub(super) subacks: u64,
+    pub(in crate::publishers) subacks: u64,
     /// A subscription was refused.
-    pub(super) refused: bool,
+    pub(in crate::publishers) refused: bool,
     /// PUBACKs.
-    pub(super) pubacks: u64,
+    pub(in crate::publishers) pubacks: u64,
     /// PINGREQs sent, PINGRESPs come.
-    pub(super) pings: u64,
-    pub(super) pongs: u64,
+    pub(in crate::publishers) pings: u64,
+    pub(in crate::publishers) pongs: u64,
 }
 
 /// An open connection.
-pub(super) struct Wire {
+pub(in crate::publishers) struct Wire {
     client: AsyncClient,
     task: JoinHandle<Down>,
-    pub(super) commands: mpsc::Receiver<Inbound>,
-    pub(super) heard: watch::Receiver<Heard>,
+    pub(in crate::publishers) commands: mpsc::Receiver<Inbound>,
+    pub(in crate::publishers) heard: watch::Receiver<Heard>,
 }
 
 /// Requests that may wait for the event loop. Small: what waits here is lost with the connection.
@@ -85,21 +79,23 @@ const MAX_INCOMING: usize = 16 << 20;
 const CONNECT_SECONDS: u64 = 5;
 
 impl Wire {
-    /// Connects with this will and waits for the CONNACK.
-    pub(super) async fn open(
+    /// Connects to this broker, one of `spec`'s, and waits for the CONNACK.
+    pub(in crate::publishers) async fn open(
         spec: &Spec,
+        address: &Address,
         credentials: Credentials,
-        will: Message,
+        will: Option<Publish>,
         stats: Arc<PublisherStats>,
     ) -> Result<Wire, Down> {
-        let mut options = MqttOptions::new(credentials.client_id, spec.host.clone(), spec.port);
+        let mut options = MqttOptions::new(credentials.client_id, address.host.clone(), address.port);
         options
             .set_keep_alive(spec.keep_alive)
             // tck-id-principles-persistence-clean-session-311
             .set_clean_session(true)
-            // tck-id-payloads-ndeath-will-message-qos, -retain
-            .set_last_will(LastWill::new(&*will.topic, will.payload, QoS::AtLeastOnce, false))
             .set_max_packet_size(MAX_INCOMING.max(spec.max_packet), spec.max_packet + 1024);
+        if let Some(will) = will {
+            options.set_last_will(LastWill::new(&*will.topic, will.payload, level(will.qos), will.retain));
+        }
         if let Some(username) = &spec.username {
             options.set_credentials(username.clone(), credentials.password.unwrap_or_default());
         }
@@ -114,36 +110,28 @@ impl Wire {
         network.set_connection_timeout(CONNECT_SECONDS);
         events.set_network_options(network);
         // The first poll connects and ends with the CONNACK.
-        events.poll().await.map_err(|error| explain(error, spec))?;
+        events.poll().await.map_err(|error| explain(error, address))?;
         let (commands_in, commands) = mpsc::channel(COMMANDS);
         let (heard_in, heard) = watch::channel(Heard::default());
-        let task = tokio::spawn(run(events, commands_in, heard_in, spec.clone(), stats));
+        let task = tokio::spawn(run(events, commands_in, heard_in, address.clone(), stats));
         Ok(Wire { client, task, commands, heard })
     }
 
-    /// Asks for all commands; its SUBACK counts as `subacks`.
-    pub(super) async fn subscribe(&self, filters: &[Arc<str>]) -> Result<(), Down> {
+    /// Asks for what matches, QoS 1; its SUBACK counts as `subacks`.
+    pub(in crate::publishers) async fn subscribe(&self, filters: &[Arc<str>]) -> Result<(), Down> {
         // tck-id-message-flow-edge-node-ncmd-subscribe: QoS 1.
         let filters = filters.iter().map(|f| SubscribeFilter::new(f.to_string(), QoS::AtLeastOnce));
         self.client.subscribe_many(filters).await.map_err(|_| closing())
     }
 
-    /// Hands a message to the event loop; waits while it is busy.
-    pub(super) async fn publish(&self, message: Message) -> Result<(), Down> {
-        let payload = Bytes::from(message.payload);
-        let sent = self.client.publish_bytes(&*message.topic, QoS::AtMostOnce, false, payload);
-        sent.await.map_err(|_| closing())
-    }
-
-    /// As `publish`, to be acknowledged: its PUBACK counts as `pubacks`.
-    pub(super) async fn publish_acknowledged(&self, message: Message) -> Result<(), Down> {
-        let payload = Bytes::from(message.payload);
-        let sent = self.client.publish_bytes(&*message.topic, QoS::AtLeastOnce, false, payload);
-        sent.await.map_err(|_| closing())
+    /// Hands a message to the event loop; waits while it is busy. With QoS 1 its PUBACK counts as `pubacks`.
+    pub(in crate::publishers) async fn publish(&self, message: Publish) -> Result<(), Down> {
+        let Publish { topic, payload, qos, retain } = message;
+        self.client.publish_bytes(&*topic, level(qos), retain, payload).await.map_err(|_| closing())
     }
 
     /// Says DISCONNECT and waits until it is written.
-    pub(super) async fn disconnect(&mut self) {
+    pub(in crate::publishers) async fn disconnect(&mut self) {
         if self.client.disconnect().await.is_ok() {
             // Its end is the only thing it can tell now.
             let _ = (&mut self.task).await;
@@ -151,7 +139,7 @@ impl Wire {
     }
 
     /// Why the connection ended; waits until it does. Not to be called again after it told.
-    pub(super) async fn ended(&mut self) -> Down {
+    pub(in crate::publishers) async fn ended(&mut self) -> Down {
         match (&mut self.task).await {
             Ok(down) => down,
             Err(_) => Down::new("the MQTT client fell; connecting anew"),
@@ -161,7 +149,7 @@ impl Wire {
 
 impl Wire {
     /// Whether the event loop ended, or is about to.
-    pub(super) fn is_over(&self) -> bool {
+    pub(in crate::publishers) fn is_over(&self) -> bool {
         self.heard.has_changed().is_err()
     }
 }
@@ -170,6 +158,13 @@ impl Drop for Wire {
     /// Cuts the connection, so that the broker publishes the will.
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+fn level(qos: Qos) -> QoS {
+    match qos {
+        Qos::AtMostOnce => QoS::AtMostOnce,
+        Qos::AtLeastOnce => QoS::AtLeastOnce,
     }
 }
 
@@ -182,7 +177,7 @@ async fn run(
     mut events: EventLoop,
     commands: mpsc::Sender<Inbound>,
     heard: watch::Sender<Heard>,
-    spec: Spec,
+    address: Address,
     stats: Arc<PublisherStats>,
 ) -> Down {
     loop {
@@ -208,14 +203,14 @@ async fn run(
             Ok(Event::Incoming(Packet::PingResp)) => heard.send_modify(|h| h.pongs += 1),
             Ok(Event::Outgoing(Outgoing::Disconnect)) => return Down::new("disconnected"),
             Ok(_) => {}
-            Err(error) => return explain(error, &spec),
+            Err(error) => return explain(error, &address),
         }
     }
 }
 
 /// What happened, and what to do.
-fn explain(error: ConnectionError, spec: &Spec) -> Down {
-    let broker = format!("broker {}:{}", spec.host, spec.port);
+fn explain(error: ConnectionError, address: &Address) -> Down {
+    let broker = format!("broker {address}");
     let down =
         |why: String, connect_sent, closed| Down { why: format!("{broker}: {why}"), connect_sent, closed };
     match error {

@@ -1,0 +1,102 @@
+//! The address of a broker.
+
+use std::fmt;
+
+/// Where a broker is, and how it is spoken to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// Host name or IP address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Over TLS.
+    pub tls: bool,
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls { "mqtts" } else { "mqtt" };
+        write!(f, "{scheme}://{}:{}", self.host, self.port)
+    }
+}
+
+/// What is wrong with an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wrong {
+    /// Code of the mistake.
+    pub code: &'static str,
+    /// What is so.
+    pub message: String,
+    /// What to do.
+    pub help: String,
+}
+
+impl Address {
+    /// Reads `mqtt://host:port` or `mqtts://host:port`.
+    pub fn parse(text: &str) -> Result<Address, Wrong> {
+        let example = || "write \"mqtt://host:1883\" or \"mqtts://host:8883\"".to_owned();
+        let wrong = |message: String, help: String| Err(Wrong { code: "bad-broker", message, help });
+        let url = match url::Url::parse(text) {
+            Ok(url) => url,
+            Err(error) => return wrong(format!("`{text}` is no broker address: {error}"), example()),
+        };
+        let tls = match url.scheme() {
+            "mqtt" => false,
+            "mqtts" => true,
+            other => return wrong(format!("the scheme `{other}://` is not known"), example()),
+        };
+        let Some(host) = url.host_str().filter(|host| !host.is_empty()) else {
+            return wrong(format!("`{text}` names no host"), example());
+        };
+        if !url.username().is_empty() || url.password().is_some() {
+            return wrong(
+                "user name and password do not belong into the address".into(),
+                "use `username` and `password = { file = \"…\" }`".into(),
+            );
+        }
+        if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
+            return wrong(format!("`{text}` goes on after the port"), example());
+        }
+        if url.port() == Some(0) {
+            return wrong("port 0 cannot be reached".into(), example());
+        }
+        if tls && !cfg!(feature = "tls") {
+            return Err(Wrong {
+                code: "no-tls",
+                message: "this program was built without TLS, so mqtts:// is not possible".into(),
+                help: "use a build with the feature `tls`".into(),
+            });
+        }
+        let port = url.port().unwrap_or(if tls { 8883 } else { 1883 });
+        Ok(Address { host: host.to_owned(), port, tls })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_address_has_a_known_scheme_a_host_and_a_port() {
+        for bad in [
+            "",
+            "scada",
+            "scada:1883",
+            "http://scada",
+            "mqtt://",
+            "mqtt://scada:99999",
+            "mqtt://scada:0",
+            "mqtt://me:pw@scada",
+            "mqtt://scada/topic",
+        ] {
+            assert_eq!(Address::parse(bad).unwrap_err().code, "bad-broker", "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_port_that_is_not_written_is_the_usual_one() {
+        assert_eq!(Address::parse("mqtt://scada").unwrap().to_string(), "mqtt://scada:1883");
+        #[cfg(feature = "tls")]
+        assert_eq!(Address::parse("mqtts://scada").unwrap().to_string(), "mqtts://scada:8883");
+    }
+}
