@@ -43,7 +43,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 
 /// A third-party crate that is one room's own business, and the only files that may name it.
 const ONLY_IN: &[(&str, &[&str])] = &[
-    ("rumqttc", &["publishers/mqtt_wire/client.rs"]),
+    ("rumqttc", &["publishers/mqtt_wire/"]),
     ("opcua::server", &["publishers/opcua/server"]),
     ("opcua::types", &["publishers/opcua/server"]),
     ("opcua::crypto", &["publishers/opcua/server"]),

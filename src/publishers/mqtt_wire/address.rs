@@ -11,12 +11,20 @@ pub struct Address {
     pub port: u16,
     /// Over TLS.
     pub tls: bool,
+    /// Over websockets, with this path.
+    pub path: Option<String>,
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.tls { "mqtts" } else { "mqtt" };
-        write!(f, "{scheme}://{}:{}", self.host, self.port)
+        let scheme = match (self.path.is_some(), self.tls) {
+            (false, false) => "mqtt",
+            (false, true) => "mqtts",
+            (true, false) => "ws",
+            (true, true) => "wss",
+        };
+        let path = self.path.as_deref().unwrap_or_default();
+        write!(f, "{scheme}://{}:{}{path}", self.host, self.port)
     }
 }
 
@@ -32,17 +40,20 @@ pub struct Wrong {
 }
 
 impl Address {
-    /// Reads `mqtt://host:port` or `mqtts://host:port`.
+    /// Reads `mqtt://host:port` or `mqtts://host:port`, or `ws://host:port/path` or `wss://host:port/path`.
     pub fn parse(text: &str) -> Result<Address, Wrong> {
-        let example = || "write \"mqtt://host:1883\" or \"mqtts://host:8883\"".to_owned();
+        let example =
+            || "write \"mqtt://host:1883\", \"mqtts://host:8883\" or \"wss://host/mqtt\"".to_owned();
         let wrong = |message: String, help: String| Err(Wrong { code: "bad-broker", message, help });
         let url = match url::Url::parse(text) {
             Ok(url) => url,
             Err(error) => return wrong(format!("`{text}` is no broker address: {error}"), example()),
         };
-        let tls = match url.scheme() {
-            "mqtt" => false,
-            "mqtts" => true,
+        let (tls, websocket, usual) = match url.scheme() {
+            "mqtt" => (false, false, 1883),
+            "mqtts" => (true, false, 8883),
+            "ws" => (false, true, 80),
+            "wss" => (true, true, 443),
             other => return wrong(format!("the scheme `{other}://` is not known"), example()),
         };
         let Some(host) = url.host_str().filter(|host| !host.is_empty()) else {
@@ -54,7 +65,8 @@ impl Address {
                 "use `username` and `password = { file = \"…\" }`".into(),
             );
         }
-        if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
+        if !websocket && !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some()
+        {
             return wrong(format!("`{text}` goes on after the port"), example());
         }
         if url.port() == Some(0) {
@@ -63,12 +75,19 @@ impl Address {
         if tls && !cfg!(feature = "tls") {
             return Err(Wrong {
                 code: "no-tls",
-                message: "this program was built without TLS, so mqtts:// is not possible".into(),
+                message: "this program was built without TLS, so it cannot encrypt".into(),
                 help: "use a build with the feature `tls`".into(),
             });
         }
-        let port = url.port().unwrap_or(if tls { 8883 } else { 1883 });
-        Ok(Address { host: host.to_owned(), port, tls })
+        if websocket && !cfg!(feature = "websocket") {
+            return Err(Wrong {
+                code: "no-websocket",
+                message: "this program was built without websockets".into(),
+                help: "use a build with the feature `websocket`, or mqtt:// or mqtts://".into(),
+            });
+        }
+        let path = websocket.then(|| url.path().to_owned());
+        Ok(Address { host: host.to_owned(), port: url.port().unwrap_or(usual), tls, path })
     }
 }
 
@@ -88,6 +107,8 @@ mod tests {
             "mqtt://scada:0",
             "mqtt://me:pw@scada",
             "mqtt://scada/topic",
+            "ftp://scada",
+            "wss://scada/mqtt?signature=secret",
         ] {
             assert_eq!(Address::parse(bad).unwrap_err().code, "bad-broker", "{bad}");
         }
@@ -98,5 +119,13 @@ mod tests {
         assert_eq!(Address::parse("mqtt://scada").unwrap().to_string(), "mqtt://scada:1883");
         #[cfg(feature = "tls")]
         assert_eq!(Address::parse("mqtts://scada").unwrap().to_string(), "mqtts://scada:8883");
+        #[cfg(feature = "websocket")]
+        for (written, meant) in [
+            ("ws://scada/mqtt", "ws://scada:80/mqtt"),
+            ("wss://scada/mqtt", "wss://scada:443/mqtt"),
+            ("ws://scada:9001", "ws://scada:9001/"),
+        ] {
+            assert_eq!(Address::parse(written).unwrap().to_string(), meant);
+        }
     }
 }

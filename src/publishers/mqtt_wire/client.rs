@@ -1,26 +1,23 @@
-//! The wire: one MQTT 3.1.1 connection with its will (the only file that names rumqttc).
+//! The wire: one MQTT connection with its will, in either version of the protocol.
 //!
 //! The event loop runs in a task of its own, because a cancelled `poll` may leave a packet unflushed.
 //! The will is fixed per event loop, so each session has a new one, and nothing of an old session is
 //! ever sent in a new one.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use rumqttc::{
-    AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, LastWill, MqttOptions, Outgoing,
-    Packet, QoS, StateError, SubscribeFilter, SubscribeReasonCode,
-};
+use rumqttc::{AsyncClient, QoS, SubscribeFilter, Transport};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::telemetry::PublisherStats;
 
 use super::address::Address;
-use super::config::Spec;
+use super::config::{Spec, Version};
 use super::credentials::Credentials;
-use super::message::{Publish, Qos};
+use super::message::Publish;
+use super::{v4, v5};
 
 /// Why there is no connection, or no longer.
 #[derive(Debug)]
@@ -56,6 +53,8 @@ pub(in crate::publishers) struct Heard {
     pub(in crate::publishers) refused: bool,
     /// PUBACKs.
     pub(in crate::publishers) pubacks: u64,
+    /// Those of them that say that the message was not taken (MQTT 5).
+    pub(in crate::publishers) rejected: u64,
     /// PINGREQs sent, PINGRESPs come.
     pub(in crate::publishers) pings: u64,
     pub(in crate::publishers) pongs: u64,
@@ -63,20 +62,33 @@ pub(in crate::publishers) struct Heard {
 
 /// An open connection.
 pub(in crate::publishers) struct Wire {
-    client: AsyncClient,
+    client: Client,
     task: JoinHandle<Down>,
     pub(in crate::publishers) commands: mpsc::Receiver<Inbound>,
     pub(in crate::publishers) heard: watch::Receiver<Heard>,
+    pub(in crate::publishers) limits: Limits,
+}
+
+enum Client {
+    V311(AsyncClient),
+    V5 { client: rumqttc::v5::AsyncClient, has_will: bool },
+}
+
+/// What the broker allows, as far as it says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::publishers) struct Limits {
+    /// Largest packet: the lower of the configuration's and the broker's (MQTT 5).
+    pub(in crate::publishers) max_packet: usize,
 }
 
 /// Requests that may wait for the event loop. Small: what waits here is lost with the connection.
-const REQUESTS: usize = 16;
+pub(super) const REQUESTS: usize = 16;
 /// Commands that may wait to be read.
 const COMMANDS: usize = 256;
 /// Larger packets end the connection; commands are never so large.
-const MAX_INCOMING: usize = 16 << 20;
+pub(super) const MAX_INCOMING: usize = 16 << 20;
 /// How long TCP, TLS and CONNACK may take together, and a write to a full socket.
-const CONNECT_SECONDS: u64 = 5;
+pub(super) const CONNECT_SECONDS: u64 = 5;
 
 impl Wire {
     /// Connects to this broker, one of `spec`'s, and waits for the CONNACK.
@@ -87,52 +99,69 @@ impl Wire {
         will: Option<Publish>,
         stats: Arc<PublisherStats>,
     ) -> Result<Wire, Down> {
-        let mut options = MqttOptions::new(credentials.client_id, address.host.clone(), address.port);
-        options
-            .set_keep_alive(spec.keep_alive)
-            // tck-id-principles-persistence-clean-session-311
-            .set_clean_session(true)
-            .set_max_packet_size(MAX_INCOMING.max(spec.max_packet), spec.max_packet + 1024);
-        if let Some(will) = will {
-            options.set_last_will(LastWill::new(&*will.topic, will.payload, level(will.qos), will.retain));
-        }
-        if let Some(username) = &spec.username {
-            options.set_credentials(username.clone(), credentials.password.unwrap_or_default());
-        }
-        #[cfg(feature = "tls")]
-        if let Some(tls) = credentials.tls {
-            options
-                .set_transport(rumqttc::Transport::tls_with_config(rumqttc::TlsConfiguration::Rustls(tls)));
-        }
-        let (client, mut events) = AsyncClient::new(options, REQUESTS);
-        let mut network = events.network_options();
-        network.set_tcp_nodelay(true);
-        network.set_connection_timeout(CONNECT_SECONDS);
-        events.set_network_options(network);
-        // The first poll connects and ends with the CONNACK.
-        events.poll().await.map_err(|error| explain(error, address))?;
+        let has_will = will.is_some();
         let (commands_in, commands) = mpsc::channel(COMMANDS);
         let (heard_in, heard) = watch::channel(Heard::default());
-        let task = tokio::spawn(run(events, commands_in, heard_in, address.clone(), stats));
-        Ok(Wire { client, task, commands, heard })
+        let broker = address.clone();
+        let (client, task, limits) = match spec.version {
+            Version::V311 => {
+                let (client, events) = v4::open(spec, address, credentials, will).await?;
+                let task = tokio::spawn(v4::run(events, commands_in, heard_in, broker, stats));
+                (Client::V311(client), task, Limits { max_packet: spec.max_packet })
+            }
+            Version::V5 => {
+                let (client, events, limits) = v5::open(spec, address, credentials, will).await?;
+                let task = tokio::spawn(v5::run(events, commands_in, heard_in, broker, stats));
+                (Client::V5 { client, has_will }, task, limits)
+            }
+        };
+        Ok(Wire { client, task, commands, heard, limits })
     }
 
     /// Asks for what matches, QoS 1; its SUBACK counts as `subacks`.
     pub(in crate::publishers) async fn subscribe(&self, filters: &[Arc<str>]) -> Result<(), Down> {
         // tck-id-message-flow-edge-node-ncmd-subscribe: QoS 1.
-        let filters = filters.iter().map(|f| SubscribeFilter::new(f.to_string(), QoS::AtLeastOnce));
-        self.client.subscribe_many(filters).await.map_err(|_| closing())
+        let sent = match &self.client {
+            Client::V311(client) => {
+                let filters = filters.iter().map(|f| SubscribeFilter::new(f.to_string(), QoS::AtLeastOnce));
+                client.subscribe_many(filters).await.is_ok()
+            }
+            Client::V5 { client, .. } => {
+                client.subscribe_many(filters.iter().map(|f| v5::filter(f))).await.is_ok()
+            }
+        };
+        if sent { Ok(()) } else { Err(closing()) }
     }
 
     /// Hands a message to the event loop; waits while it is busy. With QoS 1 its PUBACK counts as `pubacks`.
     pub(in crate::publishers) async fn publish(&self, message: Publish) -> Result<(), Down> {
         let Publish { topic, payload, qos, retain } = message;
-        self.client.publish_bytes(&*topic, level(qos), retain, payload).await.map_err(|_| closing())
+        let sent = match &self.client {
+            Client::V311(client) => {
+                client.publish_bytes(&*topic, v4::level(qos), retain, payload).await.is_ok()
+            }
+            Client::V5 { client, .. } => {
+                client.publish_bytes(&*topic, v5::level(qos), retain, payload).await.is_ok()
+            }
+        };
+        if sent { Ok(()) } else { Err(closing()) }
     }
 
     /// Says DISCONNECT and waits until it is written.
+    ///
+    /// With MQTT 5 and a will it cuts the connection without a DISCONNECT: Sparkplug wants the reason 0x04
+    /// in it (tck-id-payloads-ndeath-will-message-publisher-disconnect-mqtt50), so that the broker publishes
+    /// the will; rumqttc cannot write that, and the cut has the same effect.
     pub(in crate::publishers) async fn disconnect(&mut self) {
-        if self.client.disconnect().await.is_ok() {
+        let said = match &self.client {
+            Client::V311(client) => client.disconnect().await.is_ok(),
+            Client::V5 { has_will: true, .. } => {
+                self.task.abort();
+                true
+            }
+            Client::V5 { client, .. } => client.disconnect().await.is_ok(),
+        };
+        if said {
             // Its end is the only thing it can tell now.
             let _ = (&mut self.task).await;
         }
@@ -161,98 +190,30 @@ impl Drop for Wire {
     }
 }
 
-fn level(qos: Qos) -> QoS {
-    match qos {
-        Qos::AtMostOnce => QoS::AtMostOnce,
-        Qos::AtLeastOnce => QoS::AtLeastOnce,
-    }
-}
-
 /// The event loop ended; `ended` tells why.
 fn closing() -> Down {
     Down::new("the connection was lost")
 }
 
-async fn run(
-    mut events: EventLoop,
-    commands: mpsc::Sender<Inbound>,
-    heard: watch::Sender<Heard>,
-    address: Address,
-    stats: Arc<PublisherStats>,
-) -> Down {
-    loop {
-        match events.poll().await {
-            Ok(Event::Incoming(Packet::Publish(publish))) => {
-                let inbound =
-                    Inbound { topic: publish.topic, payload: publish.payload, retained: publish.retain };
-                // A flood must stop neither data nor answers.
-                if commands.try_send(inbound).is_err() {
-                    stats.commands.bump();
-                    stats.refused.bump();
-                }
-            }
-            Ok(Event::Incoming(Packet::SubAck(ack))) => {
-                let refused = ack.return_codes.contains(&SubscribeReasonCode::Failure);
-                heard.send_modify(|h| {
-                    h.subacks += 1;
-                    h.refused |= refused;
-                });
-            }
-            Ok(Event::Incoming(Packet::PubAck(_))) => heard.send_modify(|h| h.pubacks += 1),
-            Ok(Event::Outgoing(Outgoing::PingReq)) => heard.send_modify(|h| h.pings += 1),
-            Ok(Event::Incoming(Packet::PingResp)) => heard.send_modify(|h| h.pongs += 1),
-            Ok(Event::Outgoing(Outgoing::Disconnect)) => return Down::new("disconnected"),
-            Ok(_) => {}
-            Err(error) => return explain(error, &address),
-        }
-    }
+/// What rumqttc calls the host: with websockets it is the whole address.
+pub(super) fn host(address: &Address) -> String {
+    if address.path.is_some() { address.to_string() } else { address.host.clone() }
 }
 
-/// What happened, and what to do.
-fn explain(error: ConnectionError, address: &Address) -> Down {
-    let broker = format!("broker {address}");
-    let down =
-        |why: String, connect_sent, closed| Down { why: format!("{broker}: {why}"), connect_sent, closed };
-    match error {
-        ConnectionError::Io(error) => {
-            down(format!("{error}; check that it runs and that the address is right"), false, false)
+#[cfg_attr(not(feature = "tls"), expect(unused_variables, reason = "nothing to encrypt with"))]
+pub(super) fn transport(address: &Address, credentials: &Credentials) -> Transport {
+    #[cfg(feature = "tls")]
+    if let Some(tls) = &credentials.tls {
+        let tls = rumqttc::TlsConfiguration::Rustls(tls.clone());
+        #[cfg(feature = "websocket")]
+        if address.path.is_some() {
+            return Transport::wss_with_config(tls);
         }
-        #[cfg(feature = "tls")]
-        ConnectionError::Tls(error) => {
-            down(format!("TLS: {error}; check `ca`, the host's name and the clock"), false, false)
-        }
-        ConnectionError::NetworkTimeout => {
-            let within = Duration::from_secs(CONNECT_SECONDS);
-            down(format!("no answer within {within:?}; check address, port, firewall and TLS"), true, false)
-        }
-        ConnectionError::FlushTimeout => down("it takes no more data".into(), true, false),
-        ConnectionError::ConnectionRefused(code) => {
-            let why = match code {
-                ConnectReturnCode::BadUserNamePassword => {
-                    "bad user name or password; check `username` and `password`"
-                }
-                ConnectReturnCode::NotAuthorized => {
-                    "not authorised; check `username`, `password` and the broker's access list"
-                }
-                ConnectReturnCode::BadClientId => "it does not take this client id; set `client-id`",
-                ConnectReturnCode::ServiceUnavailable => "it is there but says that it is unavailable",
-                ConnectReturnCode::RefusedProtocolVersion => "it does not speak MQTT 3.1.1",
-                ConnectReturnCode::Success => "refused without a reason",
-            };
-            down(why.into(), true, false)
-        }
-        ConnectionError::MqttState(StateError::AwaitPingResp) => {
-            down("it does not answer pings".into(), true, false)
-        }
-        ConnectionError::MqttState(
-            error @ (StateError::ConnectionAborted | StateError::Io(_) | StateError::Deserialization(_)),
-        ) => {
-            let why = match error {
-                StateError::ConnectionAborted => "it closed the connection".into(),
-                other => format!("the connection broke: {other}"),
-            };
-            down(why, true, true)
-        }
-        other => down(other.to_string(), true, false),
+        return Transport::tls_with_config(tls);
     }
+    #[cfg(feature = "websocket")]
+    if address.path.is_some() {
+        return Transport::ws();
+    }
+    Transport::tcp()
 }

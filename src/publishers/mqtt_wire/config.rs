@@ -23,8 +23,16 @@ pub struct Keys<'a> {
     pub username: Option<&'a String>,
     /// `password`.
     pub password: Option<&'a Secret>,
+    /// `mqtt`.
+    pub mqtt: Option<&'a Spanned<String>>,
     /// `ca`.
     pub ca: Option<&'a PathBuf>,
+    /// `certificate`.
+    pub certificate: Option<&'a PathBuf>,
+    /// `key`.
+    pub key: Option<&'a Secret>,
+    /// `alpn`.
+    pub alpn: &'a [Spanned<String>],
     /// `keep-alive`.
     pub keep_alive: Option<&'a Spanned<Period>>,
     /// `max-packet`.
@@ -36,8 +44,14 @@ pub struct Keys<'a> {
 pub struct Spec {
     /// The brokers, in the order in which they are tried; never empty.
     pub brokers: Vec<Address>,
+    /// Version of the protocol.
+    pub version: Version,
     /// Authority to trust.
     pub ca: Option<PathBuf>,
+    /// The gateway's own certificate, and its key.
+    pub identity: Option<(PathBuf, Secret)>,
+    /// Protocols offered in the TLS handshake, the best first.
+    pub alpn: Vec<String>,
     /// MQTT client id.
     pub client_id: Option<String>,
     /// User name.
@@ -48,6 +62,15 @@ pub struct Spec {
     pub keep_alive: Duration,
     /// Packet limit in bytes.
     pub max_packet: usize,
+}
+
+/// Version of MQTT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// MQTT 3.1.1.
+    V311,
+    /// MQTT 5.
+    V5,
 }
 
 /// MQTT keep-alive when the file does not say.
@@ -71,14 +94,65 @@ pub fn compile(keys: Keys<'_>, mistakes: &mut Vec<Mistake>) -> Spec {
     let place = || keys.brokers.first().map_or(0..0, Spanned::span);
     // With none, another mistake is told already.
     let encrypted = brokers.is_empty() || brokers.iter().any(|b| b.tls);
-    if keys.ca.is_some() && !encrypted {
-        mistakes.push(Mistake::new(
-            "ca-without-tls",
-            place(),
-            "`ca` names an authority to trust, but mqtt:// is not encrypted",
-            "write `mqtts://` for the broker, or leave `ca` out",
-        ));
+    let mut tls_only = |given: bool, code, key: &str| {
+        if given && !encrypted {
+            mistakes.push(Mistake::new(
+                code,
+                place(),
+                format!("`{key}` is for TLS, but mqtt:// and ws:// are not encrypted"),
+                format!("write `mqtts://` or `wss://` for the broker, or leave `{key}` out"),
+            ));
+        }
+    };
+    tls_only(keys.ca.is_some(), "ca-without-tls", "ca");
+    tls_only(keys.certificate.is_some(), "certificate-without-tls", "certificate");
+    tls_only(keys.certificate.is_none() && keys.key.is_some(), "key-without-tls", "key");
+    tls_only(!keys.alpn.is_empty(), "alpn-without-tls", "alpn");
+    let identity = match (keys.certificate, keys.key) {
+        (Some(certificate), Some(key)) => Some((certificate.clone(), key.clone())),
+        (None, None) => None,
+        (Some(_), None) => {
+            mistakes.push(Mistake::new(
+                "certificate-without-key",
+                place(),
+                "there is a `certificate` but no `key`; a certificate proves nothing without its key",
+                "add `key = { file = \"…\" }`, or leave `certificate` out",
+            ));
+            None
+        }
+        (None, Some(_)) => {
+            mistakes.push(Mistake::new(
+                "key-without-certificate",
+                place(),
+                "there is a `key` but no `certificate`",
+                "add `certificate = \"…\"`, or leave `key` out",
+            ));
+            None
+        }
+    };
+    for protocol in keys.alpn {
+        if !(1..=255).contains(&protocol.get_ref().len()) {
+            mistakes.push(Mistake::new(
+                "bad-alpn",
+                protocol.span(),
+                "a protocol's name in `alpn` has 1 to 255 bytes",
+                "write for example `alpn = [\"mqtt\"]`",
+            ));
+        }
     }
+    let version = match keys.mqtt.map(|v| (v.get_ref().as_str(), v.span())) {
+        None | Some(("3.1.1", _)) => Version::V311,
+        Some(("5", _)) => Version::V5,
+        Some((other, span)) => {
+            mistakes.push(Mistake::new(
+                "bad-mqtt",
+                span,
+                format!("`{other}` is no version of MQTT that is spoken here"),
+                "write `mqtt = \"3.1.1\"` or `mqtt = \"5\"`",
+            ));
+            Version::V311
+        }
+    };
     if keys.password.is_some() && keys.username.is_none() {
         mistakes.push(Mistake::new(
             "password-without-username",
@@ -117,7 +191,10 @@ pub fn compile(keys: Keys<'_>, mistakes: &mut Vec<Mistake>) -> Spec {
     };
     Spec {
         brokers,
+        version,
         ca: keys.ca.cloned(),
+        identity,
+        alpn: keys.alpn.iter().map(|p| p.get_ref().clone()).collect(),
         client_id: keys.client_id.map(|id| id.get_ref().clone()),
         username: keys.username.cloned(),
         password: keys.password.cloned(),

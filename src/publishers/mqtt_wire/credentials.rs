@@ -3,6 +3,8 @@
 #[cfg(feature = "tls")]
 use std::sync::Arc;
 
+use crate::model::Secret;
+
 use super::address::Address;
 use super::config::Spec;
 
@@ -23,10 +25,9 @@ impl Credentials {
     ) -> Result<Credentials, String> {
         let (spec, encrypted) = (spec.clone(), address.tls);
         let read = move || -> Result<Credentials, String> {
-            let password = spec.password.as_ref().map(crate::model::Secret::reveal).transpose();
+            let password = spec.password.as_ref().map(Secret::reveal).transpose();
             #[cfg(feature = "tls")]
-            let tls =
-                if encrypted { Some(crate::tls::client_config(spec.ca.as_deref(), None)?) } else { None };
+            let tls = if encrypted { Some(tls(&spec)?) } else { None };
             #[cfg(not(feature = "tls"))]
             let _ = encrypted;
             Ok(Credentials {
@@ -38,4 +39,28 @@ impl Credentials {
         };
         tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| Err(error.to_string()))
     }
+}
+
+#[cfg(feature = "tls")]
+fn tls(spec: &Spec) -> Result<Arc<rustls::ClientConfig>, String> {
+    use crate::tls::{Identity, Key, client_config};
+
+    let ca = spec.ca.as_deref();
+    let mut config = match &spec.identity {
+        None => client_config(ca, None)?,
+        Some((certificate, key)) => {
+            let place = match key {
+                Secret::File(path) => path.display().to_string(),
+                Secret::Env(name) => format!("of the environment variable {name}"),
+                Secret::Credential(name) => format!("of the credential {name}"),
+            };
+            let text = key.reveal().map_err(|error| format!("`key`: {error}"))?;
+            client_config(ca, Some(Identity { certificate, key: Key::Pem(&text, &place) }))?
+        }
+    };
+    if !spec.alpn.is_empty() {
+        Arc::make_mut(&mut config).alpn_protocols =
+            spec.alpn.iter().map(|p| p.clone().into_bytes()).collect();
+    }
+    Ok(config)
 }

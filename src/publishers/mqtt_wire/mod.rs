@@ -6,6 +6,8 @@ mod client;
 pub mod config;
 mod credentials;
 mod message;
+mod v4;
+mod v5;
 
 pub(super) use backoff::Backoff;
 pub(super) use client::{Down, Inbound, Wire};

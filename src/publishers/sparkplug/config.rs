@@ -16,7 +16,7 @@ use crate::store::options::OutboxTable;
 pub struct Config {
     /// Unique name of the publisher; its delivery state is kept under it.
     pub name: Spanned<String>,
-    /// `mqtt://host:port` or `mqtts://host:port`.
+    /// `mqtt://host:port` or `mqtts://host:port`, or `ws://` or `wss://` with a path.
     pub broker: Spanned<String>,
     /// MQTT client id; `GROUP-NODE-NAME` by default.
     pub client_id: Option<Spanned<String>>,
@@ -26,6 +26,15 @@ pub struct Config {
     pub password: Option<Secret>,
     /// File with the certificates of the authority to trust; the system's by default.
     pub ca: Option<PathBuf>,
+    /// File with the gateway's own certificate, PEM; together with `key`.
+    pub certificate: Option<PathBuf>,
+    /// Its private key, PEM.
+    pub key: Option<Secret>,
+    /// Protocols offered in the TLS handshake; none by default.
+    #[serde(default)]
+    pub alpn: Vec<Spanned<String>>,
+    /// `3.1.1` (default) or `5`.
+    pub mqtt: Option<Spanned<String>>,
     /// MQTT keep-alive, 5 s to 18 h; default 30 s.
     pub keep_alive: Option<Spanned<Period>>,
     /// Longest wait to put more metrics into a message; default 0: none.
@@ -54,7 +63,11 @@ pub fn compile(config: &Config) -> Result<Spec, Vec<Mistake>> {
         client_id: config.client_id.as_ref(),
         username: config.username.as_ref(),
         password: config.password.as_ref(),
+        mqtt: config.mqtt.as_ref(),
         ca: config.ca.as_ref(),
+        certificate: config.certificate.as_ref(),
+        key: config.key.as_ref(),
+        alpn: &config.alpn,
         keep_alive: config.keep_alive.as_ref(),
         max_packet: config.max_packet.as_ref(),
     };
@@ -104,5 +117,28 @@ mod tests {
                 "out-of-range"
             ]
         );
+    }
+
+    #[test]
+    fn a_certificate_has_its_key_and_both_need_encryption() {
+        let mqtts = "broker = \"mqtts://scada\"\n";
+        let key = "key = { env = \"KEY\" }\n";
+        let certificate = "certificate = \"/own.pem\"\n";
+        if cfg!(feature = "tls") {
+            assert_eq!(codes(&format!("{mqtts}{certificate}")), ["certificate-without-key"]);
+            assert_eq!(codes(&format!("{mqtts}{key}")), ["key-without-certificate"]);
+            assert!(compiled(&format!("{mqtts}{certificate}{key}alpn = [\"mqtt\"]")).is_ok());
+            assert_eq!(codes(&format!("{mqtts}alpn = [\"\"]")), ["bad-alpn"]);
+        }
+        let clear = format!("broker = \"mqtt://scada\"\n{certificate}{key}alpn = [\"mqtt\"]");
+        assert_eq!(codes(&clear), ["certificate-without-tls", "alpn-without-tls"]);
+    }
+
+    #[test]
+    fn mqtt_is_spoken_in_two_versions() {
+        let with = |version: &str| compiled(&format!("broker = \"mqtt://scada\"\nmqtt = \"{version}\""));
+        assert_eq!(with("5").unwrap().mqtt.version, mqtt_wire::Version::V5);
+        assert_eq!(with("3.1.1").unwrap().mqtt.version, mqtt_wire::Version::V311);
+        assert_eq!(with("4").unwrap_err()[0].code, "bad-mqtt");
     }
 }

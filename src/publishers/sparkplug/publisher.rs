@@ -118,7 +118,7 @@ async fn connection(
         connect_sent: false,
         closed: false,
     })?;
-    let session = Session::new(cx.directory.clone(), bd_seq.next().await, spec.mqtt.max_packet);
+    let mut session = Session::new(cx.directory.clone(), bd_seq.next().await, spec.mqtt.max_packet);
     let will = session.death(cx.clock.now());
     let will_bytes = will.bytes();
     // tck-id-payloads-ndeath-will-message-qos, -retain
@@ -136,6 +136,7 @@ async fn connection(
         },
     };
     cx.stats.connects.bump();
+    session.limit_to(wire.limits.max_packet);
     let now = Instant::now();
     let mut live = Live {
         filters: [session.topics().node("NCMD"), session.topics().device("DCMD", "+")],

@@ -135,6 +135,11 @@ impl Session {
         }
     }
 
+    /// The broker takes no larger packets than this many bytes.
+    pub fn limit_to(&mut self, limit: usize) {
+        self.limit = self.limit.min(limit);
+    }
+
     /// The topics.
     pub fn topics(&self) -> &Topics {
         &self.topics
