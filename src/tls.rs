@@ -14,7 +14,26 @@ pub struct Identity<'a> {
     /// PEM: the certificate, then those between it and its authority.
     pub certificate: &'a Path,
     /// PEM: its private key.
-    pub key: &'a Path,
+    pub key: Key<'a>,
+}
+
+/// Where a private key comes from.
+#[derive(Clone, Copy)]
+pub enum Key<'a> {
+    /// A file.
+    File(&'a Path),
+    /// Its text, and the words for where it was.
+    Pem(&'a str, &'a str),
+}
+
+// By hand: a key is never to be printed.
+impl std::fmt::Debug for Key<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Key::File(path) => write!(f, "{}", path.display()),
+            Key::Pem(_, place) => f.write_str(place),
+        }
+    }
 }
 
 /// TLS 1.2 or 1.3. Reads files: not for the runtime's own threads. The error says what to do.
@@ -43,15 +62,19 @@ pub fn client_config(ca: Option<&Path>, identity: Option<Identity<'_>>) -> Resul
         return Ok(Arc::new(builder.with_no_client_auth()));
     };
     let chain = certificates("certificate", certificate)?;
-    let secret = PrivateKeyDer::from_pem_slice(&read("key", key)?).map_err(|error| match error {
-        pem::Error::NoItemsFound => format!("`key` {} holds no private key in PEM form", key.display()),
-        error => format!("`key` {} is damaged: {error}", key.display()),
+    let secret = match key {
+        Key::File(path) => PrivateKeyDer::from_pem_slice(&read("key", path)?),
+        Key::Pem(text, _) => PrivateKeyDer::from_pem_slice(text.as_bytes()),
+    };
+    let secret = secret.map_err(|error| match error {
+        pem::Error::NoItemsFound => format!("`key` {key:?} holds no private key in PEM form"),
+        error => format!("`key` {key:?} is damaged: {error}"),
     })?;
     builder.with_client_auth_cert(chain, secret).map(Arc::new).map_err(|error| {
-        let (certificate, key) = (certificate.display(), key.display());
+        let certificate = certificate.display();
         match error {
-            Error::InconsistentKeys(_) => format!("`key` {key} is not that of `certificate` {certificate}"),
-            error => format!("`certificate` {certificate} with `key` {key} cannot be used: {error}"),
+            Error::InconsistentKeys(_) => format!("`key` {key:?} is not that of `certificate` {certificate}"),
+            error => format!("`certificate` {certificate} with `key` {key:?} cannot be used: {error}"),
         }
     })
 }
@@ -142,7 +165,10 @@ mod tests {
         let certificate = file("own.pem", signed.cert.pem());
         let key = file("key.pem", signed.signing_key.serialize_pem());
         let other = file("other.pem", rcgen::KeyPair::generate().unwrap().serialize_pem());
-        let with = |key| client_config(Some(&certificate), Some(Identity { certificate: &certificate, key }));
+        let with = |key: &Path| {
+            let identity = Identity { certificate: &certificate, key: Key::File(key) };
+            client_config(Some(&certificate), Some(identity))
+        };
         assert!(with(&key).is_ok());
         let wrong = with(&other).unwrap_err();
         assert!(wrong.contains("is not that of `certificate`"), "{wrong}");

@@ -243,7 +243,7 @@ fn addresses(plan: &GatewayPlan, own_broker: bool) -> String {
     for publisher in &plan.publishers {
         match &publisher.spec {
             PublisherSpec::Sparkplug(spec) => {
-                let Some(broker) = spec.brokers.first() else { continue };
+                let Some(broker) = spec.mqtt.brokers.first() else { continue };
                 let note = if own_broker { taken(1883, broker.port) } else { "   (your broker)".to_owned() };
                 lines.push(format!("  MQTT     {broker}{note}"));
                 if !broker.tls {

@@ -33,7 +33,7 @@ pub(super) async fn shake_hands(
     let files = tls.clone();
     let config = tokio::task::spawn_blocking(move || {
         let identity = match (&files.certificate, &files.key) {
-            (Some(certificate), Some(key)) => Some(tls::Identity { certificate, key }),
+            (Some(certificate), Some(key)) => Some(tls::Identity { certificate, key: tls::Key::File(key) }),
             _ => None,
         };
         tls::client_config(files.ca.as_deref(), identity)

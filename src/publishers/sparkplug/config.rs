@@ -7,6 +7,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::model::{Mistake, Period, Secret, Size};
+use crate::publishers::mqtt_wire::address::Address;
+use crate::publishers::mqtt_wire::config as mqtt_wire;
 use crate::store::options::OutboxTable;
 
 use super::commands::Control;
@@ -18,7 +20,7 @@ use super::host::{Form, PrimaryHost};
 pub struct Config {
     /// Unique name of the publisher; its delivery state is kept under it.
     pub name: Spanned<String>,
-    /// `mqtt://host:port` or `mqtts://host:port`; or several, tried in turn.
+    /// `mqtt://host:port` or `mqtts://host:port`, or `ws://` or `wss://` with a path; or several, tried in turn.
     pub broker: Brokers,
     /// MQTT client id; `GROUP-NODE-NAME` by default.
     pub client_id: Option<Spanned<String>>,
@@ -28,6 +30,15 @@ pub struct Config {
     pub password: Option<Secret>,
     /// File with the certificates of the authority to trust; the system's by default.
     pub ca: Option<PathBuf>,
+    /// File with the gateway's own certificate, PEM; together with `key`.
+    pub certificate: Option<PathBuf>,
+    /// Its private key, PEM.
+    pub key: Option<Secret>,
+    /// Protocols offered in the TLS handshake; none by default.
+    #[serde(default)]
+    pub alpn: Vec<Spanned<String>>,
+    /// `3.1.1` (default) or `5`.
+    pub mqtt: Option<Spanned<String>>,
     /// MQTT keep-alive, 5 s to 18 h; default 30 s.
     pub keep_alive: Option<Spanned<Period>>,
     /// Longest wait to put more metrics into a message; default 0: none.
@@ -93,42 +104,13 @@ impl<'de> Deserialize<'de> for Brokers {
     }
 }
 
-/// Where a broker is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Broker {
-    /// Host name or address.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-    /// TLS.
-    pub tls: bool,
-}
-
-impl std::fmt::Display for Broker {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}://{}:{}", if self.tls { "mqtts" } else { "mqtt" }, self.host, self.port)
-    }
-}
-
 /// Compiled: plain data, comparable.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Spec {
-    /// Brokers, at least one, tried in turn.
-    pub brokers: Vec<Broker>,
-    /// Authority to trust.
-    pub ca: Option<PathBuf>,
-    /// MQTT client id.
-    pub client_id: Option<String>,
-    /// User name.
-    pub username: Option<String>,
-    /// Password.
-    pub password: Option<Secret>,
-    /// Keep-alive.
-    pub keep_alive: Duration,
+    /// The connection.
+    pub mqtt: mqtt_wire::Spec,
     /// Batching delay.
     pub max_delay: Duration,
-    /// Packet limit in bytes.
-    pub max_packet: usize,
     /// The host that is awaited.
     pub primary_host: Option<PrimaryHost>,
     /// Node controls that are allowed.
@@ -139,96 +121,37 @@ pub struct Spec {
     pub start_delay: Duration,
 }
 
-/// MQTT keep-alive when the file does not say.
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
-/// Packet limit when the file does not say.
-const MAX_PACKET: usize = 1 << 20;
-/// Longest time without an answer when the file does not say; with a shorter keep-alive, that.
-const ACK_TIMEOUT: Duration = Duration::from_secs(30);
-/// Largest id of a host; a topic has room for 65,535 bytes, no host has so many.
-const MAX_HOST_ID: usize = 256;
-/// Largest client id; the specification of MQTT 3.1.1 allows 65,535 bytes, no broker wants so many.
-const MAX_CLIENT_ID: usize = 256;
-
 /// Checks the table; all mistakes at once.
 pub fn compile(config: &Config) -> Result<Spec, Vec<Mistake>> {
     let mut mistakes = Vec::new();
-    let brokers = brokers(&config.broker, &mut mistakes);
-    let span = config.broker.0.first().map_or(0..0, Spanned::span);
-    if config.ca.is_some() && !brokers.is_empty() && !brokers.iter().any(|broker| broker.tls) {
-        mistakes.push(Mistake::new(
-            "ca-without-tls",
-            span.clone(),
-            "`ca` names an authority to trust, but mqtt:// is not encrypted",
-            "write `mqtts://` for the broker, or leave `ca` out",
-        ));
-    }
-    if config.password.is_some() && config.username.is_none() {
-        mistakes.push(Mistake::new(
-            "password-without-username",
-            span,
-            "there is a `password` but no `username`; MQTT 3.1.1 sends none without the other",
-            "add `username`, or leave `password` out",
-        ));
-    }
-    if let Some(id) = &config.client_id {
-        let text = id.get_ref();
-        if text.is_empty() || text.len() > MAX_CLIENT_ID || text.chars().any(char::is_control) {
-            mistakes.push(Mistake::new(
-                "bad-client-id",
-                id.span(),
-                "the client id is empty, too long or holds control characters",
-                format!("write 1 to {MAX_CLIENT_ID} bytes of text; each client of a broker needs its own"),
-            ));
-        }
-    }
-    let mut period =
-        |key: &str, value: &Option<Spanned<Period>>, default, least: Duration, most: Duration| {
-            let Some(value) = value else { return default };
-            let period = value.get_ref().0;
-            if period < least || period > most {
-                mistakes.push(Mistake::new(
-                    "out-of-range",
-                    value.span(),
-                    format!("`{key}` is {period:?}"),
-                    format!("write a duration from {least:?} to {most:?}"),
-                ));
-            }
-            period
-        };
-    let keep_alive = period(
-        "keep-alive",
-        &config.keep_alive,
-        KEEP_ALIVE,
-        Duration::from_secs(5),
-        Duration::from_secs(18 * 3600),
-    );
-    let max_delay =
-        period("max-delay", &config.max_delay, Duration::ZERO, Duration::ZERO, Duration::from_secs(60));
-    let start_delay =
-        period("start-delay", &config.start_delay, Duration::ZERO, Duration::ZERO, Duration::from_secs(3600));
-    let ack_timeout = period(
-        "ack-timeout",
-        &config.ack_timeout,
-        ACK_TIMEOUT.min(keep_alive),
-        Duration::from_secs(1),
-        Duration::from_secs(600),
-    );
-    let max_packet = match &config.max_packet {
-        None => MAX_PACKET,
-        Some(size) if (1 << 10..=256 << 20).contains(&size.get_ref().0) => {
-            usize::try_from(size.get_ref().0).unwrap_or(MAX_PACKET)
-        }
-        Some(size) => {
-            mistakes.push(Mistake::new(
-                "out-of-range",
-                size.span(),
-                format!("`max-packet` is {} bytes", size.get_ref().0),
-                "write a size from \"1KiB\" to \"256MiB\", the largest packet of MQTT",
-            ));
-            MAX_PACKET
-        }
+    let keys = mqtt_wire::Keys {
+        brokers: &config.broker.0,
+        client_id: config.client_id.as_ref(),
+        username: config.username.as_ref(),
+        password: config.password.as_ref(),
+        mqtt: config.mqtt.as_ref(),
+        ca: config.ca.as_ref(),
+        certificate: config.certificate.as_ref(),
+        key: config.key.as_ref(),
+        alpn: &config.alpn,
+        keep_alive: config.keep_alive.as_ref(),
+        max_packet: config.max_packet.as_ref(),
     };
+    let mqtt = mqtt_wire::compile(keys, &mut mistakes);
+    let delays = Duration::ZERO..=Duration::from_secs(60);
+    let max_delay =
+        mqtt_wire::period("max-delay", config.max_delay.as_ref(), Duration::ZERO, delays, &mut mistakes);
+    several(&config.broker, &mqtt.brokers, &mut mistakes);
+    let hour = Duration::ZERO..=Duration::from_secs(3600);
+    let start_delay =
+        mqtt_wire::period("start-delay", config.start_delay.as_ref(), Duration::ZERO, hour, &mut mistakes);
+    let ack_timeout = mqtt_wire::period(
+        "ack-timeout",
+        config.ack_timeout.as_ref(),
+        ACK_TIMEOUT.min(mqtt.keep_alive),
+        Duration::from_secs(1)..=Duration::from_secs(600),
+        &mut mistakes,
+    );
     let primary_host = primary_host(config, &mut mistakes);
     let mut allow = config.allow.clone();
     allow.sort();
@@ -236,39 +159,16 @@ pub fn compile(config: &Config) -> Result<Spec, Vec<Mistake>> {
     if !mistakes.is_empty() {
         return Err(mistakes);
     }
-    Ok(Spec {
-        brokers,
-        ca: config.ca.clone(),
-        client_id: config.client_id.as_ref().map(|id| id.get_ref().clone()),
-        username: config.username.clone(),
-        password: config.password.clone(),
-        keep_alive,
-        max_delay,
-        max_packet,
-        primary_host,
-        allow,
-        ack_timeout,
-        start_delay,
-    })
+    Ok(Spec { mqtt, max_delay, primary_host, allow, ack_timeout, start_delay })
 }
 
-/// The brokers, as far as they are right.
-fn brokers(written: &Brokers, mistakes: &mut Vec<Mistake>) -> Vec<Broker> {
-    let mut brokers = Vec::new();
-    for place in &written.0 {
-        match address(place.get_ref()) {
-            Ok(broker) if brokers.contains(&broker) => mistakes.push(Mistake::new(
-                "duplicate-broker",
-                place.span(),
-                format!("`{broker}` is there twice"),
-                "name each broker once, in the order in which they are to be tried",
-            )),
-            Ok(broker) => brokers.push(broker),
-            Err(Wrong(code, message, help)) => {
-                mistakes.push(Mistake::new(code, place.span(), message, help));
-            }
-        }
-    }
+/// Longest time without an answer when the file does not say; with a shorter keep-alive, that.
+const ACK_TIMEOUT: Duration = Duration::from_secs(30);
+/// Largest id of a host; a topic has room for 65,535 bytes, no host has so many.
+const MAX_HOST_ID: usize = 256;
+
+/// Each broker once, and one at least.
+fn several(written: &Brokers, brokers: &[Address], mistakes: &mut Vec<Mistake>) {
     if written.0.is_empty() {
         mistakes.push(Mistake::new(
             "no-broker",
@@ -277,7 +177,17 @@ fn brokers(written: &Brokers, mistakes: &mut Vec<Mistake>) -> Vec<Broker> {
             "name one broker at least, as \"mqtts://scada.example:8883\"",
         ));
     }
-    brokers
+    for (at, broker) in brokers.iter().enumerate() {
+        if brokers.iter().take(at).any(|other| other == broker) {
+            let same = |text: &&Spanned<String>| Address::parse(text.get_ref()).is_ok_and(|a| a == *broker);
+            mistakes.push(Mistake::new(
+                "duplicate-broker",
+                written.0.iter().rfind(same).map_or(0..0, Spanned::span),
+                format!("`{broker}` is there twice"),
+                "name each broker once, in the order in which they are to be tried",
+            ));
+        }
+    }
 }
 
 fn primary_host(config: &Config, mistakes: &mut Vec<Mistake>) -> Option<PrimaryHost> {
@@ -306,46 +216,6 @@ fn primary_host(config: &Config, mistakes: &mut Vec<Mistake>) -> Option<PrimaryH
     Some(PrimaryHost { id: text.clone(), form })
 }
 
-/// Code, message, help.
-struct Wrong(&'static str, String, String);
-
-fn address(text: &str) -> Result<Broker, Wrong> {
-    let example = || "write \"mqtt://host:1883\" or \"mqtts://host:8883\"".to_owned();
-    let wrong = |message: String, help: String| Err(Wrong("bad-broker", message, help));
-    let url = match url::Url::parse(text) {
-        Ok(url) => url,
-        Err(error) => return wrong(format!("`{text}` is no broker address: {error}"), example()),
-    };
-    let tls = match url.scheme() {
-        "mqtt" => false,
-        "mqtts" => true,
-        other => return wrong(format!("the scheme `{other}://` is not known"), example()),
-    };
-    let Some(host) = url.host_str().filter(|host| !host.is_empty()) else {
-        return wrong(format!("`{text}` names no host"), example());
-    };
-    if !url.username().is_empty() || url.password().is_some() {
-        return wrong(
-            "user name and password do not belong into the address".into(),
-            "use `username` and `password = { file = \"…\" }`".into(),
-        );
-    }
-    if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
-        return wrong(format!("`{text}` goes on after the port"), example());
-    }
-    if url.port() == Some(0) {
-        return wrong("port 0 cannot be reached".into(), example());
-    }
-    if tls && !cfg!(feature = "tls") {
-        return Err(Wrong(
-            "no-tls",
-            "this program was built without TLS, so mqtts:// is not possible".into(),
-            "use a build with the feature `tls`".into(),
-        ));
-    }
-    Ok(Broker { host: host.to_owned(), port: url.port().unwrap_or(if tls { 8883 } else { 1883 }), tls })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -361,23 +231,18 @@ mod tests {
     #[test]
     fn a_broker_alone_is_enough() {
         let spec = compiled("broker = \"mqtt://127.0.0.1:1884\"").unwrap();
-        assert_eq!(spec.brokers, [Broker { host: "127.0.0.1".into(), port: 1884, tls: false }]);
+        assert_eq!(spec.mqtt.brokers[0].to_string(), "mqtt://127.0.0.1:1884");
         assert_eq!(
-            (spec.keep_alive, spec.max_delay, spec.max_packet),
-            (KEEP_ALIVE, Duration::ZERO, MAX_PACKET)
+            (spec.mqtt.keep_alive, spec.max_delay, spec.mqtt.max_packet),
+            (Duration::from_secs(30), Duration::ZERO, 1 << 20)
         );
-        assert_eq!(compiled("broker = \"mqtt://scada\"").unwrap().brokers[0].port, 1883);
-        assert_eq!((spec.primary_host, spec.allow), (None, vec![]));
-        assert_eq!((spec.ack_timeout, spec.start_delay), (ACK_TIMEOUT, Duration::ZERO));
-        let short = compiled("broker = \"mqtt://scada\"\nkeep-alive = \"5s\"").unwrap();
-        assert_eq!(short.ack_timeout, Duration::from_secs(5));
     }
 
     #[test]
     fn several_brokers_are_kept_in_their_order_and_each_mistake_has_its_place() {
         let spec = compiled("broker = [\"mqtt://b\", \"mqtt://a:1\"]").unwrap();
         assert_eq!(
-            spec.brokers.iter().map(Broker::to_string).collect::<Vec<_>>(),
+            spec.mqtt.brokers.iter().map(Address::to_string).collect::<Vec<_>>(),
             ["mqtt://b:1883", "mqtt://a:1"]
         );
         let text = "name = \"cloud\"\nbroker = [\"mqtt://a\", \"b\", \"mqtt://a:1883\"]";
@@ -409,30 +274,6 @@ mod tests {
         assert_eq!(codes(wrong), ["out-of-range", "out-of-range"]);
     }
 
-    #[cfg(feature = "tls")]
-    #[test]
-    fn mqtts_has_its_own_port() {
-        let spec = compiled("broker = \"mqtts://scada\"\nca = \"/ca.pem\"").unwrap();
-        assert_eq!((spec.brokers[0].port, spec.brokers[0].tls), (8883, true));
-    }
-
-    #[test]
-    fn a_broker_address_has_a_known_scheme_a_host_and_a_port() {
-        for bad in [
-            "",
-            "scada",
-            "scada:1883",
-            "http://scada",
-            "mqtt://",
-            "mqtt://scada:99999",
-            "mqtt://scada:0",
-            "mqtt://me:pw@scada",
-            "mqtt://scada/topic",
-        ] {
-            assert_eq!(codes(&format!("broker = \"{bad}\"")), ["bad-broker"], "{bad}");
-        }
-    }
-
     #[test]
     fn all_mistakes_come_at_once() {
         let wrong = codes(
@@ -450,5 +291,28 @@ mod tests {
                 "out-of-range"
             ]
         );
+    }
+
+    #[test]
+    fn a_certificate_has_its_key_and_both_need_encryption() {
+        let mqtts = "broker = \"mqtts://scada\"\n";
+        let key = "key = { env = \"KEY\" }\n";
+        let certificate = "certificate = \"/own.pem\"\n";
+        if cfg!(feature = "tls") {
+            assert_eq!(codes(&format!("{mqtts}{certificate}")), ["certificate-without-key"]);
+            assert_eq!(codes(&format!("{mqtts}{key}")), ["key-without-certificate"]);
+            assert!(compiled(&format!("{mqtts}{certificate}{key}alpn = [\"mqtt\"]")).is_ok());
+            assert_eq!(codes(&format!("{mqtts}alpn = [\"\"]")), ["bad-alpn"]);
+        }
+        let clear = format!("broker = \"mqtt://scada\"\n{certificate}{key}alpn = [\"mqtt\"]");
+        assert_eq!(codes(&clear), ["certificate-without-tls", "alpn-without-tls"]);
+    }
+
+    #[test]
+    fn mqtt_is_spoken_in_two_versions() {
+        let with = |version: &str| compiled(&format!("broker = \"mqtt://scada\"\nmqtt = \"{version}\""));
+        assert_eq!(with("5").unwrap().mqtt.version, mqtt_wire::Version::V5);
+        assert_eq!(with("3.1.1").unwrap().mqtt.version, mqtt_wire::Version::V311);
+        assert_eq!(with("4").unwrap_err()[0].code, "bad-mqtt");
     }
 }

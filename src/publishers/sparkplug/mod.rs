@@ -1,7 +1,6 @@
 //! MQTT Sparkplug B 3.0: the pure session, and the thin wire around it.
 
 mod bdseq;
-mod client;
 pub mod commands;
 pub mod config;
 mod delivery;

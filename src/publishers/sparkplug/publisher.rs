@@ -11,14 +11,15 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use crate::publishers::mqtt_wire::{Down, Publish, Qos};
 use crate::publishers::publisher::{Context, PublishError, Publisher};
 use crate::store::{Reader, ReaderOptions};
 use crate::telemetry::Connection;
 
 use super::bdseq::BdSeq;
-use super::client::Down;
 use super::config::Spec;
 use super::host::Memory;
+use super::session::Message;
 use super::takeover::Takeover;
 use super::walk::{Walk, up_to};
 
@@ -74,8 +75,8 @@ impl Publisher for Sparkplug {
         let mut node = Node {
             reader: cx.store.reader(&cx.name, ReaderOptions { durable: true, rules: Some(cx.outbox) }),
             bd_seq: BdSeq::load(&cx.folder).await,
-            walk: Walk::new(spec.brokers.len()),
-            hosts: vec![Memory::default(); spec.brokers.len()],
+            walk: Walk::new(spec.mqtt.brokers.len()),
+            hosts: vec![Memory::default(); spec.mqtt.brokers.len()],
             first_poll_until: Instant::now() + FIRST_POLL,
         };
         let mut takeover = Takeover::default();
@@ -86,7 +87,7 @@ impl Publisher for Sparkplug {
                 () = cx.stop.cancelled() => break,
                 () = sleep(pause) => {}
             }
-            let Some(broker) = spec.brokers.get(node.walk.at()) else { break };
+            let Some(broker) = spec.mqtt.brokers.get(node.walk.at()) else { break };
             let address = broker.to_string();
             *cx.stats.address.lock().unwrap_or_else(|e| e.into_inner()) = address.clone();
             let started = Instant::now();
@@ -94,7 +95,7 @@ impl Publisher for Sparkplug {
             let end = connection::run(&spec, broker, &cx, &mut node, &mut was_born).await;
             let lasted = started.elapsed();
             // A node that waits for its host goes round the brokers in its own time.
-            let has_lasted = lasted >= LASTING && (was_born || spec.brokers.len() == 1);
+            let has_lasted = lasted >= LASTING && (was_born || spec.mqtt.brokers.len() == 1);
             takeover.ended(matches!(&end, End::Lost(down) if down.closed), lasted);
             if has_lasted && !takeover.is_likely() {
                 node.walk.lasted();
@@ -116,4 +117,8 @@ impl Publisher for Sparkplug {
         cx.stats.state.set(Connection::Stopped);
         Ok(())
     }
+}
+
+fn publish(message: Message, qos: Qos) -> Publish {
+    Publish { topic: message.topic, payload: message.payload.into(), qos, retain: false }
 }

@@ -143,6 +143,11 @@ impl Session {
         self
     }
 
+    /// The broker takes no larger packets than this many bytes.
+    pub fn limit_to(&mut self, limit: usize) {
+        self.limit = self.limit.min(limit);
+    }
+
     /// The topics.
     pub fn topics(&self) -> &Topics {
         &self.topics

@@ -3,6 +3,8 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
+use crate::publishers::mqtt_wire::Backoff;
+
 /// A number from 0 to 1. The standard library's hash keys are the only random number that needs no crate.
 fn chance() -> f64 {
     (RandomState::new().build_hasher().finish() % 1001) as f64 / 1000.0
@@ -11,23 +13,6 @@ fn chance() -> f64 {
 /// Up to `longest`, at random.
 pub(super) fn up_to(longest: Duration) -> Duration {
     longest.mul_f64(chance())
-}
-
-/// Doubles from half a second to thirty, give or take a quarter, so that a fleet does not come at once.
-#[derive(Debug)]
-struct Backoff {
-    next: Duration,
-}
-
-impl Backoff {
-    const FIRST: Duration = Duration::from_millis(500);
-    const LONGEST: Duration = Duration::from_secs(30);
-
-    fn pause(&mut self) -> Duration {
-        let pause = self.next;
-        self.next = (self.next * 2).min(Self::LONGEST);
-        pause.mul_f64(0.75 + chance() / 2.0).min(Self::LONGEST)
-    }
 }
 
 /// How long a node that is not born stays with a broker where its primary host is not.
@@ -59,13 +44,7 @@ impl Walk {
     const STEP: Duration = Duration::from_millis(500);
 
     pub(super) fn new(brokers: usize) -> Walk {
-        Walk {
-            brokers: brokers.max(1),
-            at: 0,
-            steps: 0,
-            rested: false,
-            backoff: Backoff { next: Backoff::FIRST },
-        }
+        Walk { brokers: brokers.max(1), at: 0, steps: 0, rested: false, backoff: Backoff::new() }
     }
 
     /// The broker whose turn it is.
@@ -75,7 +54,7 @@ impl Walk {
 
     /// A connection lasted: the next pause is short again, and a new round begins.
     pub(super) fn lasted(&mut self) {
-        self.backoff.next = Backoff::FIRST;
+        self.backoff.reset();
         self.steps = 0;
     }
 
@@ -108,6 +87,7 @@ impl Walk {
 mod tests {
     use super::*;
 
+    const LONGEST: Duration = Duration::from_secs(30);
     const SHORT: Duration = Duration::from_millis(625);
 
     #[test]
@@ -115,7 +95,7 @@ mod tests {
         let mut walk = Walk::new(1);
         assert!(walk.on() <= SHORT);
         for _ in 0..20 {
-            assert!(walk.on() <= Backoff::LONGEST);
+            assert!(walk.on() <= LONGEST);
         }
         assert!(walk.on() >= Duration::from_secs(22));
         walk.lasted();
@@ -146,7 +126,7 @@ mod tests {
             assert_eq!((walk.at(), walk.stay()), (0, Stay::Glance));
             assert!(walk.on() <= Walk::STEP);
             let Stay::For(pause) = walk.stay() else { panic!("round {round}") };
-            assert!(pause <= Backoff::LONGEST && (round < 10 || pause >= Duration::from_secs(22)));
+            assert!(pause <= LONGEST && (round < 10 || pause >= Duration::from_secs(22)));
             assert!(walk.on() <= Walk::STEP, "it was spent already");
         }
         assert_eq!(Walk::new(1).stay(), Stay::ForEver);

@@ -5,37 +5,41 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
+use crate::publishers::mqtt_wire::address::Address;
+use crate::publishers::mqtt_wire::{Credentials, Down, Qos, Wire};
 use crate::publishers::publisher::Context;
-use crate::publishers::sparkplug::client::{Credentials, Down, Wire};
-use crate::publishers::sparkplug::config::{Broker, Spec};
+use crate::publishers::sparkplug::config::Spec;
 use crate::publishers::sparkplug::delivery::{Fence, Held};
 use crate::publishers::sparkplug::session::Session;
 use crate::publishers::sparkplug::watchdog::Watchdog;
 
 use super::live::Live;
 use super::primary::Primary;
-use super::{End, Node};
+use super::{End, Node, publish};
 
 /// Connects, is born, serves, and says good-bye where it can.
 pub(super) async fn run(
     spec: &Spec,
-    broker: &Broker,
+    broker: &Address,
     cx: &Context,
     node: &mut Node,
     was_born: &mut bool,
 ) -> End {
     // Before the bdSeq: a failure here burns none.
-    let credentials = match credentials(spec, broker, cx).await {
+    let id = format!("{}-{}-{}", cx.directory.group, cx.directory.node, cx.name);
+    let credentials = match Credentials::read(&spec.mqtt, broker, id).await {
         Ok(credentials) => credentials,
         Err(why) => return End::Lost(Down { why, connect_sent: false, closed: false }),
     };
-    let session = Session::new(cx.directory.clone(), node.bd_seq.next().await, spec.max_packet);
-    let session = session.allowing(&spec.allow);
+    let session = Session::new(cx.directory.clone(), node.bd_seq.next().await, spec.mqtt.max_packet);
+    let mut session = session.allowing(&spec.allow);
     let will = session.death(cx.clock.now());
     let will_bytes = will.bytes();
+    // tck-id-payloads-ndeath-will-message-qos, -retain
+    let will = Some(publish(will, Qos::AtLeastOnce));
     let wire = tokio::select! {
         () = cx.stop.cancelled() => return End::Stopped,
-        wire = Wire::open(spec, broker, credentials, will, cx.stats.clone()) => match wire {
+        wire = Wire::open(&spec.mqtt, broker, credentials, will, cx.stats.clone()) => match wire {
             Ok(wire) => wire,
             Err(down) => {
                 if !down.connect_sent {
@@ -46,6 +50,7 @@ pub(super) async fn run(
         },
     };
     cx.stats.connects.bump();
+    session.limit_to(wire.limits.max_packet);
     let now = Instant::now();
     let primary = spec.primary_host.as_ref().zip(node.hosts.get_mut(node.walk.at()));
     let mut filters = vec![session.topics().node("NCMD"), session.topics().device("DCMD", "+")];
@@ -63,7 +68,7 @@ pub(super) async fn run(
         primary: primary.map(|(host, memory)| Primary::new(host, memory)),
         fence: Fence::default(),
         held: Held::default(),
-        watchdog: Watchdog::new(spec.ack_timeout, spec.keep_alive),
+        watchdog: Watchdog::new(spec.ack_timeout, spec.mqtt.keep_alive),
         out: Vec::new(),
         writes: JoinSet::new(),
         fences: 0,
@@ -91,22 +96,4 @@ pub(super) async fn run(
             end
         }
     }
-}
-
-async fn credentials(spec: &Spec, broker: &Broker, cx: &Context) -> Result<Credentials, String> {
-    let default = || format!("{}-{}-{}", cx.directory.group, cx.directory.node, cx.name);
-    let client_id = spec.client_id.clone().unwrap_or_else(default);
-    let (spec, tls) = (spec.clone(), broker.tls);
-    let read = move || -> Result<Credentials, String> {
-        let password = spec.password.as_ref().map(crate::model::Secret::reveal).transpose();
-        #[cfg(feature = "tls")]
-        let tls = if tls { Some(crate::tls::client_config(spec.ca.as_deref(), None)?) } else { None };
-        Ok(Credentials {
-            client_id,
-            password: password.map_err(|error| error.to_string())?,
-            #[cfg(feature = "tls")]
-            tls,
-        })
-    };
-    tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| Err(error.to_string()))
 }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::publishers::sparkplug::client::Down;
+use crate::publishers::mqtt_wire::{Down, Qos};
 
-use super::End;
 use super::live::Live;
+use super::{End, publish};
 
 /// What a farewell may take; at a stop the supervisor waits 1.5 s.
 const FAREWELL: Duration = Duration::from_millis(1000);
@@ -24,10 +24,10 @@ impl Live<'_> {
             if counts {
                 self.session.flush(now, &mut self.out);
                 for message in std::mem::take(&mut self.out) {
-                    self.wire.publish(message).await?;
+                    self.wire.publish(publish(message, Qos::AtMostOnce)).await?;
                 }
             }
-            self.wire.publish_acknowledged(self.session.death(now)).await?;
+            self.wire.publish(publish(self.session.death(now), Qos::AtLeastOnce)).await?;
             // Its PUBACK proves all that was sent before it.
             let acknowledged = timeout(LAST_ACK, self.wire.heard.wait_for(|h| h.pubacks >= 1)).await;
             let is_acknowledged = acknowledged.is_ok_and(|heard| heard.is_ok());

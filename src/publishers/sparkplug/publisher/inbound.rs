@@ -4,7 +4,7 @@ use futures_util::FutureExt;
 
 use crate::command::Origin;
 use crate::model::{TagId, Value};
-use crate::publishers::sparkplug::client::Inbound;
+use crate::publishers::mqtt_wire::Inbound;
 use crate::publishers::sparkplug::commands::{self, Asked, Control};
 
 use super::End;

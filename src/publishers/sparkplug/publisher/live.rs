@@ -9,9 +9,10 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::command::WriteOutcome;
 use crate::model::DeviceState;
+use crate::publishers::mqtt_wire::address::Address;
+use crate::publishers::mqtt_wire::{Down, Qos, Wire};
 use crate::publishers::publisher::Context;
-use crate::publishers::sparkplug::client::{Down, Wire};
-use crate::publishers::sparkplug::config::{Broker, Spec};
+use crate::publishers::sparkplug::config::Spec;
 use crate::publishers::sparkplug::delivery::{Fence, Held, Sent};
 use crate::publishers::sparkplug::session::{Kind, Message, Session, Taken};
 use crate::publishers::sparkplug::walk::Walk;
@@ -19,8 +20,8 @@ use crate::publishers::sparkplug::watchdog::{Asked, Watchdog};
 use crate::store::{Next, Reader, Settled};
 use crate::telemetry::Connection;
 
-use super::End;
 use super::primary::Primary;
+use super::{End, publish};
 
 /// Batches put into one go, so that commands are met in between.
 const MOST_BATCHES: usize = 256;
@@ -30,7 +31,7 @@ const STUCK: Duration = Duration::from_millis(300);
 /// A connection that is open.
 pub(super) struct Live<'a> {
     pub(super) spec: &'a Spec,
-    pub(super) broker: &'a Broker,
+    pub(super) broker: &'a Address,
     pub(super) cx: &'a Context,
     pub(super) reader: &'a mut Reader,
     pub(super) walk: &'a mut Walk,
@@ -218,7 +219,7 @@ impl Live<'_> {
             self.spent += message.bytes();
             // A dead socket must not hold up a clean stop.
             tokio::select! {
-                sent = self.wire.publish(message) => sent?,
+                sent = self.wire.publish(publish(message, Qos::AtMostOnce)) => sent?,
                 () = stopped_and_stuck(&self.cx.stop) => {
                     return Err(Down::new("stopped while the broker took no data").into());
                 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::publishers::sparkplug::client::Down;
+use crate::publishers::mqtt_wire::Down;
 use crate::publishers::sparkplug::delivery::Sent;
 use crate::publishers::sparkplug::watchdog::Asked;
 use crate::store::Settled;
