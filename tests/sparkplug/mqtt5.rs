@@ -85,7 +85,14 @@ async fn a_connection_of_mqtt_5_starts_clean_without_a_session_that_stays_and_en
 async fn births(limit: u32) -> HashMap<String, usize> {
     let (address, server) = broker(limit);
     let folder = tempfile::tempdir().unwrap();
-    let node = Node::start(address, folder.path(), "mqtt = \"5\"");
+    let small = directory();
+    let longer = |tag: &Tag| {
+        let name = if tag.device == PLC { "n".repeat(200) + &tag.name } else { tag.name.to_string() };
+        Tag { name: name.into(), ..tag.clone() }
+    };
+    let tags = small.tags().iter().map(longer).collect();
+    let large = Arc::new(Directory::new("g", "n", small.devices().to_vec(), tags));
+    let node = Node::of(large, address, folder.path(), "mqtt = \"5\"");
     node.all_devices_answer_but_late();
     node.is_up().await;
     node.stop().await;
