@@ -7,8 +7,11 @@ use std::net::TcpListener;
 
 use fieldgate::publishers::sparkplug::config;
 
-/// Type and flags, and what follows the length, of one packet; `None` at the end of the connection.
-fn packet(stream: &mut impl Read) -> Option<(u8, Vec<u8>)> {
+/// Type and flags, and what follows the length.
+type Packet = (u8, Vec<u8>);
+
+/// One packet; `None` at the end of the connection.
+fn packet(stream: &mut impl Read) -> Option<Packet> {
     let mut byte = [0];
     stream.read_exact(&mut byte).ok()?;
     let kind = byte[0];
@@ -27,7 +30,7 @@ fn packet(stream: &mut impl Read) -> Option<(u8, Vec<u8>)> {
 }
 
 /// A broker of MQTT 5 for one connection, which takes packets up to `limit` bytes. Gives what came.
-fn broker(limit: u32) -> (SocketAddr, std::thread::JoinHandle<Vec<(u8, Vec<u8>)>>) {
+fn broker(limit: u32) -> (SocketAddr, std::thread::JoinHandle<Vec<Packet>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let task = std::thread::spawn(move || {
