@@ -18,6 +18,7 @@ macro_rules! proves {
 
 mod commands;
 mod delivery;
+mod mqtt5;
 mod payloads;
 mod plant;
 mod primary;
