@@ -1,24 +1,25 @@
 //! Batches as a block of bytes: columns, small numbers, compressed when it helps, its own CRC32C.
 //!
-//! Layout, version 2: version, flags, classes, clock, first and last sequence number, batches, samples, oldest
+//! Layout, version 3: version, flags, classes, clock, first and last sequence number, batches, samples, oldest
 //! and newest time stamp, length before compression; with provisional stamps the boot's number (16 bytes) and its
 //! time by them; columns, CRC32C over all before it. The columns: sequence numbers, devices, states with
 //! classes, samples a batch; then tags, times, where not all are synchronised what is known of the clock in runs,
-//! qualities and types in runs, values. Version 1 has neither class nor clock and is still read.
+//! qualities and types in runs, values, of an array how many and all of them. Version 2 has
+//! no arrays, version 1 neither class nor clock; both are still read.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::model::{
-    Batch, Class, Clock, DataType, DeviceState, Directory, Era, Quality, Sample, Stamp, TagId, Timestamp,
-    Value,
+    Array, Batch, Class, Clock, DataType, DeviceState, Directory, Era, Quality, Sample, Stamp, TagId,
+    Timestamp, Value,
 };
 
 use super::classes::Classes;
 use super::dictionary::Dictionary;
 use super::varint::{Cut, put, put_bytes, put_signed, seal, unseal};
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 const COMPRESSED: u8 = 1;
 /// In the place of a path whose record is damaged.
 pub(super) const LOST_NAME: &str = "(lost name)";
@@ -159,7 +160,7 @@ fn open(block: &[u8]) -> Option<Opened<'_>> {
     let [version, flags] = cut.array()?;
     let [classes, clock] = match version {
         1 => [0, 0],
-        VERSION => cut.array()?,
+        2 | VERSION => cut.array()?,
         _ => return None,
     };
     let head = Head {
@@ -368,10 +369,13 @@ fn read_runs(cut: &mut Cut<'_>, total: usize) -> Option<Vec<u64>> {
     Some(items)
 }
 
-/// 1 to 12, in the order of [`DataType::ALL`]; 0 is no value.
+/// 1 to 12, in the order of [`DataType::ALL`], and 13 to 24 for arrays of these; 0 is no value.
 fn kind(value: &Value) -> u64 {
-    let of = value.data_type();
-    DataType::ALL.iter().position(|t| *t == of).map_or(0, |at| at as u64 + 1)
+    let (of, before) = match value {
+        Value::Array(array) => (array.of(), DataType::ALL.len()),
+        scalar => (scalar.data_type(), 0),
+    };
+    DataType::ALL.iter().position(|t| *t == of).map_or(0, |at| (before + at + 1) as u64)
 }
 
 fn put_value(into: &mut Vec<u8>, value: &Value) {
@@ -388,11 +392,21 @@ fn put_value(into: &mut Vec<u8>, value: &Value) {
         Value::F32(v) => into.extend_from_slice(&v.to_le_bytes()),
         Value::F64(v) => into.extend_from_slice(&v.to_le_bytes()),
         Value::Text(v) => put_bytes(into, v.as_bytes()),
+        Value::Array(v) => {
+            put(into, v.length() as u64);
+            v.iter().for_each(|element| put_value(into, &element));
+        }
     }
 }
 
 fn value(cut: &mut Cut<'_>, kind: u64) -> Option<Value> {
-    let kind = DataType::ALL.get(usize::try_from(kind).ok()?.checked_sub(1)?)?;
+    let at = usize::try_from(kind).ok()?.checked_sub(1)?;
+    let Some(kind) = DataType::ALL.get(at) else {
+        let of = *DataType::ALL.get(at - DataType::ALL.len())?;
+        let count = cut.count().filter(|count| *count <= usize::from(Array::MOST))?;
+        let elements = (0..count).map_while(|_| value(cut, (at - DataType::ALL.len()) as u64 + 1));
+        return Array::collect(of, elements).filter(|array| array.length() == count).map(Value::Array);
+    };
     Some(match kind {
         DataType::Bool => Value::Bool(cut.array()? != [0]),
         DataType::I8 => Value::I8(cut.signed()?.try_into().ok()?),
@@ -406,6 +420,7 @@ fn value(cut: &mut Cut<'_>, kind: u64) -> Option<Value> {
         DataType::F32 => Value::F32(f32::from_le_bytes(cut.array()?)),
         DataType::F64 => Value::F64(f64::from_le_bytes(cut.array()?)),
         DataType::Text => Value::Text(std::str::from_utf8(cut.bytes()?).ok()?.into()),
+        DataType::Array(..) => return None,
     })
 }
 

@@ -54,6 +54,8 @@ impl Thinner {
         stays |= window.quality != sample.quality;
         (window.last, window.quality) = (at, sample.quality);
         match &sample.value {
+            // Of arrays none is the least: first and last stay.
+            Some(Value::Array(_)) => {}
             Some(value @ (Value::Bool(_) | Value::Text(_))) => {
                 stays |= window.value.as_ref() != Some(value);
                 window.value = Some(value.clone());

@@ -119,7 +119,7 @@ fn write(
     // Without a type it is that of the birth.
     let sent_as = match metric.datatype {
         None | Some(0) => kind,
-        Some(number) => payload::kind(number).ok_or("a type that no tag has")?,
+        Some(number) => payload::kind(number, kind).ok_or("a type that no tag has")?,
     };
     let value = raw.value(sent_as).ok_or("the value is not of its type")?;
     Ok((tag, value))
