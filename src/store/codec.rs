@@ -432,6 +432,11 @@ mod tests {
     use crate::model::{Access, Bad, Boot, Device, DeviceId, Tag, Uncertain};
     use proptest::prelude::*;
 
+    /// All types, and an array of each.
+    fn kinds() -> impl Iterator<Item = DataType> {
+        DataType::ALL.into_iter().chain(DataType::ALL.map(|of| DataType::array(of, 5).unwrap()))
+    }
+
     fn directory() -> Directory {
         let device = |i: u32| Device {
             id: DeviceId(i),
@@ -440,19 +445,19 @@ mod tests {
             description: None,
             is_node: false,
         };
-        let tag = |(i, kind): (usize, &DataType)| Tag {
+        let tag = |(i, kind): (usize, DataType)| Tag {
             id: TagId(i as u32),
             device: DeviceId(0),
-            name: kind.name().into(),
-            path: format!("d0/{}", kind.name()).into(),
-            kind: *kind,
+            name: kind.to_string().into(),
+            path: format!("d0/{kind}").into(),
+            kind,
             access: Access::Read,
             unit: None,
             low: None,
             high: None,
             description: None,
         };
-        let tags = DataType::ALL.iter().enumerate().map(tag).collect();
+        let tags = kinds().enumerate().map(tag).collect();
         Directory::new("g", "n", vec![device(0), device(1)], tags)
     }
 
@@ -470,11 +475,14 @@ mod tests {
             DataType::F32 => (-1e30_f32..1e30).prop_map(Value::F32).boxed(),
             DataType::F64 => (-1e300_f64..1e300).prop_map(Value::F64).boxed(),
             DataType::Text => "[a-zäöü ]{0,20}".prop_map(|t| Value::Text(t.as_str().into())).boxed(),
+            DataType::Array(of, length) => prop::collection::vec(value(*of), usize::from(length))
+                .prop_map(|all| Value::Array(Array::collect(*of, all.into_iter()).unwrap()))
+                .boxed(),
         }
     }
 
     fn sample() -> impl Strategy<Value = Sample> {
-        (0..12_usize, any::<i64>(), 0..4_u8, 0..16_u8).prop_flat_map(|(tag, at, quality, stamp)| {
+        (0..24_usize, any::<i64>(), 0..4_u8, 0..16_u8).prop_flat_map(|(tag, at, quality, stamp)| {
             let stamp = match stamp {
                 0 => Stamp::Provisional(0),
                 1 => Stamp::Lapsed,
@@ -482,7 +490,7 @@ mod tests {
                 _ => Stamp::Synchronised,
             };
             let (id, at) = (TagId(tag as u32), Timestamp(at));
-            value(DataType::ALL[tag]).prop_map(move |value| {
+            value(kinds().nth(tag).unwrap()).prop_map(move |value| {
                 let sample = match quality {
                     0 => Sample::bad(id, Bad::Refused(2), at),
                     1 => Sample::uncertain(id, value, Uncertain::OutOfLimits, at),
@@ -530,6 +538,41 @@ mod tests {
         assert_eq!(super::head(&block), Some(head));
         let items = decode(&block, &names, &directory, &clock(), &mut BTreeSet::new()).unwrap();
         assert_eq!(items[0].batch, Some(batches[0].1.clone()));
+    }
+
+    #[test]
+    fn a_block_of_version_2_is_still_read() {
+        let directory = directory();
+        let mut names = Dictionary::default();
+        let sample = Sample { stamp: Stamp::Lapsed, ..Sample::good(I32, Value::I32(-5), Timestamp(7)) };
+        let batch = Batch { device: DeviceId(0), state: DeviceState::Alive, samples: vec![sample] };
+        let batches = vec![(9, Arc::new(batch))];
+        let (head, mut block) = encode(&batches, &mut names, &directory, &clock());
+        // As it was before there were arrays.
+        block.truncate(block.len() - 4);
+        block[0] = 2;
+        seal(&mut block);
+        assert_eq!(super::head(&block), Some(head));
+        let items = decode(&block, &names, &directory, &clock(), &mut BTreeSet::new()).unwrap();
+        assert_eq!(items[0].batch, Some(batches[0].1.clone()));
+    }
+
+    #[test]
+    fn an_array_that_is_longer_than_any_can_be_is_damage() {
+        for count in [0, 2001, u64::MAX] {
+            let mut bytes = Vec::new();
+            put(&mut bytes, count);
+            bytes.resize(5000, 1);
+            assert_eq!(super::value(&mut Cut(&bytes), 13), None, "{count}");
+        }
+        let mut bytes = Vec::new();
+        put(&mut bytes, 2000);
+        assert_eq!(super::value(&mut Cut(&bytes), 13), None);
+        bytes.resize(bytes.len() + 2000, 1);
+        assert_eq!(super::value(&mut Cut(&bytes), 13).map(|v| v.elements().count()), Some(2000));
+        for kind in [0, 25, u64::MAX] {
+            assert_eq!(super::value(&mut Cut(&bytes), kind), None);
+        }
     }
 
     #[test]
