@@ -84,11 +84,15 @@ fn tag() -> impl Strategy<Value = (String, DataType, u16, bool)> {
         },
     );
     let numbers = DataType::ALL.into_iter().filter(|k| k.is_number()).collect::<Vec<_>>();
-    let array =
-        (prop::sample::select(vec!["input", "holding"]), 0..600_u16, prop::sample::select(numbers), 1..=5_usize)
-            .prop_map(|(area, at, of, count)| {
-                (format!("{area}:{at}"), DataType::array(of, count).unwrap(), 0, area == "holding")
-            });
+    let array = (
+        prop::sample::select(vec!["input", "holding"]),
+        0..600_u16,
+        prop::sample::select(numbers),
+        1..=5_usize,
+    )
+        .prop_map(|(area, at, of, count)| {
+            (format!("{area}:{at}"), DataType::array(of, count).unwrap(), 0, area == "holding")
+        });
     let kinds = DataType::ALL.into_iter().filter(|k| *k != DataType::Bool).collect::<Vec<_>>();
     let word =
         (prop::sample::select(vec!["input", "holding"]), 0..600_u16, prop::sample::select(kinds), 1..=40_u16)

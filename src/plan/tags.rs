@@ -96,7 +96,7 @@ fn text_length(tag: &config::Tag, kind: DataType, mistakes: &mut Vec<Mistake>) {
             "length-missing",
             tag.kind.span(),
             "a string needs its length",
-            "add `length = …`, the number of its bytes, in an array of each; a register holds two",
+            "add `length = …`, the number of its bytes; a register holds two",
         )),
         (Some(length), DataType::Text) if !(1..=250).contains(length.get_ref()) => {
             mistakes.push(Mistake::new(

@@ -83,7 +83,8 @@ pub(super) fn unpack(of: DataType, bytes: &[u8]) -> Option<Array> {
 mod tests {
     use super::*;
 
-    /// The examples of the specification, 6.4.17.
+    /// The examples of the specification, 6.4.17, but for three that contradict its own text: -23 is 0xE9, and
+    /// floats are little-endian as all others.
     #[test]
     fn an_array_is_packed_as_the_specification_shows() {
         let examples: [(Array, &[u8]); 11] = [
