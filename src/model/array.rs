@@ -195,7 +195,9 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_no_larger_for_the_arrays() {
+    fn a_value_is_no_larger_for_the_arrays_and_counts_their_elements() {
         assert_eq!(size_of::<Value>(), 24);
+        assert_eq!(Value::Array(Array::F64([0.0; 100].into())).bytes(), 816);
+        assert_eq!(Value::Array(Array::Text(["abc".into()].into())).bytes(), 16 + 19 + 16);
     }
 }
