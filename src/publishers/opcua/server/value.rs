@@ -80,7 +80,7 @@ pub(super) fn written(value: &Variant, kind: DataType) -> Option<Value> {
                 Array::collect(kind.element(), elements).filter(|a| a.length() == array.values.len())?,
             )
         }
-        // The same as an array of bytes, and what many clients send for one (Part 6 §5.2.2.16).
+        // The same as an array of bytes, and what many clients send for one.
         Variant::ByteString(bytes) => {
             let bytes = bytes.value.as_ref()?.iter().map(|byte| Value::U8(*byte));
             Value::Array(Array::collect(DataType::U8, bytes)?)
