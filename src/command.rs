@@ -174,19 +174,22 @@ impl Gate {
         if !rule.access.is_writable() {
             return Err(Refusal::ReadOnly);
         }
-        let same_family = match rule.kind {
-            DataType::Bool | DataType::Text => value.data_type() == rule.kind,
-            _ => value.data_type().is_number(),
+        let kind = value.data_type();
+        let same_family = match rule.kind.element() {
+            element @ (DataType::Bool | DataType::Text) => kind.element() == element,
+            _ => kind.is_number(),
         };
-        if !same_family {
+        // An array is written as a whole.
+        if !same_family || kind.length() != rule.kind.length() {
             return Err(Refusal::WrongType);
         }
-        if let Some(number) = value.as_f64() {
+        let fits = |number: f64| {
             let below = rule.low.is_some_and(|low| number < low);
             let above = rule.high.is_some_and(|high| number > high);
-            if !number.is_finite() || below || above {
-                return Err(Refusal::OutOfRange);
-            }
+            number.is_finite() && !below && !above
+        };
+        if !value.elements().filter_map(|element| element.as_f64()).all(fits) {
+            return Err(Refusal::OutOfRange);
         }
         let value = value.coerce(rule.kind).ok_or(Refusal::OutOfRange)?;
         let mut recent = self.0.recent.lock().unwrap_or_else(|e| e.into_inner());

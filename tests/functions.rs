@@ -70,6 +70,41 @@ async fn write(gateway: &Gateway, path: &str, value: Value) -> WriteOutcome {
     gateway.gate().write(gateway.directory().find(path).unwrap().id, value, &origin).await
 }
 
+#[tokio::test]
+async fn an_array_is_read_and_written_as_a_whole() {
+    let devices = "[[device]]\nname = \"d\"\nlink = \"l\"\nunit = 2\n\
+                   tag.f = { at = \"holding:8\", type = \"f32[3]\", order = \"cdab\", access = \"read-write\" }\n\
+                   tag.w = { at = \"holding:4\", type = \"u16[2]\", scale = 0.5 }\n\
+                   tag.b = { at = \"coil:3\", type = \"bool[9]\", access = \"read-write\" }\n";
+    let slaves = slaves();
+    let (_server, gateway) = on_socket(&slaves, devices).await;
+    for path in ["d/f", "d/w", "d/b"] {
+        until(&gateway, path, Quality::Good).await;
+    }
+    let words = Value::Array(Array::F64([21_202.5, 2330.0].into()));
+    assert_eq!(latest(&gateway, "d/w").unwrap().value, Some(words));
+    let floats = Value::Array(Array::F32([1.5, -2.25, 1e30].into()));
+    assert_eq!(write(&gateway, "d/f", floats.clone()).await, Ok(()));
+    // It is read back before the answer.
+    assert_eq!(latest(&gateway, "d/f").unwrap().value, Some(floats));
+    assert_eq!(slaves[&2].bank().holding_f32(10, Order::Cdab), -2.25);
+    let bits: Vec<bool> = (0..9).map(|at| at % 4 == 0).collect();
+    let bits = Value::Array(Array::Bool(bits.into()));
+    assert_eq!(write(&gateway, "d/b", bits.clone()).await, Ok(()));
+    assert_eq!(latest(&gateway, "d/b").unwrap().value, Some(bits));
+    assert_eq!([2, 3, 4, 7, 11].map(|at| slaves[&2].bank().coil(at)), [false, true, false, true, true]);
+    // A number that fits is taken as every scalar's; another length, a scalar, or one element that does not fit is not.
+    let doubles = |all: &[f64]| Value::Array(Array::F64(all.into()));
+    assert_eq!(write(&gateway, "d/f", doubles(&[1.0, 2.0, 3.0])).await, Ok(()));
+    assert_eq!(write(&gateway, "d/f", doubles(&[1.0, 2.0])).await, Err(Refusal::WrongType));
+    assert_eq!(write(&gateway, "d/f", Value::F32(1.0)).await, Err(Refusal::WrongType));
+    assert_eq!(write(&gateway, "d/f", doubles(&[1.0, 1e300, 3.0])).await, Err(Refusal::OutOfRange));
+    assert_eq!(write(&gateway, "d/f", doubles(&[1.0, f64::NAN, 3.0])).await, Err(Refusal::OutOfRange));
+    assert_eq!(write(&gateway, "d/b", doubles(&[1.0; 9])).await, Err(Refusal::WrongType));
+    assert_eq!(slaves[&2].bank().holding_f32(12, Order::Cdab), 3.0);
+    gateway.stop().await;
+}
+
 const PARTS: &str = r#"
 [[device]]
 name = "d"

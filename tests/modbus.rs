@@ -76,7 +76,10 @@ fn expected(plc: &Plc, address: &str, place: Place) -> Vec<u16> {
     let memory = plc.memory();
     let (area, at) = address.split_once(':').unwrap();
     let at: usize = at.split('.').next().unwrap().parse().unwrap();
-    let count = if let Place::Words { count, .. } = place { count } else { 1 };
+    let count = match place {
+        Place::Words { count, .. } | Place::Bits { count, .. } => count,
+        _ => 1,
+    };
     (at..at + count)
         .map(|at| match area {
             "coil" => u16::from(memory.coils[at]),
@@ -90,6 +93,7 @@ fn expected(plc: &Plc, address: &str, place: Place) -> Vec<u16> {
 fn at_place(raw: &Raw, place: Place) -> Vec<u16> {
     match place {
         Place::Bit { at } => vec![u16::from(raw.bits[at])],
+        Place::Bits { at, count } => raw.bits[at..at + count].iter().map(|bit| u16::from(*bit)).collect(),
         Place::Words { at, count } => raw.words[at..at + count].to_vec(),
         // The whole register: `expected` knows no parts.
         Place::WordBit { at, .. } | Place::HalfWord { at, .. } => vec![raw.words[at]],
@@ -101,7 +105,7 @@ fn mask(place: Place) -> u16 {
     match place {
         Place::WordBit { bit, .. } => 1 << bit,
         Place::HalfWord { high, .. } => 0xFF << (u16::from(high) * 8),
-        Place::Bit { .. } | Place::Words { .. } => u16::MAX,
+        Place::Bit { .. } | Place::Bits { .. } | Place::Words { .. } => u16::MAX,
     }
 }
 
@@ -136,6 +140,7 @@ async fn every_function<D: Driver>(mut driver: D, compiled: Compiled<D::Spec>, p
             let mut raw = Raw::default();
             match point.place {
                 Place::Bit { .. } => raw.bits.push(salt == 1),
+                Place::Bits { count, .. } => raw.bits.extend((0..count as u16).map(|i| i % 3 == salt)),
                 Place::Words { count, .. } => raw.words.extend((0..count as u16).map(|i| i * 257 + salt)),
                 Place::WordBit { .. } | Place::HalfWord { .. } => {
                     raw.words.push((0xA5A5 * salt) & mask(point.place));

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 const AT: Timestamp = Timestamp(1_760_000_000_123_457);
 /// Tag, its type, and whether it may be written.
-const TAGS: [(&str, DataType, bool); 15] = [
+const TAGS: [(&str, DataType, bool); 16] = [
     ("pump/bool", DataType::Bool, false),
     ("pump/i8", DataType::I8, false),
     ("pump/u8", DataType::U8, false),
@@ -42,11 +42,13 @@ const TAGS: [(&str, DataType, bool); 15] = [
     ("pump/motor/speed", DataType::U16, true),
     ("system/unread", DataType::F64, true),
     ("pump/reset", DataType::Bool, true),
+    ("pump/profile", DataType::Array(&DataType::F32, 3), true),
 ];
 const SPEED: u32 = 12;
 const UNREAD: u32 = 13;
 /// Only written.
 const RESET: u32 = 14;
+const PROFILE: u32 = 15;
 
 /// A running server and the hands on its other ends.
 struct Plant {
@@ -320,7 +322,8 @@ async fn a_client_browses_an_object_per_device_and_a_variable_per_tag() {
     assert!(client.children(client.id("/water/gw-1")).await.contains_key("system"));
 
     let built_in = ["Boolean", "SByte", "Byte", "Int16", "UInt16", "Int32", "UInt32", "Int64", "UInt64"];
-    let built_in = built_in.into_iter().chain(["Float", "Double", "String", "UInt16", "Double", "Boolean"]);
+    let built_in =
+        built_in.into_iter().chain(["Float", "Double", "String", "UInt16", "Double", "Boolean", "Float"]);
     for ((path, ..), name) in TAGS.iter().zip(built_in) {
         let data_type = client.attribute(path, AttributeId::DataType).await.value.unwrap();
         let Variant::NodeId(id) = data_type else { panic!("{data_type:?}") };
@@ -515,6 +518,41 @@ async fn a_write_is_answered_when_the_device_has_answered() {
     // What was written is shown when the device says so, not before.
     assert_eq!(client.value("pump/motor/speed").await.status(), StatusCode::BadWaitingForInitialData);
     assert_eq!((plant.cx.stats.commands.get(), plant.cx.stats.refused.get()), (3, 2));
+    client.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_array_has_a_rank_and_is_read_in_parts_and_written_as_a_whole() {
+    let mut plant = Plant::start().await;
+    let client = plant.user("operator").await;
+    let path = "pump/profile";
+    let rank = client.attribute(path, AttributeId::ValueRank).await.value;
+    assert_eq!(rank, Some(Variant::Int32(1)));
+    let dimensions = client.attribute(path, AttributeId::ArrayDimensions).await.value;
+    assert_eq!(dimensions, Some(Variant::from(vec![3u32])));
+    let rank = client.attribute("pump/f32", AttributeId::ValueRank).await.value;
+    assert_eq!(rank, Some(Variant::Int32(-1)));
+    let profile = fieldgate::model::Array::F32([1.5, -2.0, 0.1].into());
+    plant.accept(vec![Sample::good(TagId(PROFILE), Value::Array(profile), AT)]);
+    let whole = Variant::from(vec![1.5f32, -2.0, 0.1]);
+    client.value_that(path, |value| value.value.as_ref() == Some(&whole)).await;
+    let part = ReadValueId { index_range: "1:2".parse().unwrap(), ..ReadValueId::from(client.id(path)) };
+    let read = client.session.read(&[part], TimestampsToReturn::Both, 0.0).await.unwrap();
+    assert_eq!(read[0].value, Some(Variant::from(vec![-2.0f32, 0.1])));
+
+    let device = tokio::spawn(async move {
+        let write = plant.writes.recv().await.unwrap();
+        write.reply.send(Ok(())).unwrap();
+        (plant, (write.tag, write.value))
+    });
+    let refused = [plain(vec![1f32, 2.0]), plain(vec![1f32; 4]), plain(1f32), plain(vec![1f64; 3])];
+    for value in refused {
+        assert_eq!(client.write(path, value).await, StatusCode::BadTypeMismatch);
+    }
+    assert_eq!(client.write(path, plain(vec![1f32, 2.0, 3.0])).await, StatusCode::Good);
+    let (_plant, seen) = device.await.unwrap();
+    let written = fieldgate::model::Array::F32([1.0, 2.0, 3.0].into());
+    assert_eq!(seen, (TagId(PROFILE), Value::Array(written)));
     client.leave().await;
 }
 

@@ -78,6 +78,21 @@ fn words_of(kind: DataType) -> usize {
 fn tag() -> impl Strategy<Value = (String, DataType, u16, bool)> {
     let bit = (prop::sample::select(vec!["coil", "discrete"]), 0..4000_u16)
         .prop_map(|(area, at)| (format!("{area}:{at}"), DataType::Bool, 0, area == "coil"));
+    let bits = (prop::sample::select(vec!["coil", "discrete"]), 0..4000_u16, 1..=200_usize).prop_map(
+        |(area, at, count)| {
+            (format!("{area}:{at}"), DataType::array(DataType::Bool, count).unwrap(), 0, area == "coil")
+        },
+    );
+    let numbers = DataType::ALL.into_iter().filter(|k| k.is_number()).collect::<Vec<_>>();
+    let array = (
+        prop::sample::select(vec!["input", "holding"]),
+        0..600_u16,
+        prop::sample::select(numbers),
+        1..=5_usize,
+    )
+        .prop_map(|(area, at, of, count)| {
+            (format!("{area}:{at}"), DataType::array(of, count).unwrap(), 0, area == "holding")
+        });
     let kinds = DataType::ALL.into_iter().filter(|k| *k != DataType::Bool).collect::<Vec<_>>();
     let word =
         (prop::sample::select(vec!["input", "holding"]), 0..600_u16, prop::sample::select(kinds), 1..=40_u16)
@@ -88,7 +103,7 @@ fn tag() -> impl Strategy<Value = (String, DataType, u16, bool)> {
             });
     let bit_of_word = (0..600_u16, 0..16_u8, any::<bool>())
         .prop_map(|(at, bit, writable)| (format!("holding:{at}.{bit}"), DataType::Bool, 0, writable));
-    prop_oneof![bit, word, bit_of_word]
+    prop_oneof![bit, bits, word, array, bit_of_word]
 }
 
 fn link() -> TcpLink {
@@ -238,7 +253,8 @@ proptest! {
             })
             .filter(|asked| {
                 let address = Address::parse(asked.address, asked.kind, asked.length).unwrap();
-                !single_register || !asked.is_read() || address.count() == 1
+                let limit = if single_register { 1 } else if address.area.is_bits() { most_bits } else { most };
+                !asked.is_read() || address.count() <= limit
             })
             .collect();
         let compiled = compile_tcp(&link(), &devices, &asked).unwrap();
@@ -260,7 +276,7 @@ proptest! {
                 prop_assert_eq!(address.area.name(), area);
                 let (at, length) = match slot.place {
                     Place::Bit { at } | Place::WordBit { at, .. } | Place::HalfWord { at, .. } => (at, 1),
-                    Place::Words { at, count } => (at, count),
+                    Place::Words { at, count } | Place::Bits { at, count } => (at, count),
                 };
                 prop_assert_eq!(first + at, usize::from(address.start));
                 prop_assert_eq!(length, usize::from(address.count()));

@@ -154,8 +154,7 @@ pub(super) fn order_name(order: Order) -> &'static str {
 impl Candidate {
     /// The keys of a tag, ready to be pasted.
     pub(super) fn keys(&self) -> String {
-        let mut keys =
-            format!("at = \"{}:{}\", type = \"{}\"", self.area.name(), self.start, self.kind.name());
+        let mut keys = format!("at = \"{}:{}\", type = \"{}\"", self.area.name(), self.start, self.kind);
         if self.order != Order::Abcd {
             keys.push_str(&format!(", order = \"{}\"", order_name(self.order)));
         }
@@ -177,7 +176,7 @@ impl Candidate {
             notes.push(format!("did you mean {} registers?", self.area.name()));
         }
         if let Some(twin) = self.twin {
-            notes.push(format!("or {}", twin.name()));
+            notes.push(format!("or {}", twin));
         }
         notes.join("; ")
     }

@@ -129,6 +129,9 @@ fn reading(placed: &PlacedRule, answer: Result<&Raw, Fault>, at: Timestamp) -> R
 
 fn words(place: Place, raw: &Raw) -> Vec<u16> {
     let range = match place {
+        Place::Bits { at, count } => {
+            return raw.bits.iter().skip(at).take(count).map(|bit| u16::from(*bit)).collect();
+        }
         Place::Bit { at } => return raw.bits.get(at).map(|bit| u16::from(*bit)).into_iter().collect(),
         Place::WordBit { at, .. } | Place::HalfWord { at, .. } => at..at.saturating_add(1),
         Place::Words { at, count } => at..at.saturating_add(count),

@@ -183,8 +183,8 @@ fn window_json(window: &Window) -> serde_json::Value {
 fn json(candidate: &Candidate, asked: (Area, u16)) -> serde_json::Value {
     serde_json::json!({
         "at": format!("{}:{}", candidate.area.name(), candidate.start),
-        "type": candidate.kind.name(),
-        "or_type": candidate.twin.map(|twin| twin.name()),
+        "type": candidate.kind,
+        "or_type": candidate.twin,
         "order": order_name(candidate.order),
         "scale": candidate.scale,
         "value": candidate.value,

@@ -10,6 +10,7 @@ use super::show::say;
 use super::target::{Target, is_target};
 use super::{FAILED, GOOD, WRONG, field, show};
 use crate::drivers::modbus::address::Address;
+use crate::model::data_type::NoType;
 use crate::model::{Bad, Clock, DataType, Directory, Quality};
 use crate::plan::GatewayPlan;
 
@@ -124,10 +125,7 @@ fn addressed(arguments: &Arguments) -> Result<GatewayPlan, String> {
     if !(1..=MOST_VALUES).contains(&count) {
         return Err(format!("--count cannot be {count}; write 1 to {MOST_VALUES}"));
     }
-    let kind = DataType::ALL.into_iter().find(|kind| kind.name() == kind_name).ok_or_else(|| {
-        let known: Vec<_> = DataType::ALL.iter().map(|kind| kind.name()).collect();
-        format!("there is no type `{kind_name}`; known: {}", known.join(", "))
-    })?;
+    let kind: DataType = kind_name.parse().map_err(|error: NoType| error.to_string())?;
     let mut tags = Table::new();
     let first = Address::parse(&target.at, kind, arguments.length.unwrap_or(0))
         .map_err(|error| format!("{}; {}", error.message, error.help))?;
@@ -139,7 +137,7 @@ fn addressed(arguments: &Arguments) -> Result<GatewayPlan, String> {
         let mut tag = Table::new();
         tag.insert("at".into(), Value::String(address.clone()));
         tag.insert("description".into(), Value::String(address));
-        tag.insert("type".into(), Value::String(kind.name().into()));
+        tag.insert("type".into(), Value::String(kind.to_string()));
         if let Some(order) = &arguments.order {
             tag.insert("order".into(), Value::String(order.clone()));
         }

@@ -74,5 +74,10 @@ fn equal(expected: &Scalar, value: &Value) -> bool {
             Some(got) => got == i128::from(*wanted),
             None => near(*wanted as f64),
         },
+        Scalar::List(wanted) => {
+            let Value::Array(array) = value else { return false };
+            wanted.len() == array.length()
+                && wanted.iter().zip(array.iter()).all(|(one, got)| equal(one, &got))
+        }
     }
 }

@@ -10,7 +10,7 @@ use super::run::block_on;
 use super::show::{self, say};
 use super::{FAILED, GOOD, WRONG, field};
 use crate::command::{Gate, Origin, Refusal, WriteRule};
-use crate::model::{Bad, Clock, DataType, Fault, Place, Quality, Raw, Sample, Tag, TagId, Value};
+use crate::model::{Array, Bad, Clock, DataType, Fault, Place, Quality, Raw, Sample, Tag, TagId, Value};
 use crate::normalize::decode::decode;
 use crate::normalize::encode::encode;
 use crate::plan::GatewayPlan;
@@ -110,8 +110,27 @@ impl Done {
 
 /// The value of that tag's type; a number that does not fit is the gate's to refuse.
 fn parse(tag: &Tag, text: &str) -> Result<Value, String> {
-    let wrong = |what: &str| Err(format!("{} is a {}; `{text}` is no {what}", tag.path, tag.kind.name()));
-    match tag.kind {
+    if let DataType::Array(of, length) = tag.kind {
+        let inner = text.trim().trim_start_matches('[').trim_end_matches(']');
+        let elements: Vec<Value> =
+            inner.split(',').map(|one| element(tag, *of, one.trim())).collect::<Result<_, _>>()?;
+        if elements.len() != usize::from(length) {
+            return Err(format!("{} is a {}; these are {} values", tag.path, tag.kind, elements.len()));
+        }
+        // Numbers are written as whole ones or as floats: the type of all is the tag's.
+        let same = elements.iter().map_while(|one| one.coerce(*of));
+        let array = Array::collect(*of, same).filter(|array| array.length() == elements.len());
+        return match array {
+            Some(array) => Ok(Value::Array(array)),
+            None => Err(format!("{} is a {}; not all of `{text}` fit that type", tag.path, tag.kind)),
+        };
+    }
+    element(tag, tag.kind, text)
+}
+
+fn element(tag: &Tag, kind: DataType, text: &str) -> Result<Value, String> {
+    let wrong = |what: &str| Err(format!("{} is a {}; `{text}` is no {what}", tag.path, tag.kind));
+    match kind {
         DataType::Text => Ok(Value::Text(text.into())),
         DataType::Bool => match text {
             "true" | "on" | "1" => Ok(Value::Bool(true)),
@@ -235,7 +254,7 @@ fn why(refusal: Refusal, tag: &Tag, is_part: bool) -> String {
         }
         Refusal::OutOfRange => {
             let limit = |limit: Option<f64>| limit.map_or("none".into(), |limit| limit.to_string());
-            format!("low is {}, high {}, the type {}", limit(tag.low), limit(tag.high), tag.kind.name())
+            format!("low is {}, high {}, the type {}", limit(tag.low), limit(tag.high), tag.kind)
         }
         // Of the functions that write, those for a part of a register are the ones that a device may lack.
         Refusal::Fault(Fault::Refused(1)) if is_part => {

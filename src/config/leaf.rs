@@ -1,7 +1,7 @@
 //! Values that may be written in more than one way.
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, Visitor};
+use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 
 /// `0.5` in engineering units, or `"2%"` of the range `low` … `high`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -12,7 +12,7 @@ pub enum Deadband {
     Percent(f64),
 }
 
-/// A number, a boolean or a text.
+/// A number, a boolean or a text; a list of these for an array.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Scalar {
     /// `true`
@@ -23,6 +23,8 @@ pub enum Scalar {
     Float(f64),
     /// `"text"`
     Text(String),
+    /// `[42.5, 43.5]`
+    List(Vec<Scalar>),
 }
 
 impl std::fmt::Display for Scalar {
@@ -32,6 +34,13 @@ impl std::fmt::Display for Scalar {
             Scalar::Integer(v) => write!(f, "{v}"),
             Scalar::Float(v) => write!(f, "{v}"),
             Scalar::Text(v) => write!(f, "{v:?}"),
+            Scalar::List(all) => {
+                f.write_str("[")?;
+                for (at, one) in all.iter().enumerate() {
+                    write!(f, "{}{one}", if at == 0 { "" } else { ", " })?;
+                }
+                f.write_str("]")
+            }
         }
     }
 }
@@ -65,10 +74,10 @@ impl<'de> Deserialize<'de> for Deadband {
 impl<'de> Deserialize<'de> for Scalar {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Scalar, D::Error> {
         struct Any;
-        impl Visitor<'_> for Any {
+        impl<'de> Visitor<'de> for Any {
             type Value = Scalar;
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a number, true, false or a text")
+                f.write_str("a number, true, false, a text or a list of these")
             }
             fn visit_bool<E: Error>(self, v: bool) -> Result<Scalar, E> {
                 Ok(Scalar::Bool(v))
@@ -81,6 +90,13 @@ impl<'de> Deserialize<'de> for Scalar {
             }
             fn visit_str<E: Error>(self, v: &str) -> Result<Scalar, E> {
                 Ok(Scalar::Text(v.to_owned()))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<Scalar, A::Error> {
+                let mut list = Vec::new();
+                while let Some(one) = all.next_element()? {
+                    list.push(one);
+                }
+                Ok(Scalar::List(list))
             }
         }
         deserializer.deserialize_any(Any)

@@ -12,7 +12,7 @@ use super::csv::{self, Field};
 use super::leaf::Deadband;
 use super::load::{MOST, form};
 use super::{Report, Tag, closest, shift};
-use crate::model::{Access, Class, DataType, Mistake, Order};
+use crate::model::{Access, Class, Mistake, Order};
 
 /// The columns, in the order of an export; the keys of a tag, with `device` and `tag` before and the
 /// address under its full name.
@@ -294,12 +294,10 @@ fn keys(tag: &Tag, inherited: Option<Order>) -> Vec<(&'static str, Written)> {
     let number = |number: &Option<Spanned<f64>>| number.as_ref().map(|n| Written::Number(*n.get_ref()));
     let word = |word: &str| Some(Written::Text(word.to_owned()));
     let kind = *tag.kind.get_ref();
-    // A single register and a text inherit none.
-    let single = matches!(kind, DataType::I16 | DataType::U16 | DataType::Text);
-    let order = tag.order.or(inherited.filter(|_| !single));
+    let order = tag.order.or(inherited.filter(|_| kind.is_wide()));
     let all = [
         ("at", Some(text(tag.at.get_ref()))),
-        ("type", word(kind.name())),
+        ("type", word(&kind.to_string())),
         ("order", order.and_then(|order| word(order.name()))),
         ("length", tag.length.as_ref().map(|n| Written::Whole(*n.get_ref()))),
         ("scale", number(&tag.scale)),

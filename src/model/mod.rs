@@ -1,7 +1,9 @@
 //! The vocabulary: values, qualities, faults, raw words, tags, samples, time. Imports nothing of ours.
 
+pub mod array;
 pub mod class;
 pub mod clock;
+pub mod data_type;
 pub mod fault;
 pub mod identity;
 pub mod mistake;
@@ -15,8 +17,10 @@ pub mod time;
 pub mod units;
 pub mod value;
 
+pub use array::Array;
 pub use class::Class;
 pub use clock::{Boot, Clock, Era, Followed};
+pub use data_type::DataType;
 pub use fault::Fault;
 pub use identity::{Identified, Identity};
 pub use mistake::Mistake;
@@ -27,4 +31,4 @@ pub use secret::Secret;
 pub use tag::{Access, Device, DeviceId, Directory, Plate, Tag, TagId};
 pub use time::{Stamp, Timestamp};
 pub use units::{Period, Size};
-pub use value::{DataType, Value};
+pub use value::Value;

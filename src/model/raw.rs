@@ -36,7 +36,7 @@ impl Raw {
     pub fn refused(&self, place: Place) -> Option<u8> {
         let (at, count) = match place {
             Place::Bit { at } | Place::WordBit { at, .. } | Place::HalfWord { at, .. } => (at, 1),
-            Place::Words { at, count } => (at, count),
+            Place::Words { at, count } | Place::Bits { at, count } => (at, count),
         };
         let hit = |m: &&Missing| m.at < at.saturating_add(count) && at < m.at.saturating_add(m.count);
         self.missing.iter().find(hit).map(|missing| missing.code)
@@ -50,6 +50,13 @@ pub enum Place {
     Bit {
         /// Index into the bits.
         at: usize,
+    },
+    /// `bits[at .. at + count]`.
+    Bits {
+        /// Index of the first bit.
+        at: usize,
+        /// How many.
+        count: usize,
     },
     /// One bit of `words[at]`; bit 0 is the least significant.
     WordBit {

@@ -2,79 +2,9 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-/// The type of a tag's value, named as in the configuration file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DataType {
-    /// One bit.
-    Bool,
-    /// Signed, 8 bits.
-    I8,
-    /// Unsigned, 8 bits.
-    U8,
-    /// Signed, 16 bits.
-    I16,
-    /// Unsigned, 16 bits.
-    U16,
-    /// Signed, 32 bits.
-    I32,
-    /// Unsigned, 32 bits.
-    U32,
-    /// Signed, 64 bits.
-    I64,
-    /// Unsigned, 64 bits.
-    U64,
-    /// IEEE 754 single precision.
-    F32,
-    /// IEEE 754 double precision.
-    F64,
-    /// Text of a fixed number of bytes on the wire, UTF-8 here.
-    #[serde(rename = "string")]
-    Text,
-}
-
-impl DataType {
-    /// Every type, in the order of the documentation.
-    pub const ALL: [DataType; 12] = [
-        DataType::Bool,
-        DataType::I8,
-        DataType::U8,
-        DataType::I16,
-        DataType::U16,
-        DataType::I32,
-        DataType::U32,
-        DataType::I64,
-        DataType::U64,
-        DataType::F32,
-        DataType::F64,
-        DataType::Text,
-    ];
-
-    /// The name in the configuration file.
-    pub fn name(self) -> &'static str {
-        match self {
-            DataType::Bool => "bool",
-            DataType::I8 => "i8",
-            DataType::U8 => "u8",
-            DataType::I16 => "i16",
-            DataType::U16 => "u16",
-            DataType::I32 => "i32",
-            DataType::U32 => "u32",
-            DataType::I64 => "i64",
-            DataType::U64 => "u64",
-            DataType::F32 => "f32",
-            DataType::F64 => "f64",
-            DataType::Text => "string",
-        }
-    }
-
-    /// Whether scale, offset, limits and deadband make sense for it.
-    pub fn is_number(self) -> bool {
-        !matches!(self, DataType::Bool | DataType::Text)
-    }
-}
+use super::{Array, DataType};
 
 /// One value. Cloning never allocates.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -104,9 +34,14 @@ pub enum Value {
     F64(f64),
     /// See [`DataType::Text`].
     Text(Arc<str>),
+    /// See [`DataType::Array`].
+    Array(Array),
 }
 
 impl Value {
+    /// What counting the owners of a text or an array takes in memory, in bytes.
+    pub const SHARED: usize = 16;
+
     /// The type of this value.
     pub fn data_type(&self) -> DataType {
         match self {
@@ -122,13 +57,32 @@ impl Value {
             Value::F32(_) => DataType::F32,
             Value::F64(_) => DataType::F64,
             Value::Text(_) => DataType::Text,
+            Value::Array(array) => array.data_type(),
         }
     }
 
-    /// The number, `None` for booleans and text. 64-bit integers beyond 2^53 lose their last bits.
+    /// The elements of an array; any other value is its own.
+    pub fn elements(&self) -> impl Iterator<Item = Value> + '_ {
+        let (array, own) = match self {
+            Value::Array(array) => (Some(array), None),
+            own => (None, Some(own.clone())),
+        };
+        array.into_iter().flat_map(Array::iter).chain(own)
+    }
+
+    /// What it takes in memory besides itself, in bytes.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Value::Text(text) => text.len() + Value::SHARED,
+            Value::Array(array) => array.bytes(),
+            _ => 0,
+        }
+    }
+
+    /// The number, `None` for booleans, text and arrays. 64-bit integers beyond 2^53 lose their last bits.
     pub fn as_f64(&self) -> Option<f64> {
         Some(match self {
-            Value::Bool(_) | Value::Text(_) => return None,
+            Value::Bool(_) | Value::Text(_) | Value::Array(_) => return None,
             Value::I8(v) => f64::from(*v),
             Value::U8(v) => f64::from(*v),
             Value::I16(v) => f64::from(*v),
@@ -142,7 +96,7 @@ impl Value {
         })
     }
 
-    /// The whole number, `None` for booleans, text and floats.
+    /// The whole number, `None` for all other types.
     pub fn as_integer(&self) -> Option<i128> {
         Some(match self {
             Value::I8(v) => i128::from(*v),
@@ -153,13 +107,14 @@ impl Value {
             Value::U32(v) => i128::from(*v),
             Value::I64(v) => i128::from(*v),
             Value::U64(v) => i128::from(*v),
-            Value::Bool(_) | Value::Text(_) | Value::F32(_) | Value::F64(_) => return None,
+            Value::Bool(_) | Value::Text(_) | Value::F32(_) | Value::F64(_) | Value::Array(_) => return None,
         })
     }
 
     /// This value as another type, `None` where it would not be exactly the same
     /// (300 is no `u8`, 1.5 is no integer, a number is no `bool`); only a double may lose
-    /// precision on its way to a single, never its range.
+    /// precision on its way to a single, never its range. An array is coerced element by element, to one of its
+    /// own length.
     pub fn coerce(&self, to: DataType) -> Option<Value> {
         if self.data_type() == to {
             return Some(self.clone());
@@ -191,6 +146,13 @@ impl Value {
                 Value::F32(narrow)
             }
             DataType::F64 => Value::F64(self.as_f64()?),
+            DataType::Array(of, length) => {
+                let Value::Array(array) = self else { return None };
+                let elements = array.iter().map_while(|element| element.coerce(*of));
+                let all = Array::collect(*of, elements)?;
+                let fits = array.length() == usize::from(length) && all.length() == array.length();
+                return fits.then_some(Value::Array(all));
+            }
         })
     }
 }
@@ -202,6 +164,7 @@ impl std::fmt::Display for Value {
             Value::Text(v) => write!(f, "{v}"),
             Value::F32(v) => write!(f, "{v}"),
             Value::F64(v) => write!(f, "{v}"),
+            Value::Array(v) => write!(f, "{v}"),
             _ => write!(f, "{}", self.as_integer().unwrap_or_default()),
         }
     }
@@ -220,5 +183,17 @@ mod tests {
         assert_eq!(Value::U8(1).coerce(DataType::Bool), None);
         assert_eq!(Value::F64(1e300).coerce(DataType::F32), None);
         assert_eq!(Value::F64(0.1).coerce(DataType::F32), Some(Value::F32(0.1)));
+    }
+
+    #[test]
+    fn an_array_is_coerced_as_a_whole_to_its_own_length() {
+        let array = Value::Array(Array::F64([1.0, 300.0].into()));
+        let to = |of, length| array.coerce(DataType::array(of, length).unwrap());
+        assert_eq!(to(DataType::U16, 2), Some(Value::Array(Array::U16([1, 300].into()))));
+        assert_eq!(to(DataType::U8, 2), None);
+        assert_eq!(to(DataType::U16, 1), None);
+        assert_eq!(to(DataType::U16, 3), None);
+        assert_eq!(array.coerce(DataType::F64), None);
+        assert_eq!(Value::F64(1.0).coerce(DataType::array(DataType::F64, 1).unwrap()), None);
     }
 }

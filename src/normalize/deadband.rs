@@ -43,6 +43,11 @@ pub(crate) fn is_news(
 }
 
 fn moved(deadband: f64, old: &Value, new: &Value) -> bool {
+    if let (Value::Array(old), Value::Array(new)) = (old, new) {
+        // One element is enough.
+        return old.length() != new.length()
+            || old.iter().zip(new.iter()).any(|(old, new)| moved(deadband, &old, &new));
+    }
     if deadband > 0.0
         && let (Some(old), Some(new)) = (old.as_f64(), new.as_f64())
     {

@@ -1,9 +1,9 @@
-//! Raw words to a value.
+//! Raw words to a value. An array is decoded element by element, and is as bad as its worst element.
 
 use std::sync::Arc;
 
 use super::rule::{Rule, Scaling};
-use crate::model::{DataType, Order, Place, Raw, Value};
+use crate::model::{Array, DataType, Order, Place, Raw, Value};
 
 /// Why there is no value in the words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,12 +18,57 @@ pub enum DecodeError {
     NotText,
 }
 
-/// The engineering value that lies at `place`. `last` spares the allocation where a text stays the same.
+/// The engineering value that lies at `place`. `last` spares the allocation where a text or an array stays the
+/// same.
 pub fn decode(rule: &Rule, place: Place, raw: &Raw, last: Option<&Value>) -> Result<Value, DecodeError> {
     if let Some(code) = raw.refused(place) {
         return Err(DecodeError::Refused(code));
     }
-    let value = wire_value(rule, place, raw, last)?;
+    let DataType::Array(of, length) = rule.kind else { return element(rule, rule.kind, place, raw, last) };
+    let places = elements(*of, length.into(), place).ok_or(DecodeError::Missing)?;
+    let array = match last {
+        Some(Value::Array(array)) => Some(array),
+        _ => None,
+    };
+    let old = |at| array.and_then(|array| array.get(at));
+    let mut failed = None;
+    let new =
+        || places.clone().enumerate().map(|(at, place)| element(rule, *of, place, raw, old(at).as_ref()));
+    if let Some(array) = array.filter(|array| array.iter().map(Ok).eq(new())) {
+        return Ok(Value::Array(array.clone()));
+    }
+    let new = new().map_while(|element| element.map_err(|error| failed = Some(error)).ok());
+    let array = Array::collect(rule.value_type().element(), new);
+    failed.map_or(array.map(Value::Array).ok_or(DecodeError::Missing), Err)
+}
+
+/// Where each of so many elements lies; `None` where they do not fill the place.
+fn elements(of: DataType, length: usize, place: Place) -> Option<impl Iterator<Item = Place> + Clone> {
+    let bytes = matches!(of, DataType::I8 | DataType::U8);
+    let one = match place {
+        Place::Bits { count, .. } if count == length => 0,
+        // Two in a register, the first in its high byte; half of the last one may be left over.
+        Place::Words { count, .. } if bytes && count == length.div_ceil(2) => 0,
+        Place::Words { count, .. } if !bytes && length > 0 && count % length == 0 => count / length,
+        _ => return None,
+    };
+    Some((0..length).map(move |nth| match place {
+        Place::Words { at, .. } if bytes => Place::HalfWord { at: at + nth / 2, high: nth % 2 == 0 },
+        Place::Words { at, .. } => Place::Words { at: at + nth * one, count: one },
+        Place::Bits { at, .. } => Place::Bit { at: at + nth },
+        other => other,
+    }))
+}
+
+/// The engineering value of a tag that is no array, or of one element.
+fn element(
+    rule: &Rule,
+    kind: DataType,
+    place: Place,
+    raw: &Raw,
+    last: Option<&Value>,
+) -> Result<Value, DecodeError> {
+    let value = wire_value(rule, kind, place, raw, last)?;
     match rule.scaling {
         None => Ok(value),
         Some(scaling) => {
@@ -34,21 +79,31 @@ pub fn decode(rule: &Rule, place: Place, raw: &Raw, last: Option<&Value>) -> Res
     }
 }
 
-fn wire_value(rule: &Rule, place: Place, raw: &Raw, last: Option<&Value>) -> Result<Value, DecodeError> {
+fn wire_value(
+    rule: &Rule,
+    kind: DataType,
+    place: Place,
+    raw: &Raw,
+    last: Option<&Value>,
+) -> Result<Value, DecodeError> {
     let word = |at: usize| raw.words.get(at).copied().ok_or(DecodeError::Missing);
     match place {
         Place::Bit { at } => raw.bits.get(at).map(|bit| Value::Bool(*bit)).ok_or(DecodeError::Missing),
         Place::WordBit { at, bit } => Ok(Value::Bool(word(at)? >> u32::from(bit & 15) & 1 == 1)),
         Place::HalfWord { at, high } => {
             let [upper, lower] = word(at)?.to_be_bytes();
-            let byte = if high { upper } else { lower };
-            Ok(if rule.kind == DataType::I8 { Value::I8(byte as i8) } else { Value::U8(byte) })
+            // An order that swaps bytes is said of arrays only: a single byte is named by its half.
+            let swapped = rule.kind.length().is_some() && rule.order.bytes_swapped();
+            let byte = if high != swapped { upper } else { lower };
+            Ok(if kind == DataType::I8 { Value::I8(byte as i8) } else { Value::U8(byte) })
         }
         Place::Words { at, count } => {
             let end = at.checked_add(count).ok_or(DecodeError::Missing)?;
             let words = raw.words.get(at..end).ok_or(DecodeError::Missing)?;
-            from_words(rule.kind, rule.order, words, last)
+            from_words(kind, rule.order, words, last)
         }
+        // Of an array, whose elements are asked for one by one.
+        Place::Bits { .. } => Err(DecodeError::Missing),
     }
 }
 

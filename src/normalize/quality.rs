@@ -27,10 +27,13 @@ pub fn of_decode_error(error: DecodeError) -> Bad {
     }
 }
 
-/// How far a decoded value can be trusted.
+/// How far a decoded value can be trusted; an array no further than each of its elements.
 pub fn of_value(rule: &Rule, value: &Value) -> Quality {
-    let Some(number) = value.as_f64() else { return Quality::Good };
-    let below = rule.low.is_some_and(|low| number < low);
-    let above = rule.high.is_some_and(|high| number > high);
-    if below || above { Quality::Uncertain(Uncertain::OutOfLimits) } else { Quality::Good }
+    let out =
+        |number: f64| rule.low.is_some_and(|low| number < low) || rule.high.is_some_and(|high| number > high);
+    if value.elements().filter_map(|element| element.as_f64()).any(out) {
+        Quality::Uncertain(Uncertain::OutOfLimits)
+    } else {
+        Quality::Good
+    }
 }

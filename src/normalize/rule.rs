@@ -19,7 +19,8 @@ pub struct Rule {
     pub low: Option<f64>,
     /// Above it the value is uncertain, and a write refused.
     pub high: Option<f64>,
-    /// A change smaller than or equal to this (engineering units) is not reported; 0 reports every change.
+    /// A change smaller than or equal to this (engineering units), of every element of an array, is not reported;
+    /// 0 reports every change.
     pub deadband: f64,
     /// Reports every poll, changed or not.
     pub always: bool,
@@ -27,7 +28,7 @@ pub struct Rule {
     pub max_silence: Option<Duration>,
 }
 
-/// Linear scaling. A scaled tag's values are doubles.
+/// Linear scaling, of each element of an array. A scaled tag's values are doubles.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Scaling {
     /// Factor, not 0.
@@ -54,7 +55,7 @@ impl Rule {
 
     /// The type of the values that go north.
     pub fn value_type(&self) -> DataType {
-        if self.scaling.is_some() { DataType::F64 } else { self.kind }
+        if self.scaling.is_some() { self.kind.of(DataType::F64) } else { self.kind }
     }
 }
 

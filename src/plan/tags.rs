@@ -25,7 +25,7 @@ pub(super) fn rule(id: TagId, tag: &config::Tag, inherited: Inherited, mistakes:
             mistakes.push(Mistake::new(
                 "not-a-number",
                 span,
-                format!("`{key}` needs a number, and this tag is a `{}`", kind.name()),
+                format!("`{key}` needs a number, and this tag is a `{kind}`"),
                 format!("remove `{key}`, or give the tag a numeric type"),
             ));
         }
@@ -72,13 +72,12 @@ pub(super) fn rule(id: TagId, tag: &config::Tag, inherited: Inherited, mistakes:
     if let Some(silence) = &tag.max_silence {
         super::ranges::period("max-silence", silence, mistakes);
     }
-    let word = matches!(kind, DataType::I16 | DataType::U16 | DataType::Text);
     Rule {
         tag: id,
         kind,
         // A device's order is that of its 32- and 64-bit values. The specification fixes the bytes of a
         // single register; only a tag that says otherwise swaps them.
-        order: tag.order.or(if word { None } else { inherited.order }).unwrap_or_default(),
+        order: tag.order.or(inherited.order.filter(|_| kind.is_wide())).unwrap_or_default(),
         scaling: (tag.scale.is_some() || tag.offset.is_some()).then(|| Scaling {
             scale: tag.scale.as_ref().map_or(1.0, |s| *s.get_ref()),
             offset: tag.offset.as_ref().map_or(0.0, |o| *o.get_ref()),
@@ -92,7 +91,7 @@ pub(super) fn rule(id: TagId, tag: &config::Tag, inherited: Inherited, mistakes:
 }
 
 fn text_length(tag: &config::Tag, kind: DataType, mistakes: &mut Vec<Mistake>) {
-    match (&tag.length, kind) {
+    match (&tag.length, kind.element()) {
         (None, DataType::Text) => mistakes.push(Mistake::new(
             "length-missing",
             tag.kind.span(),
@@ -107,10 +106,10 @@ fn text_length(tag: &config::Tag, kind: DataType, mistakes: &mut Vec<Mistake>) {
                 "write 1 to 250: as much as one request reads, two bytes a register",
             ));
         }
-        (Some(length), kind) if kind != DataType::Text => mistakes.push(Mistake::new(
+        (Some(length), element) if element != DataType::Text => mistakes.push(Mistake::new(
             "length-without-string",
             length.span(),
-            format!("`length` belongs to a string, and this tag is a `{}`", kind.name()),
+            format!("`length` belongs to a string, and this tag is a `{kind}`"),
             "remove `length`, or write `type = \"string\"`",
         )),
         _ => {}

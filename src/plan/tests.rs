@@ -159,7 +159,7 @@ fn given(table: &Table<Vec<Scalar>>, mistakes: &mut Vec<Mistake>) -> Given {
             let word = match value {
                 Scalar::Bool(bit) => Some(u16::from(*bit)),
                 Scalar::Integer(word) => u16::try_from(*word).ok(),
-                Scalar::Float(_) | Scalar::Text(_) => None,
+                Scalar::Float(_) | Scalar::Text(_) | Scalar::List(_) => None,
             };
             let at = u16::try_from(offset).ok().and_then(|offset| start.1.checked_add(offset));
             match (word, at) {

@@ -1,24 +1,25 @@
 //! Batches as a block of bytes: columns, small numbers, compressed when it helps, its own CRC32C.
 //!
-//! Layout, version 2: version, flags, classes, clock, first and last sequence number, batches, samples, oldest
+//! Layout, version 3: version, flags, classes, clock, first and last sequence number, batches, samples, oldest
 //! and newest time stamp, length before compression; with provisional stamps the boot's number (16 bytes) and its
 //! time by them; columns, CRC32C over all before it. The columns: sequence numbers, devices, states with
 //! classes, samples a batch; then tags, times, where not all are synchronised what is known of the clock in runs,
-//! qualities and types in runs, values. Version 1 has neither class nor clock and is still read.
+//! qualities and types in runs, values, of an array how many and all of them. Version 2 has
+//! no arrays, version 1 neither class nor clock; both are still read.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::model::{
-    Batch, Class, Clock, DataType, DeviceState, Directory, Era, Quality, Sample, Stamp, TagId, Timestamp,
-    Value,
+    Array, Batch, Class, Clock, DataType, DeviceState, Directory, Era, Quality, Sample, Stamp, TagId,
+    Timestamp, Value,
 };
 
 use super::classes::Classes;
 use super::dictionary::Dictionary;
 use super::varint::{Cut, put, put_bytes, put_signed, seal, unseal};
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 const COMPRESSED: u8 = 1;
 /// In the place of a path whose record is damaged.
 pub(super) const LOST_NAME: &str = "(lost name)";
@@ -159,7 +160,7 @@ fn open(block: &[u8]) -> Option<Opened<'_>> {
     let [version, flags] = cut.array()?;
     let [classes, clock] = match version {
         1 => [0, 0],
-        VERSION => cut.array()?,
+        2 | VERSION => cut.array()?,
         _ => return None,
     };
     let head = Head {
@@ -368,10 +369,13 @@ fn read_runs(cut: &mut Cut<'_>, total: usize) -> Option<Vec<u64>> {
     Some(items)
 }
 
-/// 1 to 12, in the order of [`DataType::ALL`]; 0 is no value.
+/// 1 to 12, in the order of [`DataType::ALL`], and 13 to 24 for arrays of these; 0 is no value.
 fn kind(value: &Value) -> u64 {
-    let of = value.data_type();
-    DataType::ALL.iter().position(|t| *t == of).map_or(0, |at| at as u64 + 1)
+    let (of, before) = match value {
+        Value::Array(array) => (array.of(), DataType::ALL.len()),
+        scalar => (scalar.data_type(), 0),
+    };
+    DataType::ALL.iter().position(|t| *t == of).map_or(0, |at| (before + at + 1) as u64)
 }
 
 fn put_value(into: &mut Vec<u8>, value: &Value) {
@@ -388,11 +392,21 @@ fn put_value(into: &mut Vec<u8>, value: &Value) {
         Value::F32(v) => into.extend_from_slice(&v.to_le_bytes()),
         Value::F64(v) => into.extend_from_slice(&v.to_le_bytes()),
         Value::Text(v) => put_bytes(into, v.as_bytes()),
+        Value::Array(v) => {
+            put(into, v.length() as u64);
+            v.iter().for_each(|element| put_value(into, &element));
+        }
     }
 }
 
 fn value(cut: &mut Cut<'_>, kind: u64) -> Option<Value> {
-    let kind = DataType::ALL.get(usize::try_from(kind).ok()?.checked_sub(1)?)?;
+    let at = usize::try_from(kind).ok()?.checked_sub(1)?;
+    let Some(kind) = DataType::ALL.get(at) else {
+        let of = *DataType::ALL.get(at - DataType::ALL.len())?;
+        let count = cut.count().filter(|count| *count <= usize::from(Array::MOST))?;
+        let elements = (0..count).map_while(|_| value(cut, (at - DataType::ALL.len()) as u64 + 1));
+        return Array::collect(of, elements).filter(|array| array.length() == count).map(Value::Array);
+    };
     Some(match kind {
         DataType::Bool => Value::Bool(cut.array()? != [0]),
         DataType::I8 => Value::I8(cut.signed()?.try_into().ok()?),
@@ -406,6 +420,7 @@ fn value(cut: &mut Cut<'_>, kind: u64) -> Option<Value> {
         DataType::F32 => Value::F32(f32::from_le_bytes(cut.array()?)),
         DataType::F64 => Value::F64(f64::from_le_bytes(cut.array()?)),
         DataType::Text => Value::Text(std::str::from_utf8(cut.bytes()?).ok()?.into()),
+        DataType::Array(..) => return None,
     })
 }
 
@@ -417,6 +432,11 @@ mod tests {
     use crate::model::{Access, Bad, Boot, Device, DeviceId, Tag, Uncertain};
     use proptest::prelude::*;
 
+    /// All types, and an array of each.
+    fn kinds() -> impl Iterator<Item = DataType> {
+        DataType::ALL.into_iter().chain(DataType::ALL.map(|of| DataType::array(of, 5).unwrap()))
+    }
+
     fn directory() -> Directory {
         let device = |i: u32| Device {
             id: DeviceId(i),
@@ -425,19 +445,19 @@ mod tests {
             description: None,
             is_node: false,
         };
-        let tag = |(i, kind): (usize, &DataType)| Tag {
+        let tag = |(i, kind): (usize, DataType)| Tag {
             id: TagId(i as u32),
             device: DeviceId(0),
-            name: kind.name().into(),
-            path: format!("d0/{}", kind.name()).into(),
-            kind: *kind,
+            name: kind.to_string().into(),
+            path: format!("d0/{kind}").into(),
+            kind,
             access: Access::Read,
             unit: None,
             low: None,
             high: None,
             description: None,
         };
-        let tags = DataType::ALL.iter().enumerate().map(tag).collect();
+        let tags = kinds().enumerate().map(tag).collect();
         Directory::new("g", "n", vec![device(0), device(1)], tags)
     }
 
@@ -455,11 +475,14 @@ mod tests {
             DataType::F32 => (-1e30_f32..1e30).prop_map(Value::F32).boxed(),
             DataType::F64 => (-1e300_f64..1e300).prop_map(Value::F64).boxed(),
             DataType::Text => "[a-zäöü ]{0,20}".prop_map(|t| Value::Text(t.as_str().into())).boxed(),
+            DataType::Array(of, length) => prop::collection::vec(value(*of), usize::from(length))
+                .prop_map(|all| Value::Array(Array::collect(*of, all.into_iter()).unwrap()))
+                .boxed(),
         }
     }
 
     fn sample() -> impl Strategy<Value = Sample> {
-        (0..12_usize, any::<i64>(), 0..4_u8, 0..16_u8).prop_flat_map(|(tag, at, quality, stamp)| {
+        (0..24_usize, any::<i64>(), 0..4_u8, 0..16_u8).prop_flat_map(|(tag, at, quality, stamp)| {
             let stamp = match stamp {
                 0 => Stamp::Provisional(0),
                 1 => Stamp::Lapsed,
@@ -467,7 +490,7 @@ mod tests {
                 _ => Stamp::Synchronised,
             };
             let (id, at) = (TagId(tag as u32), Timestamp(at));
-            value(DataType::ALL[tag]).prop_map(move |value| {
+            value(kinds().nth(tag).unwrap()).prop_map(move |value| {
                 let sample = match quality {
                     0 => Sample::bad(id, Bad::Refused(2), at),
                     1 => Sample::uncertain(id, value, Uncertain::OutOfLimits, at),
@@ -515,6 +538,41 @@ mod tests {
         assert_eq!(super::head(&block), Some(head));
         let items = decode(&block, &names, &directory, &clock(), &mut BTreeSet::new()).unwrap();
         assert_eq!(items[0].batch, Some(batches[0].1.clone()));
+    }
+
+    #[test]
+    fn a_block_of_version_2_is_still_read() {
+        let directory = directory();
+        let mut names = Dictionary::default();
+        let sample = Sample { stamp: Stamp::Lapsed, ..Sample::good(I32, Value::I32(-5), Timestamp(7)) };
+        let batch = Batch { device: DeviceId(0), state: DeviceState::Alive, samples: vec![sample] };
+        let batches = vec![(9, Arc::new(batch))];
+        let (head, mut block) = encode(&batches, &mut names, &directory, &clock());
+        // As it was before there were arrays.
+        block.truncate(block.len() - 4);
+        block[0] = 2;
+        seal(&mut block);
+        assert_eq!(super::head(&block), Some(head));
+        let items = decode(&block, &names, &directory, &clock(), &mut BTreeSet::new()).unwrap();
+        assert_eq!(items[0].batch, Some(batches[0].1.clone()));
+    }
+
+    #[test]
+    fn an_array_that_is_longer_than_any_can_be_is_damage() {
+        for count in [0, 2001, u64::MAX] {
+            let mut bytes = Vec::new();
+            put(&mut bytes, count);
+            bytes.resize(5000, 1);
+            assert_eq!(super::value(&mut Cut(&bytes), 13), None, "{count}");
+        }
+        let mut bytes = Vec::new();
+        put(&mut bytes, 2000);
+        assert_eq!(super::value(&mut Cut(&bytes), 13), None);
+        bytes.resize(bytes.len() + 2000, 1);
+        assert_eq!(super::value(&mut Cut(&bytes), 13).map(|v| v.elements().count()), Some(2000));
+        for kind in [0, 25, u64::MAX] {
+            assert_eq!(super::value(&mut Cut(&bytes), kind), None);
+        }
     }
 
     #[test]

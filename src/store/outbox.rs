@@ -591,10 +591,7 @@ fn earlier(a: Option<tokio::time::Instant>, b: Option<tokio::time::Instant>) -> 
 
 /// What a batch takes in memory.
 fn weight(batch: &Batch) -> u64 {
-    let text = |s: &Sample| match &s.value {
-        Some(Value::Text(text)) => text.len() as u64 + 16,
-        _ => 0,
-    };
+    let beside = |s: &Sample| s.value.as_ref().map_or(0, Value::bytes) as u64;
     let fixed = size_of::<Batch>() + 16 + batch.samples.capacity() * size_of::<Sample>();
-    fixed as u64 + batch.samples.iter().map(text).sum::<u64>()
+    fixed as u64 + batch.samples.iter().map(beside).sum::<u64>()
 }

@@ -54,6 +54,8 @@ impl Thinner {
         stays |= window.quality != sample.quality;
         (window.last, window.quality) = (at, sample.quality);
         match &sample.value {
+            // Of arrays none is the least: first and last stay.
+            Some(Value::Array(_)) => {}
             Some(value @ (Value::Bool(_) | Value::Text(_))) => {
                 stays |= window.value.as_ref() != Some(value);
                 window.value = Some(value.clone());
@@ -158,5 +160,13 @@ mod tests {
         let text = |(i, v): (usize, &&str)| Sample::good(TagId(0), Value::Text((*v).into()), at(i as i64));
         let words = ["a", "a", "b", "b", "a", "a", "a"];
         assert_eq!(stays(&words.iter().enumerate().map(text).collect::<Vec<_>>()), [0, 2, 4, 6]);
+    }
+
+    #[test]
+    fn of_arrays_the_first_and_the_last_of_a_window_stay() {
+        let array = |s: i64| Value::Array(crate::model::Array::U16([s as u16, 9 - s as u16].into()));
+        let samples: Vec<_> =
+            (0..6).map(|s| Sample::good(TagId(0), array(s), Timestamp(s * SECOND))).collect();
+        assert_eq!(stays(&samples), [0, 5]);
     }
 }

@@ -9,6 +9,7 @@ import traceback
 from pathlib import Path
 
 import access
+import arrays_part
 import check
 import drain
 import framings
@@ -127,6 +128,7 @@ async def main():
         "libmodbus": libmodbus.run, "libmodbus-simulated": libmodbus.clients,
         "pymodbus": pymodbus_part.run, "pymodbus-simulated": pymodbus_part.clients,
         "framings": framings.run, "framings-simulated": framings.clients, "tls": tls_part.run,
+        "arrays": arrays_part.run,
     }
     began = time.monotonic()
     print(f"gateway: {program()}")

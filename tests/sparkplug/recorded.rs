@@ -101,6 +101,19 @@ pub(super) fn types() -> Vec<(&'static str, u64, u64, [Value; 2])> {
         ("f64", 10, 13, [Value::F64(-1e300), Value::F64(0.125)]),
         ("bool", 11, 14, [Value::Bool(true), Value::Bool(false)]),
         ("text", 12, 15, [Value::Text("Füller".into()), Value::Text("leer".into())]),
+        (
+            "i16s",
+            23,
+            16,
+            [[-2, 258], [3, -4]].map(|pair| Value::Array(fieldgate::model::Array::I16(pair.into()))),
+        ),
+        (
+            "bits",
+            32,
+            16,
+            [[true, false, true], [false; 3]]
+                .map(|all| Value::Array(fieldgate::model::Array::Bool(all.into()))),
+        ),
     ]
 }
 

@@ -144,6 +144,7 @@ impl Serialize for Shown<'_> {
             Value::F32(v) => to.serialize_f32(*v),
             Value::F64(v) => to.serialize_f64(*v),
             Value::Text(v) => to.serialize_str(v),
+            Value::Array(v) => v.serialize(to),
         }
     }
 }

@@ -22,6 +22,11 @@ impl Area {
         matches!(self, Area::Coil | Area::Discrete)
     }
 
+    /// What it is made of, for people.
+    pub fn units(self) -> &'static str {
+        if self.is_bits() { "bits" } else { "registers" }
+    }
+
     /// The word in an address.
     pub fn name(self) -> &'static str {
         match self {
@@ -37,6 +42,7 @@ impl Area {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Part {
     Bit,
+    Bits(u16),
     RegisterBit(u8),
     Byte { high: bool },
     Registers(u16),
@@ -68,7 +74,7 @@ impl Address {
         };
         let (area, start) = Address::parse_start(base)?;
         let part = match (area.is_bits(), suffix) {
-            (true, None) => Part::Bit,
+            (true, None) => kind.length().map_or(Part::Bit, Part::Bits),
             (true, Some(_)) => {
                 let message = format!("`{text}`: a {} is one bit and has no parts", area.name());
                 return Err(error("bad-address", message, "remove what follows the dot"));
@@ -79,13 +85,10 @@ impl Address {
         address.check_type(text, kind)?;
         let last = u32::from(start) + u32::from(address.count()) - 1;
         if last > 65_535 {
-            let message =
-                format!("`{text}`: {} registers from {start} on end at {last}, past 65535", address.count());
-            return Err(error(
-                "past-the-end",
-                message,
-                "registers go from 0 to 65535; correct the address or the type",
-            ));
+            let (count, what) = (address.count(), area.units());
+            let message = format!("`{text}`: {count} {what} from {start} on end at {last}, past 65535");
+            let help = format!("{what} go from 0 to 65535; correct the address or the type");
+            return Err(error("past-the-end", message, &help));
         }
         Ok(address)
     }
@@ -109,16 +112,25 @@ impl Address {
     }
 
     fn check_type(&self, text: &str, kind: DataType) -> Result<(), AddressError> {
+        let byte = matches!(kind.element(), DataType::I8 | DataType::U8);
+        let is_array = kind.length().is_some();
         let fits = match self.part {
             Part::Bit | Part::RegisterBit(_) => kind == DataType::Bool,
-            Part::Byte { .. } => matches!(kind, DataType::I8 | DataType::U8),
-            Part::Registers(_) => !matches!(kind, DataType::Bool | DataType::I8 | DataType::U8),
+            Part::Bits(_) => kind.element() == DataType::Bool,
+            Part::Byte { .. } => byte && !is_array,
+            Part::Registers(_) => kind.element() != DataType::Bool && (is_array || !byte),
         };
         if fits {
             return Ok(());
         }
         let help = match (self.part, kind) {
-            (Part::Bit | Part::RegisterBit(_), _) => {
+            (Part::RegisterBit(_) | Part::Byte { .. }, DataType::Array(..)) => {
+                "an array begins with a whole register; remove what follows the dot"
+            }
+            (Part::Registers(_), DataType::Array(..)) => {
+                "an array of bits lies in coils or discrete inputs; name single bits of a register as `holding:40.3`"
+            }
+            (Part::Bit | Part::Bits(_) | Part::RegisterBit(_), _) => {
                 "a bit is a `bool`; numbers and strings need whole registers"
             }
             (Part::Registers(_), DataType::Bool) => {
@@ -126,7 +138,7 @@ impl Address {
             }
             _ => "a byte of a register is an `i8` or `u8`",
         };
-        let message = format!("`{text}` holds no {}", kind.name());
+        let message = format!("`{text}` holds no {kind}");
         Err(error("type-does-not-fit", message, help))
     }
 
@@ -150,14 +162,14 @@ impl Address {
         match self.part {
             Part::RegisterBit(bit) => Some(1 << (bit & 15)),
             Part::Byte { high } => Some(if high { 0xFF00 } else { 0x00FF }),
-            Part::Bit | Part::Registers(_) => None,
+            Part::Bit | Part::Bits(_) | Part::Registers(_) => None,
         }
     }
 
     /// Registers or bits that it takes.
     pub fn count(&self) -> u16 {
         match self.part {
-            Part::Registers(count) => count,
+            Part::Registers(count) | Part::Bits(count) => count,
             Part::Bit | Part::RegisterBit(_) | Part::Byte { .. } => 1,
         }
     }
@@ -166,6 +178,7 @@ impl Address {
     pub fn place(&self, at: usize) -> Place {
         match self.part {
             Part::Bit => Place::Bit { at },
+            Part::Bits(count) => Place::Bits { at, count: usize::from(count) },
             Part::RegisterBit(bit) => Place::WordBit { at, bit },
             Part::Byte { high } => Place::HalfWord { at, high },
             Part::Registers(count) => Place::Words { at, count: usize::from(count) },
@@ -180,7 +193,7 @@ impl std::fmt::Display for Address {
             Part::RegisterBit(bit) => write!(f, ".{bit}"),
             Part::Byte { high: true } => write!(f, ".hi"),
             Part::Byte { high: false } => write!(f, ".lo"),
-            Part::Bit | Part::Registers(_) => Ok(()),
+            Part::Bit | Part::Bits(_) | Part::Registers(_) => Ok(()),
         }
     }
 }
@@ -210,6 +223,12 @@ fn register_part(
             DataType::I32 | DataType::U32 | DataType::F32 => Part::Registers(2),
             DataType::I64 | DataType::U64 | DataType::F64 => Part::Registers(4),
             DataType::Text => Part::Registers(length.div_ceil(2).max(1)),
+            // Bytes lie two in a register.
+            DataType::Array(DataType::I8 | DataType::U8, count) => Part::Registers(count.div_ceil(2)),
+            DataType::Array(of, count) => match register_part(text, None, *of, length)? {
+                Part::Registers(one) => Part::Registers(one.saturating_mul(count)),
+                other => other,
+            },
         }),
     }
 }

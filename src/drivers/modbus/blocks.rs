@@ -227,7 +227,11 @@ fn check(device: &ModbusDevice, request: &Request<'_>, address: Address) -> Resu
     if request.writable {
         address.check_writable(request.address)?;
         let read_back = device.read_back && request.is_read();
-        let most = if read_back { pdu::MOST_WRITTEN_AND_READ } else { pdu::MOST_WRITTEN_REGISTERS };
+        let most = match address.area.is_bits() {
+            true => pdu::MOST_WRITTEN_BITS,
+            false if read_back => pdu::MOST_WRITTEN_AND_READ,
+            false => pdu::MOST_WRITTEN_REGISTERS,
+        };
         if address.count() > most {
             return Err(too_long_to_write(request, address, most));
         }
@@ -257,15 +261,17 @@ fn unanswered(request: &Request<'_>) -> AddressError {
 }
 
 fn too_long(request: &Request<'_>, address: Address, limit: u16, single: bool) -> AddressError {
-    let what = if request.kind == DataType::Text { "string" } else { request.kind.name() };
-    let (gives, change) = if single {
-        ("with `single-register` a read of the device has 1".to_owned(), "remove `single-register`")
-    } else {
-        (format!("one read of the device has at most {limit}"), "raise `max-registers`")
+    let (kind, units) = (request.kind, address.area.units());
+    let (gives, change) = match (single, address.area.is_bits()) {
+        (true, _) => {
+            ("with `single-register` a read of the device has 1".to_owned(), "remove `single-register`")
+        }
+        (false, true) => (format!("one read of the device has at most {limit}"), "raise `max-bits`"),
+        (false, false) => (format!("one read of the device has at most {limit}"), "raise `max-registers`"),
     };
     AddressError {
         code: "too-long",
-        message: format!("`{}`: this {what} takes {} registers, {gives}", request.address, address.count()),
+        message: format!("`{}`: this {kind} takes {} {units}, {gives}", request.address, address.count()),
         help: format!(
             "a value is never split over two reads, whose halves would be of different moments; {change} or shorten the value"
         ),
@@ -276,11 +282,15 @@ fn too_long_to_write(request: &Request<'_>, address: Address, most: u16) -> Addr
     AddressError {
         code: "too-long",
         message: format!(
-            "`{}`: of {} registers only {most} can be written at once",
+            "`{}`: of {} {} only {most} can be written at once",
             request.address,
-            address.count()
+            address.count(),
+            address.area.units()
         ),
-        help: format!("remove `access`, or shorten the string to {} bytes", 2 * most),
+        help: match request.kind {
+            DataType::Text => format!("remove `access`, or shorten the string to {} bytes", 2 * most),
+            _ => "remove `access`, or make two tags of the array".into(),
+        },
     }
 }
 

@@ -132,8 +132,10 @@ pub fn compile(
                 continue;
             }
         };
-        let place = |at: usize| {
-            if area.bits { Place::Bit { at } } else { Place::Words { at, count: usize::from(area.count) } }
+        let place = |at: usize| match (area.bits, usize::from(area.count)) {
+            (true, 1) => Place::Bit { at },
+            (true, count) => Place::Bits { at, count },
+            (false, count) => Place::Words { at, count },
         };
         if request.writable {
             compiled.points.push(PointPlan { request: index, place: place(0) });
@@ -165,14 +167,16 @@ fn parse(request: &Request<'_>) -> Result<Area, AddressError> {
     let (area, number) =
         request.address.split_once(':').ok_or_else(|| bad(format!("`{}` has no area", request.address)))?;
     let start: u16 = number.parse().map_err(|_| bad(format!("`{number}` is no address")))?;
-    let (bits, count) = match (area, request.kind) {
+    let length = request.kind.length().unwrap_or(1);
+    let (bits, one) = match (area, request.kind.element()) {
         ("bit", DataType::Bool) => (true, 1),
         ("word", DataType::I16 | DataType::U16) => (false, 1),
         ("word", DataType::I32 | DataType::U32 | DataType::F32) => (false, 2),
         ("word", DataType::I64 | DataType::U64 | DataType::F64) => (false, 4),
         ("word", DataType::Text) => (false, request.length.div_ceil(2)),
-        _ => return Err(bad(format!("`{area}` holds no {}", request.kind.name()))),
+        _ => return Err(bad(format!("`{area}` holds no {}", request.kind))),
     };
+    let count: u16 = length.saturating_mul(one);
     if u32::from(start) + u32::from(count) > 65536 {
         return Err(bad(format!("`{}` ends past 65535", request.address)));
     }

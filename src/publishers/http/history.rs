@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use super::view::{Shown, quality, reason};
-use crate::model::{Period, Sample, Tag, TagId, Timestamp, rfc3339};
+use crate::model::{DataType, Period, Sample, Tag, TagId, Timestamp, rfc3339};
 use crate::publishers::publisher::Context;
 use crate::store::HistoryError;
 use crate::store::history::{Ask, Bin, Bins, Lane, Page, Place};
@@ -73,7 +73,7 @@ struct Wanted<'a> {
 struct Samples<'a> {
     tag: &'a str,
     #[serde(rename = "type")]
-    kind: &'static str,
+    kind: DataType,
     unit: Option<&'a str>,
     from: String,
     to: Option<String>,
@@ -272,7 +272,7 @@ async fn samples(cx: &Context, wanted: &Wanted<'_>) -> Result<Answer, Refused> {
     };
     let all = Samples {
         tag: &wanted.tag.path,
-        kind: wanted.tag.kind.name(),
+        kind: wanted.tag.kind,
         unit: wanted.tag.unit.as_deref(),
         from: rfc3339::text(wanted.from),
         to: (wanted.to.0 != i64::MAX).then(|| rfc3339::text(wanted.to)),

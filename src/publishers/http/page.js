@@ -36,9 +36,14 @@ function bytes(n) {
   if (n < 1048576) return (n / 1024).toFixed(0) + " KiB";
   return (n / 1048576).toFixed(1) + " MiB";
 }
-// Floats are shortened for the eye; the full value is in the cell's tooltip.
+// Floats and arrays are shortened for the eye; the full value is in the cell's tooltip.
 function show(tag) {
-  const v = tag.value;
+  return short(tag.value);
+}
+function short(v) {
+  if (Array.isArray(v)) {
+    return "[" + v.slice(0, 4).map(short).join(", ") + (v.length > 4 ? ", … " + v.length + " values]" : "]");
+  }
   if (v === null) return "—";
   if (typeof v === "number" && !Number.isInteger(v)) return String(Number(v.toPrecision(6)));
   if (v === "") return "(empty)";

@@ -2,7 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
-use crate::model::{DeviceState, Quality, Sample, Tag, Timestamp, Value};
+use crate::model::{DataType, DeviceState, Quality, Sample, Tag, Timestamp, Value};
 use crate::publishers::publisher::Context;
 use crate::telemetry::Connection;
 
@@ -131,7 +131,7 @@ pub(super) struct TagView<'a> {
     device: &'a str,
     tag: &'a str,
     #[serde(rename = "type")]
-    kind: &'static str,
+    kind: DataType,
     unit: Option<&'a str>,
     description: Option<&'a str>,
     writable: bool,
@@ -162,6 +162,7 @@ impl Serialize for Shown {
             Value::F64(v) if !v.is_finite() => to.serialize_none(),
             Value::I64(v) if v.unsigned_abs() > EXACT => to.collect_str(v),
             Value::U64(v) if *v > EXACT => to.collect_str(v),
+            Value::Array(array) => to.collect_seq(array.iter().map(Shown)),
             other => other.serialize(to),
         }
     }
@@ -348,7 +349,7 @@ fn view<'a>(cx: &Context, tag: &'a Tag) -> TagView<'a> {
         path: &tag.path,
         device: tag.path.strip_suffix(&*tag.name).map_or("", |device| device.trim_end_matches('/')),
         tag: &tag.name,
-        kind: tag.kind.name(),
+        kind: tag.kind,
         unit: tag.unit.as_deref(),
         description: tag.description.as_deref(),
         writable: tag.access.is_writable(),
@@ -394,6 +395,8 @@ mod tests {
         assert_eq!(json(Value::U64(9_007_199_254_740_993)), "\"9007199254740993\"");
         assert_eq!(json(Value::I64(i64::MIN)), "\"-9223372036854775808\"");
         assert_eq!(json(Value::Bool(true)), "true");
+        let array = crate::model::Array::U64([7, 9_007_199_254_740_993].into());
+        assert_eq!(json(Value::Array(array)), "[7,\"9007199254740993\"]");
         assert_eq!(json(Value::Text("a\"<b>\u{1}".into())), r#""a\"<b>\u0001""#);
     }
 

@@ -153,7 +153,7 @@ fn write(
     // Without a type it is that of the birth.
     let sent_as = match metric.datatype {
         None | Some(0) => kind,
-        Some(number) => payload::kind(number).ok_or("a type that no tag has")?,
+        Some(number) => payload::kind(number, kind).ok_or("a type that no tag has")?,
     };
     let value = raw.value(sent_as).ok_or("the value is not of its type")?;
     Ok((tag, value))
@@ -167,7 +167,12 @@ mod tests {
 
     impl Names for Plant {
         fn by_name(&self, device: Option<&str>, name: &str) -> Option<(TagId, DataType)> {
-            (device == Some("d") && name == "speed").then_some((TagId(7), DataType::U16))
+            let pair = DataType::array(DataType::F32, 2)?;
+            match name {
+                "speed" if device == Some("d") => Some((TagId(7), DataType::U16)),
+                "pair" if device == Some("d") => Some((TagId(9), pair)),
+                _ => None,
+            }
         }
         fn by_alias(&self, _device: Option<&str>, alias: u64) -> Option<(TagId, DataType)> {
             (alias == 8).then_some((TagId(7), DataType::U16))
@@ -224,6 +229,29 @@ mod tests {
         assert_eq!(ask("NCMD", vec![alias]), wanted);
         let double = Metric { datatype: Some(10), ..named("speed", Raw::Double(42.0)) };
         assert_eq!(ask("DCMD", vec![double]), [Asked::Write(TagId(7), Value::F64(42.0))]);
+    }
+
+    #[test]
+    fn an_array_is_written_as_a_whole_of_its_own_length() {
+        let bytes = |all: &[f32]| Raw::Bytes(all.iter().flat_map(|v| v.to_le_bytes()).collect());
+        let pair = Value::Array(crate::model::Array::F32([1.5, -2.0].into()));
+        let typed = |datatype, value| Metric { datatype: Some(datatype), ..named("pair", value) };
+        for metric in [named("pair", bytes(&[1.5, -2.0])), typed(30, bytes(&[1.5, -2.0]))] {
+            assert_eq!(ask("DCMD", vec![metric]), [Asked::Write(TagId(9), pair.clone())]);
+        }
+        let refused = [
+            named("pair", bytes(&[1.5])),
+            named("pair", bytes(&[1.5; 3])),
+            named("pair", Raw::Bytes(vec![0; 7])),
+            named("pair", Raw::Float(1.5)),
+            named("speed", Raw::Bytes(vec![1, 0])),
+            Metric { datatype: Some(27), ..named("speed", Raw::Bytes(vec![1, 0])) },
+            typed(34, Raw::Bytes(vec![0; 16])),
+        ];
+        for metric in refused {
+            let asked = ask("DCMD", vec![metric.clone()]);
+            assert!(matches!(asked[..], [Asked::Refused(_)]), "{metric:?}: {asked:?}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! MQTT Sparkplug B 3.0: the pure session, and the thin wire around it.
 
+mod arrays;
 mod bdseq;
 pub mod commands;
 pub mod config;

@@ -2,6 +2,7 @@
 
 use prost::{Message, Oneof};
 
+use super::arrays;
 use crate::model::{DataType, Quality, Sample, Tag, Timestamp, Value};
 
 /// A payload (Sparkplug 3.0, 6.4.1).
@@ -43,7 +44,7 @@ pub struct Metric {
     #[prost(message, optional, tag = "9")]
     pub properties: Option<PropertySet>,
     /// The value.
-    #[prost(oneof = "Raw", tags = "10, 11, 12, 13, 14, 15")]
+    #[prost(oneof = "Raw", tags = "10, 11, 12, 13, 14, 15, 16")]
     pub value: Option<Raw>,
 }
 
@@ -68,6 +69,9 @@ pub enum Raw {
     /// String.
     #[prost(string, tag = "15")]
     Text(String),
+    /// Arrays.
+    #[prost(bytes = "vec", tag = "16")]
+    Bytes(Vec<u8>),
 }
 
 /// Properties of a metric (6.4.11).
@@ -135,12 +139,18 @@ pub fn datatype(kind: DataType) -> u32 {
         DataType::F64 => DOUBLE,
         DataType::Bool => BOOLEAN,
         DataType::Text => STRING,
+        DataType::Array(of, _) => self::datatype(*of) + arrays::BEFORE,
     }
 }
 
-/// The type of ours that has this number; text and date-times of others count as their base type.
-pub fn kind(datatype: u32) -> Option<DataType> {
-    DataType::ALL.into_iter().find(|k| self::datatype(*k) == datatype)
+/// The type of ours that has this number. An array is as long as the tag for which it is meant.
+pub fn kind(datatype: u32, tag: DataType) -> Option<DataType> {
+    let (of, array) = match datatype.checked_sub(arrays::BEFORE) {
+        Some(of @ 1..) => (of, true),
+        _ => (datatype, false),
+    };
+    let of = DataType::ALL.into_iter().find(|k| self::datatype(*k) == of)?;
+    if array { DataType::array(of, tag.length()?.into()) } else { Some(of) }
 }
 
 /// The Quality property (6.4.12): 192 good, 0 bad, 500 stale: a value to be used with care.
@@ -174,6 +184,7 @@ impl From<&Value> for Raw {
             Value::F32(v) => Raw::Float(*v),
             Value::F64(v) => Raw::Double(*v),
             Value::Text(v) => Raw::Text(v.to_string()),
+            Value::Array(v) => Raw::Bytes(arrays::pack(v)),
         }
     }
 }
@@ -220,6 +231,10 @@ impl Raw {
             },
             DataType::Text => match self {
                 Raw::Text(v) => Value::Text(v.as_str().into()),
+                _ => return None,
+            },
+            DataType::Array(of, _) => match self {
+                Raw::Bytes(v) => Value::Array(arrays::unpack(*of, v).filter(|a| a.data_type() == kind)?),
                 _ => return None,
             },
         })
@@ -355,14 +370,30 @@ mod tests {
             Value::F32(0.1),
             Value::F64(-1e300),
             Value::Text("Füller".into()),
+            Value::Array(crate::model::Array::F32([0.1, -1.0].into())),
         ];
         for value in values {
             let raw = Raw::from(&value);
             assert_eq!(raw.value(value.data_type()), Some(value.clone()), "{raw:?}");
-            assert_eq!(kind(datatype(value.data_type())), Some(value.data_type()));
+            let own = value.data_type();
+            assert_eq!(kind(datatype(own), own), Some(own));
         }
         assert_eq!(Raw::from(&Value::I8(-1)), Raw::Int(u32::MAX));
         assert_eq!(Raw::from(&Value::U32(7)), Raw::Long(7));
+    }
+
+    #[test]
+    fn each_type_of_array_has_its_number() {
+        let numbers = DataType::ALL.map(|of| datatype(DataType::array(of, 2).unwrap()));
+        // BooleanArray, Int8Array, UInt8Array, … FloatArray, DoubleArray, StringArray (6.4.16).
+        assert_eq!(numbers, [32, 22, 26, 23, 27, 24, 28, 25, 29, 30, 31, 33]);
+        let pair = DataType::array(DataType::U16, 2).unwrap();
+        assert_eq!(kind(27, pair), Some(pair));
+        // No array for a tag that is none; dates, texts and what there is not.
+        assert_eq!(kind(27, DataType::U16), None);
+        assert_eq!([13, 14, 21, 34, 35].map(|number| kind(number, pair)), [None; 5]);
+        let three = Raw::from(&Value::Array(crate::model::Array::U16([1, 2, 3].into())));
+        assert_eq!(three.value(pair), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! How the value of a simulated tag moves: pure.
 
-use crate::model::{DataType, Tag, Value};
+use crate::model::{Array, DataType, Tag, Value};
 use crate::normalize::Rule;
 
 /// The course of one value, in raw numbers.
@@ -23,7 +23,7 @@ impl Course {
     pub(super) fn of(tag: &Tag, rule: &Rule, writable: bool, seed: u64) -> Course {
         // 0 to below 1, different for each tag.
         let share = (seed >> 11) as f64 / (1_u64 << 53) as f64;
-        match rule.kind {
+        match rule.kind.element() {
             DataType::Text => return Course::Text(tag.name.to_string()),
             DataType::Bool if writable => return Course::Still(0.0),
             DataType::Bool => return Course::Toggle { period: 6.0 + 24.0 * share, phase: share },
@@ -33,7 +33,7 @@ impl Course {
         if writable {
             return Course::Still(low + 0.5 * (high - low));
         }
-        let counts = matches!(rule.kind, DataType::U32 | DataType::I64 | DataType::U64);
+        let counts = matches!(rule.kind.element(), DataType::U32 | DataType::I64 | DataType::U64);
         if counts && rule.low.is_none() && rule.high.is_none() {
             return Course::Count { from: (share * 10_000.0).floor(), rate: (1.0 + 9.0 * share).floor() };
         }
@@ -57,18 +57,25 @@ impl Course {
 
     /// The value as it goes north, so many seconds after the start; `None` where the type holds none such.
     pub(super) fn value(&self, rule: &Rule, seconds: f64) -> Option<Value> {
+        let DataType::Array(of, length) = rule.kind else { return self.element(rule, rule.kind, seconds) };
+        // Each element is a second ahead of the one before it, as a profile that travels.
+        let elements = (0..length).map_while(|nth| self.element(rule, *of, seconds + f64::from(nth)));
+        Array::collect(rule.value_type().element(), elements).map(Value::Array)
+    }
+
+    fn element(&self, rule: &Rule, kind: DataType, seconds: f64) -> Option<Value> {
         if let Course::Text(text) = self {
             return Some(Value::Text(text.as_str().into()));
         }
         let number = self.number(seconds);
-        if rule.kind == DataType::Bool {
+        if kind == DataType::Bool {
             return Some(Value::Bool(number > 0.5));
         }
-        let float = matches!(rule.kind, DataType::F32 | DataType::F64);
+        let float = matches!(kind, DataType::F32 | DataType::F64);
         let raw = if float { number } else { number.round() };
         match rule.scaling {
             Some(scaling) => Some(Value::F64(scaling.forward(raw))),
-            None => Value::F64(raw).coerce(rule.kind),
+            None => Value::F64(raw).coerce(kind),
         }
     }
 }
@@ -76,7 +83,7 @@ impl Course {
 /// The raw numbers that a value may have: within its limits and its type. Where no limit is set it moves over
 /// a hundred steps of its type, or a thousand of a wide one.
 fn span(rule: &Rule) -> (f64, f64) {
-    let (least, most, steps) = match rule.kind {
+    let (least, most, steps) = match rule.kind.element() {
         DataType::I8 => (-128.0, 127.0, 100.0),
         DataType::U8 => (0.0, 255.0, 100.0),
         DataType::I16 => (-32_768.0, 32_767.0, 1000.0),
@@ -100,7 +107,7 @@ fn span(rule: &Rule) -> (f64, f64) {
         (None, Some(high)) => (high - steps, high),
         (None, None) => (0.0, steps),
     };
-    let float = matches!(rule.kind, DataType::F32 | DataType::F64);
+    let float = matches!(rule.kind.element(), DataType::F32 | DataType::F64);
     // A whole number that is rounded must not be past its limit.
     let (low, high) = if float { (low, high) } else { (low.ceil(), high.floor()) };
     let low = low.clamp(least, most);

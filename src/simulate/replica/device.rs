@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::course::Course;
 use crate::drivers::modbus::Extent;
 use crate::drivers::modbus::address::Area;
-use crate::model::{Access, Place, Raw, Tag, Value};
+use crate::model::{Access, Array, DataType, Place, Raw, Tag, Value};
 use crate::normalize::PlacedRule;
 use crate::normalize::encode::encode;
 use crate::simulate::modbus::bank::{Bank, Sizes};
@@ -45,7 +45,7 @@ impl Draft {
     pub(super) fn reach(&mut self, extent: &Extent, place: Place) -> Option<u16> {
         let (offset, count) = match place {
             Place::Bit { at } | Place::WordBit { at, .. } | Place::HalfWord { at, .. } => (at, 1),
-            Place::Words { at, count } => (at, count),
+            Place::Words { at, count } | Place::Bits { at, count } => (at, count),
         };
         let at = usize::from(extent.start) + offset;
         let behind = u16::try_from(at + count).ok()?;
@@ -94,6 +94,7 @@ impl Cell {
     fn bits(&self) -> Vec<(u16, u16)> {
         match self.placed.place {
             Place::Bit { .. } => vec![(self.at, 1)],
+            Place::Bits { count, .. } => (self.at..).take(count).map(|at| (at, 1)).collect(),
             Place::WordBit { bit, .. } => vec![(self.at, 1 << (bit & 15))],
             Place::HalfWord { high, .. } => vec![(self.at, if high { 0xFF00 } else { 0x00FF })],
             Place::Words { count, .. } => (self.at..).take(count).map(|at| (at, 0xFFFF)).collect(),
@@ -117,10 +118,11 @@ impl Cell {
                 if high { word & 0x00FF | byte << 8 } else { word & 0xFF00 | byte }
             }
             place => {
-                if encode(rule, place, &cut(value, place), raw).is_ok() {
-                    match raw.bits.first() {
-                        Some(on) if self.area.is_bits() => bank.put_bit(self.area, self.at, *on),
-                        _ => bank.put(self.area, self.at, &raw.words),
+                if encode(rule, place, &cut(value, place, rule.kind.length()), raw).is_ok() {
+                    if self.area.is_bits() {
+                        (self.at..).zip(&raw.bits).for_each(|(at, on)| bank.put_bit(self.area, at, *on));
+                    } else {
+                        bank.put(self.area, self.at, &raw.words);
                     }
                 }
                 return;
@@ -130,9 +132,14 @@ impl Cell {
     }
 }
 
-/// A text that its registers hold.
-fn cut(value: Value, place: Place) -> Value {
+/// A text that its registers hold; of an array, each.
+fn cut(value: Value, place: Place, length: Option<u16>) -> Value {
     match (value, place) {
+        (Value::Array(array), Place::Words { at, count }) if array.of() == DataType::Text => {
+            let place = Place::Words { at, count: count / usize::from(length.unwrap_or(1)).max(1) };
+            let elements = array.iter().map(|text| cut(text, place, None));
+            Array::collect(DataType::Text, elements).map_or(Value::Array(array.clone()), Value::Array)
+        }
         (Value::Text(text), Place::Words { count, .. }) => {
             let mut end = text.len().min(2 * count);
             while !text.is_char_boundary(end) {

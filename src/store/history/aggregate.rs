@@ -101,11 +101,11 @@ impl Bins {
     }
 }
 
-/// A value as a number; a switch is 0 or 1, a text is none.
+/// A value as a number; a switch is 0 or 1, a text or an array is none.
 fn number(value: &Value) -> Option<f64> {
     match value {
         Value::Bool(v) => Some(f64::from(u8::from(*v))),
-        Value::Text(_) => None,
+        Value::Text(_) | Value::Array(_) => None,
         other => other.as_f64(),
     }
 }

@@ -307,6 +307,11 @@ fn add_variable(variable: &Variable, kept: bool, index: u16, address_space: &mut
         Some(text) => builder.description(text.as_str()),
         None => builder,
     };
+    // Part 3 §5.6.2: rank 1 is one dimension; a scalar, the builder's own rank -1, has no dimensions.
+    let builder = match variable.kind.length() {
+        Some(length) => builder.value_rank(1).array_dimensions(&[length.into()]),
+        None => builder,
+    };
     builder.insert(address_space);
     if let Some(NodeType::Variable(node)) = address_space.find_mut(&id) {
         node.set_data_value(value::empty(Status::BAD_WAITING_FOR_INITIAL_DATA));

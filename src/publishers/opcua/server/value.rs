@@ -2,7 +2,7 @@
 
 use opcua::types::{DataTypeId, DataValue, DateTime, StatusCode, VariableTypeId, Variant};
 
-use crate::model::{DataType, Sample, Timestamp, Value};
+use crate::model::{Array, DataType, Sample, Timestamp, Value};
 use crate::publishers::opcua::status::{self, Status};
 
 /// 100 ns ticks from 1601-01-01 to 1970-01-01 (Part 6 §5.2.2.5).
@@ -23,6 +23,7 @@ pub(super) fn data_type(kind: DataType) -> DataTypeId {
         DataType::F32 => DataTypeId::Float,
         DataType::F64 => DataTypeId::Double,
         DataType::Text => DataTypeId::String,
+        DataType::Array(of, _) => data_type(*of),
     }
 }
 
@@ -36,7 +37,7 @@ pub(super) fn variable_type(unit: bool, range: bool) -> VariableTypeId {
     }
 }
 
-/// A value as a scalar of its own type.
+/// A value as a scalar of its own type, an array as a one-dimensional array of it.
 pub(super) fn variant(value: &Value) -> Variant {
     match value {
         Value::Bool(v) => Variant::Boolean(*v),
@@ -51,10 +52,14 @@ pub(super) fn variant(value: &Value) -> Variant {
         Value::F32(v) => Variant::Float(*v),
         Value::F64(v) => Variant::Double(*v),
         Value::Text(v) => Variant::String((&**v).into()),
+        Value::Array(v) => match v.get(0).and_then(|first| variant(&first).scalar_type_id()) {
+            Some(of) => Variant::from((of, v.iter().map(|element| variant(&element)).collect::<Vec<_>>())),
+            None => Variant::Empty,
+        },
     }
 }
 
-/// A written value, `None` where it is no scalar of exactly this type.
+/// A written value, `None` where it is not of exactly this type, rank and length.
 pub(super) fn written(value: &Variant, kind: DataType) -> Option<Value> {
     let value = match value {
         Variant::Boolean(v) => Value::Bool(*v),
@@ -69,6 +74,17 @@ pub(super) fn written(value: &Variant, kind: DataType) -> Option<Value> {
         Variant::Float(v) => Value::F32(*v),
         Variant::Double(v) => Value::F64(*v),
         Variant::String(v) if !v.is_null() => Value::Text(v.as_ref().into()),
+        Variant::Array(array) if array.dimensions.as_ref().is_none_or(|all| all.len() == 1) => {
+            let elements = array.values.iter().map_while(|element| written(element, kind.element()));
+            Value::Array(
+                Array::collect(kind.element(), elements).filter(|a| a.length() == array.values.len())?,
+            )
+        }
+        // The same as an array of bytes, and what many clients send for one.
+        Variant::ByteString(bytes) => {
+            let bytes = bytes.value.as_ref()?.iter().map(|byte| Value::U8(*byte));
+            Value::Array(Array::collect(DataType::U8, bytes)?)
+        }
         _ => return None,
     };
     (value.data_type() == kind).then_some(value)
@@ -138,6 +154,35 @@ mod tests {
                 "{value}"
             );
         }
+    }
+
+    #[test]
+    fn an_array_is_one_of_its_own_type_and_length() {
+        for of in DataType::ALL {
+            let one = match of {
+                DataType::Bool => Value::Bool(true),
+                DataType::Text => Value::Text("a".into()),
+                number => Value::U8(7).coerce(number).unwrap(),
+            };
+            let two = [one.clone(), one.clone()].into_iter();
+            let array = Value::Array(Array::collect(of, two).unwrap());
+            let kind = |length| DataType::array(of, length).unwrap();
+            assert_eq!(written(&variant(&array), kind(2)), Some(array.clone()), "{array}");
+            assert_eq!(written(&variant(&array), kind(1)), None);
+            assert_eq!(written(&variant(&array), kind(3)), None);
+            assert_eq!(written(&variant(&array), of), None);
+            assert_eq!(written(&variant(&one), kind(1)), None);
+            let square = opcua::types::Array { dimensions: Some(vec![1, 2]), ..array_of(&array) };
+            assert_eq!(written(&Variant::from(square), kind(2)), None);
+        }
+        let pair = DataType::array(DataType::U8, 2).unwrap();
+        let bytes = Variant::from(opcua::types::ByteString::from(vec![1u8, 2]));
+        assert_eq!(written(&bytes, pair), Some(Value::Array(Array::U8([1, 2].into()))));
+    }
+
+    fn array_of(value: &Value) -> opcua::types::Array {
+        let Variant::Array(array) = variant(value) else { panic!("{value}") };
+        *array
     }
 
     #[test]
