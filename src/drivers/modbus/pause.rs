@@ -13,18 +13,8 @@ use tokio::time::Instant;
 
 /// A timer of the kernel's own, waited for like a socket. Without one it waits by the runtime's timer,
 /// which is never early and up to a millisecond late.
-///
-/// A thread that sleeps is not awake at once when its timer ends: 50 to 100 µs later, at each request. So the timer
-/// is set that much earlier, as seen before, and what is left is waited for awake.
 #[derive(Debug, Default)]
-pub(super) struct Pause {
-    timer: Option<AsyncFd<OwnedFd>>,
-    /// How long after its timer the task ran, of late.
-    late: Duration,
-}
-
-/// Longest wait awake: beyond it the processor is worth more than the line.
-const AWAKE: Duration = Duration::from_micros(150);
+pub(super) struct Pause(Option<AsyncFd<OwnedFd>>);
 
 impl Pause {
     /// Within a runtime; a system without such timers gets the coarse one.
@@ -34,37 +24,25 @@ impl Pause {
         #[allow(deprecated)]
         let register = AsyncFd::new;
         let fd = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC);
-        Pause { timer: fd.ok().and_then(|fd| register(fd).ok()), late: Duration::ZERO }
+        Pause(fd.ok().and_then(|fd| register(fd).ok()))
     }
 
     /// Returns at that moment or a little later, never before.
     pub(super) async fn until(&mut self, at: Instant) {
         loop {
-            let now = Instant::now();
-            let left = at.saturating_duration_since(now);
+            let left = at.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return;
             }
-            if self.timer.is_some() && left <= self.late {
-                std::hint::spin_loop();
-                continue;
-            }
-            let asleep = left.saturating_sub(self.late);
-            if self.precise(asleep).await.is_err() {
-                self.timer = None;
+            if self.precise(left).await.is_err() {
+                self.0 = None;
                 return tokio::time::sleep_until(at).await;
             }
-            self.learn(now.elapsed().saturating_sub(asleep));
         }
     }
 
-    /// Rises at once and falls slowly, so that most waits end in time.
-    fn learn(&mut self, seen: Duration) {
-        self.late = seen.max(self.late - self.late.saturating_sub(seen) / 16).min(AWAKE);
-    }
-
     async fn precise(&mut self, left: Duration) -> io::Result<()> {
-        let Some(timer) = &mut self.timer else { return Err(io::ErrorKind::Unsupported.into()) };
+        let Some(timer) = &mut self.0 else { return Err(io::ErrorKind::Unsupported.into()) };
         let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
         let left = Timespec::try_from(left).map_err(|_| io::ErrorKind::InvalidInput)?;
         let once = Itimerspec { it_interval: zero, it_value: left };
@@ -93,17 +71,6 @@ mod tests {
             pause.until(at).await;
             assert!(Instant::now() >= at, "{micros} µs");
         }
-    }
-
-    #[test]
-    fn what_is_waited_for_awake_follows_what_was_seen_and_is_bounded() {
-        let mut pause = Pause::default();
-        pause.learn(Duration::from_micros(60));
-        assert_eq!(pause.late, Duration::from_micros(60));
-        pause.learn(Duration::from_millis(5));
-        assert_eq!(pause.late, AWAKE);
-        (0..100).for_each(|_| pause.learn(Duration::from_micros(40)));
-        assert!((40..45).contains(&pause.late.as_micros()), "{:?}", pause.late);
     }
 
     #[tokio::test]
