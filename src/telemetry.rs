@@ -222,6 +222,8 @@ pub struct StoreStats {
     pub accepted: Counter,
     /// Samples written to the spool.
     pub spooled: Counter,
+    /// Times that a cursor was on the disk: what was settled before the last two does not come again.
+    pub cursors: Counter,
     /// Bytes in the spool.
     pub spool_bytes: Gauge,
     /// Segments in the spool.

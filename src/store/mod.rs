@@ -20,6 +20,7 @@ pub mod options;
 mod outbox;
 #[cfg(test)]
 mod property;
+mod quarantine;
 mod ranges;
 mod reader;
 mod segments;

@@ -13,6 +13,7 @@ use super::classes::Classes;
 use super::codec::{self, Item};
 use super::dictionary::Dictionary;
 use super::outbox::Block;
+use super::quarantine::Quarantine;
 use super::spool::{self, Record, Spool, SpoolError};
 use super::varint::{Cut, put, put_bytes, put_signed, seal, unseal};
 
@@ -84,7 +85,7 @@ pub(super) struct Found {
 /// All segments.
 pub(super) struct Segments {
     folder: PathBuf,
-    quarantine: PathBuf,
+    quarantine: Quarantine,
     directory: Arc<Directory>,
     clock: Clock,
     full: u64,
@@ -135,7 +136,7 @@ impl Segments {
         directory: Arc<Directory>,
         clock: Clock,
     ) -> Result<(Segments, Found), SpoolError> {
-        let (folder, quarantine) = (root.join("segments"), root.join("quarantine"));
+        let (folder, quarantine) = (root.join("segments"), Quarantine::new(root));
         fs::create_dir_all(&folder)?;
         let mut all = Segments {
             folder,
@@ -289,24 +290,8 @@ impl Segments {
     }
 
     fn set_aside(&self, id: u64, why: &str) -> bool {
-        let (from, to) = (self.path(id), self.quarantine.join(format!("segment-{id:016x}")));
-        let moved = fs::create_dir_all(&self.quarantine)
-            .and_then(|()| if to.exists() { fs::remove_dir_all(&to) } else { Ok(()) })
-            .and_then(|()| if from.exists() { fs::rename(&from, &to) } else { fs::create_dir(&to) });
-        for name in [INDEX, GROWING] {
-            // Not each has both.
-            let _ = fs::rename(self.list(id, name), to.join(name));
-        }
-        match &moved {
-            Ok(()) => tracing::error!(
-                segment = %to.display(), why,
-                "a segment of the spool is damaged: set aside, what it held is not delivered"
-            ),
-            Err(error) => {
-                tracing::error!(segment = %from.display(), why, %error, "a damaged segment of the spool cannot be set aside");
-            }
-        }
-        moved.is_ok()
+        let lists = [INDEX, GROWING].map(|name| (self.list(id, name), name));
+        self.quarantine.take(id, &self.path(id), &lists, why)
     }
 
     /// A segment whose blocks cannot be read any more: moved away.

@@ -288,9 +288,12 @@ impl Writer {
         let due = self.shared.outbox().cursors(new);
         let mut result = Ok(());
         for (reader, settled) in due {
-            if let Err(error) = disk.keep(&reader, &settled) {
-                self.shared.outbox().not_kept(&reader);
-                result = Err(error);
+            match disk.keep(&reader, &settled) {
+                Ok(()) => self.stats.cursors.bump(),
+                Err(error) => {
+                    self.shared.outbox().not_kept(&reader);
+                    result = Err(error);
+                }
             }
         }
         result

@@ -84,9 +84,9 @@ unit = 2
 class Recorder:
     """Keeps what comes as it comes, and decodes it when all is over, so that it is never what is waited for."""
 
-    def __init__(self, port):
+    def __init__(self, port, name="drain-host"):
         self.came = []
-        self.client = paho.Client("drain-host", clean_session=False)
+        self.client = paho.Client(name, clean_session=False)
         ready = threading.Event()
         self.client.on_connect = lambda c, *_: c.subscribe(f"spBv1.0/{GROUP}/#", 1)
         self.client.on_subscribe = lambda *_: ready.set()

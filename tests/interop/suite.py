@@ -9,7 +9,11 @@ import traceback
 from pathlib import Path
 
 import access
+<<<<<<< HEAD
 import arrays_part
+=======
+import budget
+>>>>>>> bus
 import check
 import drain
 import framings
@@ -124,7 +128,7 @@ async def main():
     shutil.rmtree(folder, ignore_errors=True)
     # Short names: a pseudo-terminal's link and a Unix path have their limits.
     parts = {
-        "main": main_part, "outage": outage.run, "drain": drain.run, "history": history.run,
+        "main": main_part, "outage": outage.run, "drain": drain.run, "budget": budget.run, "history": history.run,
         "libmodbus": libmodbus.run, "libmodbus-simulated": libmodbus.clients,
         "pymodbus": pymodbus_part.run, "pymodbus-simulated": pymodbus_part.clients,
         "framings": framings.run, "framings-simulated": framings.clients, "tls": tls_part.run,

@@ -36,13 +36,20 @@ fn child() {
     if std::env::var_os(SPILLS).is_some() { spills(&folder, from) } else { writes_always(&folder, from) }
 }
 
-/// Accepts, and tells each number that it was handed; settles every third of them after it has told so.
+/// Accepts, and tells each number that it was handed; settles every third of them after it has told so, and
+/// tells at times up to which number all that it settled is so on the disk.
 fn writes_always(folder: &str, from: u32) {
     run(async {
         let (store, stats) = open(settings(folder.as_ref(), Durability::Always));
         let mut reader = north(&store);
         let mut n = from;
+        // The last number that was settled, and how often a cursor had been on the disk by then.
+        let mut waits = None;
         loop {
+            // The next may have been on its way already, without this number; the one after it has it.
+            if let Some((n, _)) = waits.take_if(|(_, seen)| stats.cursors.get() >= *seen + 2) {
+                tell("kept", n);
+            }
             for _ in 0..7 {
                 store.accept(batch(n));
                 n += 1;
@@ -63,6 +70,10 @@ fn writes_always(folder: &str, from: u32) {
                 tell(if settles { "settled" } else { "handed" }, n);
                 if settles {
                     reader.settle(seq, Settled::Sent);
+                    // Late enough to be about many.
+                    if n >= from + 100 {
+                        waits.get_or_insert((n, stats.cursors.get()));
+                    }
                 }
             }
         }
@@ -105,6 +116,8 @@ pub(crate) struct Writer {
 pub(crate) struct Told {
     pub(crate) handed: BTreeSet<u32>,
     pub(crate) settled: BTreeSet<u32>,
+    /// Numbers up to which all that was settled is so for good.
+    pub(crate) kept: BTreeSet<u32>,
 }
 
 impl Writer {
@@ -134,6 +147,13 @@ impl Writer {
         }
     }
 
+    /// Reads until something that was settled is so for good.
+    pub(crate) fn listen_until_kept(&mut self) {
+        while self.told.kept.is_empty() {
+            self.listen(1);
+        }
+    }
+
     fn line(&mut self) -> bool {
         let mut line = String::new();
         if self.output.read_line(&mut line).unwrap() == 0 {
@@ -143,7 +163,11 @@ impl Writer {
         let Some(line) = line.strip_suffix('\n') else { return true };
         assert!(!line.contains("trouble"), "the disk was well when this was told");
         // The test harness writes its own words to the same output.
-        for (word, all) in [("handed ", &mut self.told.handed), ("settled ", &mut self.told.settled)] {
+        for (word, all) in [
+            ("handed ", &mut self.told.handed),
+            ("settled ", &mut self.told.settled),
+            ("kept ", &mut self.told.kept),
+        ] {
             if let Some(n) = line.rsplit_once(word).and_then(|(_, n)| n.trim().parse().ok()) {
                 all.insert(n);
             }

@@ -116,6 +116,7 @@ metrics! { GATEWAY: Telemetry,
     Now "fieldgate_start_time_seconds" "When the gateway started, in seconds since 1970." |t| t.started().0 as f64 / 1e6;
     Count "fieldgate_store_accepted_samples" "Samples accepted." |t| t.store.accepted.get();
     Count "fieldgate_store_spooled_samples" "Samples written to disk." |t| t.store.spooled.get();
+    Count "fieldgate_store_cursor_writes" "Times that a cursor was written to disk." |t| t.store.cursors.get();
     Now "fieldgate_store_spool_bytes" "Undelivered samples on disk." |t| t.store.spool_bytes.get() as f64;
     Now "fieldgate_store_spool_segments" "Segments on disk." |t| t.store.spool_segments.get() as f64;
     Now "fieldgate_store_memory_bytes" "Undelivered samples in memory." |t| t.store.memory_bytes.get() as f64;
