@@ -9,11 +9,8 @@ import traceback
 from pathlib import Path
 
 import access
-<<<<<<< HEAD
 import arrays_part
-=======
 import budget
->>>>>>> bus
 import check
 import drain
 import framings
