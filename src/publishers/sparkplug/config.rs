@@ -9,6 +9,9 @@ use toml::Spanned;
 use crate::model::{Mistake, Period, Secret, Size};
 use crate::store::options::OutboxTable;
 
+use super::form::Form;
+use super::payload::Algorithm;
+
 /// As written in the file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -31,9 +34,32 @@ pub struct Config {
     pub max_delay: Option<Spanned<Period>>,
     /// Largest MQTT packet, 1 KiB to 256 MiB; default 1 MiB.
     pub max_packet: Option<Spanned<Size>>,
+    /// Most bytes of one data payload before it is compressed, from 1 KiB; default: the packet limit.
+    pub max_bytes: Option<Spanned<Size>>,
+    /// Devices of a profile are published as instances of a template; default false.
+    #[serde(default)]
+    pub templates: bool,
+    /// Whether births have all properties; default true.
+    pub properties: Option<bool>,
+    /// Compression of payloads from 1 KiB on; default none.
+    #[serde(default)]
+    pub compression: Compression,
     /// What waits for it; compiled by the plan, over `[store]`.
     #[serde(default)]
     pub outbox: OutboxTable,
+}
+
+/// The word in the file for how payloads are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// They are not.
+    #[default]
+    None,
+    /// See [`Algorithm::Gzip`].
+    Gzip,
+    /// See [`Algorithm::Deflate`].
+    Deflate,
 }
 
 /// Compiled: plain data, comparable.
@@ -59,6 +85,8 @@ pub struct Spec {
     pub max_delay: Duration,
     /// Packet limit in bytes.
     pub max_packet: usize,
+    /// How payloads are made up.
+    pub form: Form,
 }
 
 /// MQTT keep-alive when the file does not say.
@@ -144,6 +172,7 @@ pub fn compile(config: &Config) -> Result<Spec, Vec<Mistake>> {
             MAX_PACKET
         }
     };
+    let form = form(config, max_packet, &mut mistakes);
     if !mistakes.is_empty() {
         return Err(mistakes);
     }
@@ -158,7 +187,35 @@ pub fn compile(config: &Config) -> Result<Spec, Vec<Mistake>> {
         keep_alive,
         max_delay,
         max_packet,
+        form,
     })
+}
+
+/// How payloads are made up.
+fn form(config: &Config, max_packet: usize, mistakes: &mut Vec<Mistake>) -> Form {
+    let mut max_bytes = usize::MAX;
+    if let Some(size) = &config.max_bytes {
+        let bytes = size.get_ref().0;
+        if !(1 << 10..=max_packet as u64).contains(&bytes) {
+            mistakes.push(Mistake::new(
+                "out-of-range",
+                size.span(),
+                format!("`max-bytes` is {bytes} bytes"),
+                format!("write a size from \"1KiB\" to that of `max-packet`, {} KiB", max_packet >> 10),
+            ));
+        }
+        max_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    }
+    Form {
+        templates: config.templates,
+        properties: config.properties.unwrap_or(true),
+        compression: match config.compression {
+            Compression::None => None,
+            Compression::Gzip => Some(Algorithm::Gzip),
+            Compression::Deflate => Some(Algorithm::Deflate),
+        },
+        max_bytes,
+    }
 }
 
 /// Code, message, help.
@@ -247,6 +304,22 @@ mod tests {
         ] {
             assert_eq!(codes(&format!("broker = \"{bad}\"")), ["bad-broker"], "{bad}");
         }
+    }
+
+    #[test]
+    fn payloads_are_plain_and_with_properties_where_the_file_says_nothing() {
+        assert_eq!(compiled("broker = \"mqtt://scada\"").unwrap().form, Form::default());
+        let said = "broker = \"mqtt://scada\"\ntemplates = true\nproperties = false\ncompression = \"gzip\"\nmax-bytes = \"64KiB\"";
+        let form = Form {
+            templates: true,
+            properties: false,
+            compression: Some(Algorithm::Gzip),
+            max_bytes: 64 << 10,
+        };
+        assert_eq!(compiled(said).unwrap().form, form);
+        let over = "broker = \"mqtt://scada\"\nmax-packet = \"8KiB\"\nmax-bytes = \"9KiB\"";
+        assert_eq!(codes(over), ["out-of-range"]);
+        assert_eq!(codes("broker = \"mqtt://scada\"\nmax-bytes = \"1000B\""), ["out-of-range"]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod client;
 pub mod commands;
 pub mod config;
 mod delivery;
+pub mod form;
 pub mod payload;
 mod publisher;
 pub mod session;

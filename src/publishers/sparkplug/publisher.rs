@@ -111,7 +111,7 @@ async fn connection(
     // Before the bdSeq: a failure here burns none.
     let credentials =
         credentials(spec, cx).await.map_err(|why| Down { why, connect_sent: false, closed: false })?;
-    let session = Session::new(cx.directory.clone(), bd_seq.next().await, spec.max_packet);
+    let session = Session::new(cx.directory.clone(), bd_seq.next().await, spec.max_packet).in_form(spec.form);
     let will = session.death(cx.clock.now());
     let will_bytes = will.bytes();
     let wire = tokio::select! {
