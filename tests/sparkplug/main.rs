@@ -23,5 +23,7 @@ mod plant;
 mod proto;
 mod recorded;
 mod session;
+mod shapes;
+mod splits;
 mod topics;
 mod wire;

@@ -453,10 +453,14 @@ mod tests {
     }
 
     #[test]
-    fn a_device_whose_birth_does_not_fit_is_never_published_and_the_others_are() {
+    fn a_device_of_which_a_single_tag_does_not_fit_is_never_published_and_the_others_are() {
         let store = Store::in_memory();
         store.accept(batch(1, 0));
-        let mut session = Session::new(directory(100), 0, 1024);
+        let mut tag = directory(1).tags()[0].clone();
+        tag.description = Some("long ".repeat(300).into());
+        let device = directory(1).devices()[0].clone();
+        let mut session =
+            Session::new(Arc::new(Directory::new("g", "n", vec![device], vec![tag])), 0, 1024);
         let mut out = Vec::new();
         session.births(&store, Timestamp(2), &mut out);
         assert_eq!(kinds(&out), ["NBIRTH"]);
