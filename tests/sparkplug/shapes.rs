@@ -48,8 +48,11 @@ fn tag(id: u32, device: DeviceId, owner: &str, name: &str, kind: DataType) -> Ta
 
 fn directory() -> Arc<Directory> {
     let like = super::plant::directory().devices()[1].clone();
-    let devices = [(METER, "meter-1"), (OTHER, "meter-2")]
-        .map(|(id, name)| Device { id, name: name.into(), ..like.clone() });
+    let devices = [(METER, "meter-1"), (OTHER, "meter-2")].map(|(id, name)| Device {
+        id,
+        name: name.into(),
+        ..like.clone()
+    });
     let mut tags = Vec::new();
     for (first, id, name) in [(0, METER, "meter-1"), (10, OTHER, "meter-2")] {
         for (i, (member, kind, _)) in MEMBERS.iter().enumerate() {
@@ -398,9 +401,10 @@ fn aliases_of_definitions_instances_and_tables_are_unique_and_the_same_in_every_
 fn a_table_with_a_cell_without_a_value_is_null_and_bad_and_one_with_an_uncertain_cell_is_stale() {
     let mut node = Pure::with(TEMPLATES);
     let recipe = |seen: &[Seen]| {
-        let set = seen.iter().flat_map(|m| m.payload.metrics.clone()).rfind(|m| {
-            m.alias.is_some_and(|alias| alias == 1 << 42)
-        });
+        let set = seen
+            .iter()
+            .flat_map(|m| m.payload.metrics.clone())
+            .rfind(|m| m.alias.is_some_and(|alias| alias == 1 << 42));
         let set = set.expect("the recipe");
         let quality = set.properties.as_ref().and_then(|p| p.get("Quality").cloned()).unwrap().1.unwrap().1;
         (set.is_null, set.data_set().is_some(), quality.number())
@@ -430,7 +434,9 @@ fn a_table_is_told_once_a_payload_however_many_cells_changed_and_never_as_histor
     let first = node.batch(METER, vec![node.sample(FIRST_CELL, 2), node.sample(FIRST_CELL + 1, 2)]);
     let old = Sample { at: Timestamp(1), ..node.sample(FIRST_CELL, 0) };
     let seen = node.hear(vec![first, node.batch(METER, vec![node.sample(FIRST_CELL + 7, 3)])], false);
-    let sets = |seen: &[Seen]| seen.iter().flat_map(|m| &m.payload.metrics).filter_map(proto::Metric::data_set).count();
+    let sets = |seen: &[Seen]| {
+        seen.iter().flat_map(|m| &m.payload.metrics).filter_map(proto::Metric::data_set).count()
+    };
     assert_eq!((seen.len(), sets(&seen)), (1, 1));
     assert!(seen[0].payload.metrics.last().unwrap().data_set().is_some(), "behind its cells");
     let seen = node.hear(vec![node.batch(METER, vec![old])], true);
@@ -452,7 +458,8 @@ fn samples_of_one_time_are_one_instance_and_a_member_that_changes_again_begins_t
     let again = node.batch(METER, vec![Sample { value: Some(Value::F32(4.0)), ..node.sample(POWER, 0) }]);
     let seen = node.hear(vec![first, second, again], false);
     assert_eq!(seen.len(), 1);
-    let told: Vec<_> = seen[0].templates().into_iter().map(|(m, t)| (m.timestamp.unwrap(), names(&t))).collect();
+    let told: Vec<_> =
+        seen[0].templates().into_iter().map(|(m, t)| (m.timestamp.unwrap(), names(&t))).collect();
     let own = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
     let at = at as u64;
     assert_eq!(told, [(at, own(&["power", "run"])), (at + 1, own(&["power"])), (at + 1, own(&["power"]))]);
@@ -479,7 +486,8 @@ fn births_without_properties_say_only_that_a_value_is_to_be_used_with_care() {
     let care = Sample::uncertain(TagId(POWER), Value::F32(9.0), Uncertain::OutOfLimits, at);
     node.store.accept(node.batch(METER, vec![care, Sample::bad(TagId(RUN), Bad::Garbled, at)]));
     let births = node.births();
-    let with: Vec<_> = births.iter().flat_map(|m| &m.payload.metrics).filter(|m| m.properties.is_some()).collect();
+    let with: Vec<_> =
+        births.iter().flat_map(|m| &m.payload.metrics).filter(|m| m.properties.is_some()).collect();
     assert_eq!(with.len(), 1, "{with:?}");
     let properties = with[0].properties.as_ref().unwrap();
     assert_eq!((with[0].name.as_deref(), &properties.keys[..]), (Some("power"), &["Quality".to_owned()][..]));
@@ -496,7 +504,8 @@ fn a_command_with_an_instance_writes_its_members() {
         let now = Timestamp(1_700_000_000_000_000);
         commands::read(node.session.topics(), topic, &bytes, false, now, &node.session)
     };
-    let member = |name: &str, value| Metric { name: Some(name.into()), value: Some(value), ..Metric::default() };
+    let member =
+        |name: &str, value| Metric { name: Some(name.into()), value: Some(value), ..Metric::default() };
     let members = vec![member("power", Raw::Float(5.0)), member("motor/label", Raw::Text("x".into()))];
     let template = |reference: &str| {
         Raw::Template(payload::Template {
@@ -542,7 +551,10 @@ fn a_compressed_command_is_obeyed_and_a_bomb_refused() {
     let asked = ask(Payload { metrics: vec![write.clone(), noise], ..Payload::default() });
     assert_eq!(asked[0], Asked::Write(TagId(OWN), Value::U16(5)));
     let bomb = Metric { name: Some("x".repeat(2 << 20)), ..Metric::default() };
-    assert_eq!(ask(Payload { metrics: vec![write, bomb], ..Payload::default() }), [Asked::Refused("too large when inflated")]);
+    assert_eq!(
+        ask(Payload { metrics: vec![write, bomb], ..Payload::default() }),
+        [Asked::Refused("too large when inflated")]
+    );
 }
 
 #[test]

@@ -28,7 +28,8 @@ fn directory(tags: u32, taken: bool) -> Arc<Directory> {
     let columns = vec![("a".into(), DataType::U16), ("b".into(), DataType::U16)];
     let table = Table { device: PLC, name: "ends".into(), columns, cells: vec![TagId(0), TagId(tags - 1)] };
     Arc::new(
-        Directory::new("g", "n", devices, (0..tags).map(tag).collect()).with_shapes(HashMap::new(), vec![table]),
+        Directory::new("g", "n", devices, (0..tags).map(tag).collect())
+            .with_shapes(HashMap::new(), vec![table]),
     )
 }
 
@@ -68,7 +69,8 @@ fn a_device_too_large_for_a_packet_is_born_told_and_buried_in_parts_that_each_fi
     let parts = births.len() - 1;
     assert!(parts >= 3, "{:?}", names(&births));
     let numbered = (2..=parts).map(|n| format!("DBIRTH plc-{n}"));
-    let expected: Vec<_> = ["NBIRTH".to_owned(), "DBIRTH plc".to_owned()].into_iter().chain(numbered).collect();
+    let expected: Vec<_> =
+        ["NBIRTH".to_owned(), "DBIRTH plc".to_owned()].into_iter().chain(numbered).collect();
     assert_eq!(names(&births), expected);
     assert!(births.iter().all(|m| m.bytes <= LIMIT));
     // Every tag once, in the order of the file, with the alias that it has in a device that is not split.
@@ -85,7 +87,10 @@ fn a_device_too_large_for_a_packet_is_born_told_and_buried_in_parts_that_each_fi
     session.take(&batch(DeviceState::Alive, 0..100, 5000), false, &store, Timestamp(5000), &mut out);
     session.flush(Timestamp(5000), &mut out);
     let data = seen(&mut out);
-    assert_eq!(data.iter().map(|m| m.payload.seq.unwrap()).collect::<Vec<_>>(), (parts as u64 + 1..=2 * parts as u64).collect::<Vec<_>>());
+    assert_eq!(
+        data.iter().map(|m| m.payload.seq.unwrap()).collect::<Vec<_>>(),
+        (parts as u64 + 1..=2 * parts as u64).collect::<Vec<_>>()
+    );
     let mut told = BTreeSet::new();
     for (message, metric) in data.iter().flat_map(|m| m.payload.metrics.iter().map(move |x| (m, x))) {
         let alias = metric.alias.unwrap();
@@ -113,7 +118,10 @@ fn the_parts_are_the_same_whatever_the_values_are_and_a_name_that_is_taken_is_le
     };
     let with = parts(true);
     assert_eq!(with, parts(false));
-    assert!(with.iter().any(|(name, _)| name == "DBIRTH plc-3") && with.iter().all(|(name, _)| name != "DBIRTH plc-2"));
+    assert!(
+        with.iter().any(|(name, _)| name == "DBIRTH plc-3")
+            && with.iter().all(|(name, _)| name != "DBIRTH plc-2")
+    );
     let known = published_as(&directory(100, true), LIMIT, Form::default());
     assert_eq!(known.len(), 1);
     assert_eq!(known[0].1.len(), with.len() - 1);
@@ -129,7 +137,10 @@ fn a_command_for_a_part_reaches_the_tags_of_that_part() {
     let tag = |device, name| session.by_name(Some(device), name).map(|(tag, _)| tag);
     assert_eq!((tag("plc", "tag-0"), tag("plc-2", "tag-0")), (Some(TagId(0)), None));
     let last = names_of(&session);
-    assert_eq!((tag(&last, "tag-99"), tag("plc", "tag-99"), tag("plc-99", "tag-99")), (Some(TagId(99)), None, None));
+    assert_eq!(
+        (tag(&last, "tag-99"), tag("plc", "tag-99"), tag("plc-99", "tag-99")),
+        (Some(TagId(99)), None, None)
+    );
     let alias = |device| session.by_alias(Some(device), 100).map(|(tag, _)| tag);
     assert_eq!((alias(last.as_str()), alias("plc")), (Some(TagId(99)), None));
 }

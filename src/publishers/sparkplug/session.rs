@@ -459,8 +459,7 @@ mod tests {
         let mut tag = directory(1).tags()[0].clone();
         tag.description = Some("long ".repeat(300).into());
         let device = directory(1).devices()[0].clone();
-        let mut session =
-            Session::new(Arc::new(Directory::new("g", "n", vec![device], vec![tag])), 0, 1024);
+        let mut session = Session::new(Arc::new(Directory::new("g", "n", vec![device], vec![tag])), 0, 1024);
         let mut out = Vec::new();
         session.births(&store, Timestamp(2), &mut out);
         assert_eq!(kinds(&out), ["NBIRTH"]);
