@@ -133,9 +133,9 @@ mod tests {
         let mut random = 1_u64;
         let mut next = || {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            Metric { value: Some(Raw::Double(f64::from_bits(random))), ..Metric::default() }
+            (random >> 56) as u8
         };
-        let noise = Payload { metrics: (0..100).map(|_| next()).collect(), ..Payload::default() };
+        let noise = Payload { body: Some((0..2000).map(|_| next()).collect()), ..Payload::default() };
         assert!(noise.bytes().len() >= LEAST);
         assert_eq!(noise.compressed(Some(Algorithm::Deflate)), noise.bytes());
     }
