@@ -15,6 +15,7 @@ import check
 import drain
 import framings
 import history
+import kills
 import libmodbus
 import outage
 import page
@@ -125,7 +126,8 @@ async def main():
     shutil.rmtree(folder, ignore_errors=True)
     # Short names: a pseudo-terminal's link and a Unix path have their limits.
     parts = {
-        "main": main_part, "outage": outage.run, "drain": drain.run, "budget": budget.run, "history": history.run,
+        "main": main_part, "outage": outage.run, "kills": kills.run, "drain": drain.run,
+        "budget": budget.run, "history": history.run,
         "libmodbus": libmodbus.run, "libmodbus-simulated": libmodbus.clients,
         "pymodbus": pymodbus_part.run, "pymodbus-simulated": pymodbus_part.clients,
         "framings": framings.run, "framings-simulated": framings.clients, "tls": tls_part.run,
