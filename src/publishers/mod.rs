@@ -4,6 +4,7 @@ pub mod http;
 pub mod opcua;
 pub mod publisher;
 pub mod sparkplug;
+mod words;
 
 use self::publisher::{Context, PublishError, Publisher};
 
