@@ -1,6 +1,7 @@
 //! The publishers; this file is the registry: one line a publisher in each match.
 
 pub mod http;
+pub mod mqtt;
 pub mod opcua;
 pub mod publisher;
 pub mod sparkplug;
