@@ -14,6 +14,8 @@ use self::publisher::{Context, PublishError, Publisher};
 pub enum PublisherSpec {
     /// MQTT Sparkplug B.
     Sparkplug(sparkplug::config::Spec),
+    /// Plain MQTT.
+    Mqtt(mqtt::config::Spec),
     /// OPC UA server.
     OpcUa(opcua::config::Spec),
     /// Page and metrics.
@@ -25,6 +27,7 @@ impl PublisherSpec {
     pub fn kind(&self) -> &'static str {
         match self {
             PublisherSpec::Sparkplug(_) => "sparkplug",
+            PublisherSpec::Mqtt(_) => "mqtt",
             PublisherSpec::OpcUa(_) => "opcua",
             PublisherSpec::Http(_) => "http",
         }
@@ -37,6 +40,7 @@ pub async fn run(spec: PublisherSpec, cx: Context) -> Result<(), PublishError> {
         #[cfg(feature = "http")]
         PublisherSpec::Http(spec) => http::Http::new(spec).run(cx).await,
         PublisherSpec::Sparkplug(spec) => sparkplug::Sparkplug::new(spec).run(cx).await,
+        PublisherSpec::Mqtt(spec) => mqtt::Mqtt::new(spec).run(cx).await,
         #[cfg(feature = "opcua")]
         PublisherSpec::OpcUa(spec) => opcua::OpcUa::new(spec).run(cx).await,
         // `compile` lets none through that this build leaves out.

@@ -39,6 +39,11 @@ pub(super) fn adapt(config: &mut Config, machine: &Machine<'_>) {
         *sparkplug.broker.get_mut() = machine.broker.to_owned();
         (sparkplug.username, sparkplug.password, sparkplug.ca) = (None, None, None);
     }
+    for mqtt in &mut config.publish.mqtt {
+        let mqtt = mqtt.get_mut();
+        *mqtt.broker.get_mut() = machine.broker.to_owned();
+        (mqtt.username, mqtt.password, mqtt.ca) = (None, None, None);
+    }
     if let Some(opcua) = &mut config.publish.opcua {
         let opcua = opcua.get_mut();
         opcua.listen = Some(implied(machine.opcua.to_string()));

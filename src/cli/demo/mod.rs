@@ -253,6 +253,10 @@ fn addresses(plan: &GatewayPlan, own_broker: bool) -> String {
                     ));
                 }
             }
+            PublisherSpec::Mqtt(spec) => {
+                let (host, port) = (&spec.connection.host, spec.connection.port);
+                lines.push(format!("  MQTT     {}: mqtt://{host}:{port}", publisher.name));
+            }
             PublisherSpec::OpcUa(spec) => {
                 let note = taken(4840, spec.listen.port());
                 lines.push(format!("  OPC UA   opc.tcp://{}/{note}", spec.listen));

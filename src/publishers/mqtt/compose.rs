@@ -128,6 +128,11 @@ impl Composer {
     pub(super) fn reset(&mut self) {
         self.open = None;
         self.parts = 0;
+        self.forget();
+    }
+
+    /// What was told is forgotten: times before and after the clock was put right cannot be compared.
+    pub(super) fn forget(&mut self) {
         for known in self.tags.values_mut() {
             known.told = Timestamp(i64::MIN);
         }

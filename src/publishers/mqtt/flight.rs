@@ -28,6 +28,8 @@ pub(super) struct Sent {
     pub(super) history: bool,
     /// Its last part.
     pub(super) last: u64,
+    /// False where something of it could not be sent.
+    pub(super) whole: bool,
 }
 
 /// Messages and batches under way on one connection.
@@ -130,7 +132,7 @@ mod tests {
     use super::*;
 
     fn sent(seq: u64, last: u64) -> Sent {
-        Sent { seq: Seq(seq), samples: 1, history: false, last }
+        Sent { seq: Seq(seq), samples: 1, history: false, last, whole: true }
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// Doubles from half a second to thirty, give or take a quarter, so that a fleet does not come at once.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(in crate::publishers) struct Backoff {
     next: Duration,
 }
 
@@ -13,17 +13,17 @@ impl Backoff {
     const FIRST: Duration = Duration::from_millis(500);
     const LONGEST: Duration = Duration::from_secs(30);
 
-    pub(super) fn new() -> Backoff {
+    pub(in crate::publishers) fn new() -> Backoff {
         Backoff { next: Self::FIRST }
     }
 
     /// A connection lasted: the next pause is short again.
-    pub(super) fn reset(&mut self) {
+    pub(in crate::publishers) fn reset(&mut self) {
         self.next = Self::FIRST;
     }
 
     /// The pause now.
-    pub(super) fn pause(&mut self) -> Duration {
+    pub(in crate::publishers) fn pause(&mut self) -> Duration {
         let pause = self.next;
         self.next = (self.next * 2).min(Self::LONGEST);
         // The standard library's hash keys are the only random number that needs no crate.

@@ -4,6 +4,7 @@
 //! The will is fixed per event loop, so each session has a new one, and nothing of an old session is
 //! ever sent in a new one.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,75 +22,87 @@ use super::config::Spec;
 use super::session::Message;
 
 /// What a connection needs that the configuration does not hold.
-pub(super) struct Credentials {
-    pub(super) client_id: String,
-    pub(super) password: Option<String>,
+pub(in crate::publishers) struct Credentials {
+    pub(in crate::publishers) client_id: String,
+    pub(in crate::publishers) password: Option<String>,
     #[cfg(feature = "tls")]
-    pub(super) tls: Option<Arc<rustls::ClientConfig>>,
+    pub(in crate::publishers) tls: Option<Arc<rustls::ClientConfig>>,
 }
 
 /// Why there is no connection, or no longer.
 #[derive(Debug)]
-pub(super) struct Down {
+pub(in crate::publishers) struct Down {
     /// What happened and what to do.
-    pub(super) why: String,
+    pub(in crate::publishers) why: String,
     /// False when it failed before a CONNECT was written.
-    pub(super) connect_sent: bool,
+    pub(in crate::publishers) connect_sent: bool,
     /// The broker closed the connection, as it does when another client takes the id.
-    pub(super) closed: bool,
+    pub(in crate::publishers) closed: bool,
 }
 
 impl Down {
-    pub(super) fn new(why: impl Into<String>) -> Down {
+    pub(in crate::publishers) fn new(why: impl Into<String>) -> Down {
         Down { why: why.into(), connect_sent: true, closed: false }
     }
 }
 
+/// What the broker publishes when the connection ends without a DISCONNECT; at QoS 1.
+#[derive(Debug)]
+pub(in crate::publishers) struct Will {
+    pub(in crate::publishers) topic: Arc<str>,
+    pub(in crate::publishers) payload: Vec<u8>,
+    pub(in crate::publishers) retain: bool,
+}
+
 /// A command as it came.
 #[derive(Debug)]
-pub(super) struct Inbound {
-    pub(super) topic: String,
-    pub(super) payload: Bytes,
-    pub(super) retained: bool,
+pub(in crate::publishers) struct Inbound {
+    pub(in crate::publishers) topic: String,
+    pub(in crate::publishers) payload: Bytes,
+    pub(in crate::publishers) retained: bool,
 }
 
 /// What the broker answered so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Heard {
+pub(in crate::publishers) struct Heard {
     /// SUBACKs.
-    pub(super) subacks: u64,
+    pub(in crate::publishers) subacks: u64,
     /// A subscription was refused.
-    pub(super) refused: bool,
+    pub(in crate::publishers) refused: bool,
     /// PUBACKs.
-    pub(super) pubacks: u64,
+    pub(in crate::publishers) pubacks: u64,
     /// PINGREQs sent, PINGRESPs come.
-    pub(super) pings: u64,
-    pub(super) pongs: u64,
+    pub(in crate::publishers) pings: u64,
+    pub(in crate::publishers) pongs: u64,
 }
 
 /// An open connection.
-pub(super) struct Wire {
+pub(in crate::publishers) struct Wire {
     client: AsyncClient,
     task: JoinHandle<Down>,
-    pub(super) commands: mpsc::Receiver<Inbound>,
-    pub(super) heard: watch::Receiver<Heard>,
+    pub(in crate::publishers) commands: mpsc::Receiver<Inbound>,
+    pub(in crate::publishers) heard: watch::Receiver<Heard>,
+    /// Which of the messages with QoS 1 was acknowledged, counted from 1.
+    pub(in crate::publishers) acknowledged: mpsc::Receiver<u64>,
 }
 
 /// Requests that may wait for the event loop. Small: what waits here is lost with the connection.
 const REQUESTS: usize = 16;
 /// Commands that may wait to be read.
 const COMMANDS: usize = 256;
+/// Acknowledgements that may wait to be read; more than there may be messages under way.
+const ACKNOWLEDGED: usize = 1024;
 /// Larger packets end the connection; commands are never so large.
 const MAX_INCOMING: usize = 16 << 20;
 /// How long TCP, TLS and CONNACK may take together, and a write to a full socket.
 const CONNECT_SECONDS: u64 = 5;
 
 impl Wire {
-    /// Connects with this will and waits for the CONNACK.
-    pub(super) async fn open(
+    /// Connects, with a will where there is one, and waits for the CONNACK.
+    pub(in crate::publishers) async fn open(
         spec: &Spec,
         credentials: Credentials,
-        will: Message,
+        will: Option<Will>,
         stats: Arc<PublisherStats>,
     ) -> Result<Wire, Down> {
         let mut options = MqttOptions::new(credentials.client_id, spec.host.clone(), spec.port);
@@ -97,9 +110,11 @@ impl Wire {
             .set_keep_alive(spec.keep_alive)
             // tck-id-principles-persistence-clean-session-311
             .set_clean_session(true)
-            // tck-id-payloads-ndeath-will-message-qos, -retain
-            .set_last_will(LastWill::new(&*will.topic, will.payload, QoS::AtLeastOnce, false))
             .set_max_packet_size(MAX_INCOMING.max(spec.max_packet), spec.max_packet + 1024);
+        if let Some(will) = will {
+            // tck-id-payloads-ndeath-will-message-qos
+            options.set_last_will(LastWill::new(&*will.topic, will.payload, QoS::AtLeastOnce, will.retain));
+        }
         if let Some(username) = &spec.username {
             options.set_credentials(username.clone(), credentials.password.unwrap_or_default());
         }
@@ -117,33 +132,47 @@ impl Wire {
         events.poll().await.map_err(|error| explain(error, spec))?;
         let (commands_in, commands) = mpsc::channel(COMMANDS);
         let (heard_in, heard) = watch::channel(Heard::default());
-        let task = tokio::spawn(run(events, commands_in, heard_in, spec.clone(), stats));
-        Ok(Wire { client, task, commands, heard })
+        let (acknowledged_in, acknowledged) = mpsc::channel(ACKNOWLEDGED);
+        let task = tokio::spawn(run(events, commands_in, heard_in, acknowledged_in, spec.clone(), stats));
+        Ok(Wire { client, task, commands, heard, acknowledged })
     }
 
     /// Asks for all commands; its SUBACK counts as `subacks`.
-    pub(super) async fn subscribe(&self, filters: &[Arc<str>]) -> Result<(), Down> {
+    pub(in crate::publishers) async fn subscribe(&self, filters: &[Arc<str>]) -> Result<(), Down> {
         // tck-id-message-flow-edge-node-ncmd-subscribe: QoS 1.
         let filters = filters.iter().map(|f| SubscribeFilter::new(f.to_string(), QoS::AtLeastOnce));
         self.client.subscribe_many(filters).await.map_err(|_| closing())
     }
 
     /// Hands a message to the event loop; waits while it is busy.
-    pub(super) async fn publish(&self, message: Message) -> Result<(), Down> {
+    pub(in crate::publishers) async fn publish(&self, message: Message) -> Result<(), Down> {
         let payload = Bytes::from(message.payload);
         let sent = self.client.publish_bytes(&*message.topic, QoS::AtMostOnce, false, payload);
         sent.await.map_err(|_| closing())
     }
 
     /// As `publish`, to be acknowledged: its PUBACK counts as `pubacks`.
-    pub(super) async fn publish_acknowledged(&self, message: Message) -> Result<(), Down> {
+    pub(in crate::publishers) async fn publish_acknowledged(&self, message: Message) -> Result<(), Down> {
         let payload = Bytes::from(message.payload);
         let sent = self.client.publish_bytes(&*message.topic, QoS::AtLeastOnce, false, payload);
         sent.await.map_err(|_| closing())
     }
 
+    /// Hands any message to the event loop; waits while it is busy. Those with QoS 1 are counted from 1,
+    /// and `acknowledged` tells their numbers.
+    pub(in crate::publishers) async fn hand(
+        &self,
+        topic: &str,
+        payload: Vec<u8>,
+        acknowledged: bool,
+        retain: bool,
+    ) -> Result<(), Down> {
+        let qos = if acknowledged { QoS::AtLeastOnce } else { QoS::AtMostOnce };
+        self.client.publish_bytes(topic, qos, retain, Bytes::from(payload)).await.map_err(|_| closing())
+    }
+
     /// Says DISCONNECT and waits until it is written.
-    pub(super) async fn disconnect(&mut self) {
+    pub(in crate::publishers) async fn disconnect(&mut self) {
         if self.client.disconnect().await.is_ok() {
             // Its end is the only thing it can tell now.
             let _ = (&mut self.task).await;
@@ -151,7 +180,7 @@ impl Wire {
     }
 
     /// Why the connection ended; waits until it does. Not to be called again after it told.
-    pub(super) async fn ended(&mut self) -> Down {
+    pub(in crate::publishers) async fn ended(&mut self) -> Down {
         match (&mut self.task).await {
             Ok(down) => down,
             Err(_) => Down::new("the MQTT client fell; connecting anew"),
@@ -161,7 +190,7 @@ impl Wire {
 
 impl Wire {
     /// Whether the event loop ended, or is about to.
-    pub(super) fn is_over(&self) -> bool {
+    pub(in crate::publishers) fn is_over(&self) -> bool {
         self.heard.has_changed().is_err()
     }
 }
@@ -182,9 +211,12 @@ async fn run(
     mut events: EventLoop,
     commands: mpsc::Sender<Inbound>,
     heard: watch::Sender<Heard>,
+    acknowledged: mpsc::Sender<u64>,
     spec: Spec,
     stats: Arc<PublisherStats>,
 ) -> Down {
+    // Packet ids are used again; the count of messages is not.
+    let (mut sent, mut numbers) = (0, HashMap::new());
     loop {
         match events.poll().await {
             Ok(Event::Incoming(Packet::Publish(publish))) => {
@@ -203,7 +235,17 @@ async fn run(
                     h.refused |= refused;
                 });
             }
-            Ok(Event::Incoming(Packet::PubAck(_))) => heard.send_modify(|h| h.pubacks += 1),
+            Ok(Event::Outgoing(Outgoing::Publish(id))) if id != 0 => {
+                sent += 1;
+                numbers.insert(id, sent);
+            }
+            Ok(Event::Incoming(Packet::PubAck(ack))) => {
+                heard.send_modify(|h| h.pubacks += 1);
+                if let Some(number) = numbers.remove(&ack.pkid) {
+                    // Full only where nobody wants to know.
+                    let _ = acknowledged.try_send(number);
+                }
+            }
             Ok(Event::Outgoing(Outgoing::PingReq)) => heard.send_modify(|h| h.pings += 1),
             Ok(Event::Incoming(Packet::PingResp)) => heard.send_modify(|h| h.pongs += 1),
             Ok(Event::Outgoing(Outgoing::Disconnect)) => return Down::new("disconnected"),

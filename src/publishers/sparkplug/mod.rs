@@ -1,13 +1,13 @@
 //! MQTT Sparkplug B 3.0: the pure session, and the thin wire around it.
 
-mod backoff;
+pub(super) mod backoff;
 mod bdseq;
-mod client;
+pub(super) mod client;
 pub mod commands;
 pub mod config;
 mod delivery;
 pub mod payload;
-mod publisher;
+pub(super) mod publisher;
 pub mod session;
 pub mod topic;
 

@@ -15,7 +15,7 @@ use crate::telemetry::Connection;
 
 use super::backoff::Backoff;
 use super::bdseq::BdSeq;
-use super::client::{Credentials, Down, Inbound, Wire};
+use super::client::{Credentials, Down, Inbound, Will, Wire};
 use super::commands::{self, Asked};
 use super::config::Spec;
 use super::delivery::{Fence, Held, Sent};
@@ -114,9 +114,11 @@ async fn connection(
     let session = Session::new(cx.directory.clone(), bd_seq.next().await, spec.max_packet);
     let will = session.death(cx.clock.now());
     let will_bytes = will.bytes();
+    // tck-id-payloads-ndeath-will-message-retain
+    let will = Will { topic: will.topic, payload: will.payload, retain: false };
     let wire = tokio::select! {
         () = cx.stop.cancelled() => return Ok(()),
-        wire = Wire::open(spec, credentials, will, cx.stats.clone()) => match wire {
+        wire = Wire::open(spec, credentials, Some(will), cx.stats.clone()) => match wire {
             Ok(wire) => wire,
             Err(down) => {
                 if !down.connect_sent {
@@ -169,7 +171,7 @@ async fn connection(
     Ok(())
 }
 
-async fn credentials(spec: &Spec, cx: &Context) -> Result<Credentials, String> {
+pub(in crate::publishers) async fn credentials(spec: &Spec, cx: &Context) -> Result<Credentials, String> {
     let default = || format!("{}-{}-{}", cx.directory.group, cx.directory.node, cx.name);
     let client_id = spec.client_id.clone().unwrap_or_else(default);
     let spec = spec.clone();
