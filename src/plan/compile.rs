@@ -112,6 +112,7 @@ impl<'a> Compiler<'a> {
             Directory::new(node.group.get_ref(), node.name.get_ref(), directory_devices, directory_tags)
                 .with_plates(links::plates(&links, &devices))
                 .with_classes(urgency);
+        north::topics(self.config, &publishers, &directory, &mut self.mistakes);
         Some(GatewayPlan {
             directory: Arc::new(directory),
             links: plans,
