@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::command::Refusal;
-use crate::model::{DataType, Directory, TagId, Timestamp, Value, rfc3339};
+use crate::model::{Array, DataType, Directory, TagId, Timestamp, Value, rfc3339};
 
 /// Commands that are older than this are refused: a write must not come when nobody expects it any more.
 const EXPIRY_MS: i64 = 60_000;
@@ -116,6 +116,14 @@ fn value(json: &serde_json::Value, kind: DataType) -> Option<Value> {
             .map(Value::I64)
             .or_else(|| number.as_u64().map(Value::U64))
             .or_else(|| number.as_f64().map(Value::F64)),
+        serde_json::Value::Array(elements) => {
+            let DataType::Array(of, length) = kind else { return None };
+            if elements.len() != usize::from(length) {
+                return None;
+            }
+            let elements: Option<Vec<Value>> = elements.iter().map(|e| value(e, *of)?.coerce(*of)).collect();
+            Array::collect(*of, elements?.into_iter()).map(Value::Array)
+        }
         _ => None,
     }
 }
@@ -150,7 +158,11 @@ mod tests {
             high: None,
             description: None,
         };
-        let tags = [("speed", DataType::U16), ("total", DataType::U64)];
+        let tags = [
+            ("speed", DataType::U16),
+            ("total", DataType::U64),
+            ("curve", DataType::Array(&DataType::I16, 2)),
+        ];
         Directory::new("g", "n", vec![device], tags.iter().enumerate().map(tag).collect())
     }
 
@@ -187,6 +199,17 @@ mod tests {
         assert_eq!(written(json!("much")), None);
         let text = ask(json!({"tag": "pump/speed", "value": "42"})).write;
         assert_eq!(text, Some((TagId(0), Value::Text("42".into()))), "the gate refuses it");
+    }
+
+    #[test]
+    fn an_array_is_a_list_of_as_many_elements_that_all_fit() {
+        let written = |value| ask(json!({"tag": "pump/curve", "value": value})).write.map(|(_, value)| value);
+        assert_eq!(written(json!([1, -2.0])), Some(Value::Array(Array::I16([1, -2].into()))));
+        for wrong in
+            [json!([1]), json!([1, 2, 3]), json!([1, 1.5]), json!([1, 70_000]), json!([1, [2]]), json!([])]
+        {
+            assert_eq!(written(wrong), None);
+        }
     }
 
     #[test]

@@ -510,6 +510,23 @@ mod tests {
         assert_eq!((out.len(), composer.too_large), (1, 2));
     }
 
+    #[test]
+    fn an_array_is_a_list_and_one_with_an_element_that_is_no_number_is_bad() {
+        let said = |of: [f64; 2]| {
+            let mut out = Vec::new();
+            let sample = Sample::good(TagId(0), Value::Array(crate::model::Array::F64(of.into())), AT);
+            composer(shape(Per::Tag, "{device}/{tag}")).take(
+                &batch(0, vec![sample.clone()]),
+                false,
+                &mut out,
+            );
+            of_tag("{value}").take(&batch(0, vec![sample]), false, &mut out);
+            (read(&out[0])["value"].clone(), read(&out[0])["quality"].clone(), text(&out[1]).to_owned())
+        };
+        assert_eq!(said([1.5, 2.0]), (json!([1.5, 2.0]), json!("good"), "[1.5,2.0]".into()));
+        assert_eq!(said([1.5, f64::NAN]), (json!([1.5, null]), json!("bad"), "[1.5,null]".into()));
+    }
+
     fn value() -> impl Strategy<Value = Value> {
         prop_oneof![
             any::<bool>().prop_map(Value::Bool),

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use crate::model::{Directory, Quality, Sample, Tag, rfc3339};
+use crate::model::{Directory, Quality, Sample, Tag, Value, rfc3339};
 use crate::publishers::words::{self, Shown};
 
 /// What a placeholder stands for.
@@ -187,7 +187,8 @@ impl Field {
             Field::Unit => text(said.tag.unit.as_deref().unwrap_or_default()),
             Field::Time => text(&rfc3339::text(sample.at)),
             Field::Value => match &sample.value {
-                Some(crate::model::Value::Text(value)) => text(value),
+                Some(Value::Text(value)) => text(value),
+                Some(value @ Value::Array(_)) => encode(&Shown(value.clone()), into),
                 // A whole number beyond 2^53 is text in JSON, and bare digits where no JSON was asked for.
                 Some(value) if !json && finite(value) => print(into, value),
                 Some(value) => encode(&Shown(value.clone()), into),
@@ -210,8 +211,11 @@ pub(super) fn encode(what: &(impl serde::Serialize + ?Sized), into: &mut Vec<u8>
     let _ = serde_json::to_writer(into, what);
 }
 
-fn finite(value: &crate::model::Value) -> bool {
-    value.as_f64().is_none_or(f64::is_finite)
+fn finite(value: &Value) -> bool {
+    match value {
+        Value::Array(elements) => elements.iter().all(|element| finite(&element)),
+        single => single.as_f64().is_none_or(f64::is_finite),
+    }
 }
 
 /// The sample's quality: never good without a number that can be said.
