@@ -313,8 +313,8 @@ async fn commands_go_through_the_gate_and_each_is_answered() {
     cloud.sees("its answer", |c| answers(c) == [json!({"id": "a", "tag": "plc/speed", "ok": true})]).await;
     let old = node.cx.clock.now().millis() - 61_000;
     for (refused, why) in [
-        (json!({"tag": "plc/speed", "value": 1001}), "limit"),
-        (json!({"tag": "plc/speed", "value": -1}), ""),
+        (json!({"tag": "plc/speed", "value": 1001}), "out of range"),
+        (json!({"tag": "plc/speed", "value": -1}), "value"),
         (json!({"tag": "plc/level", "value": 1}), "read-only"),
         (json!({"tag": "plc/nothing", "value": 1}), "no such tag"),
         (json!({"tag": "plc/speed", "value": 1, "timestamp": old}), "expired"),
