@@ -11,6 +11,7 @@ const SECTIONS: &[(&str, &str, &str)] = &[
     ("src/config/tables.rs", "Node", "[node]"),
     ("src/config/tables.rs", "Links", ""),
     ("src/config/tables.rs", "Device", "[[device]]"),
+    ("src/config/tables.rs", "Table", "[device.table]"),
     ("src/config/tables.rs", "Profile", "[profile.NAME]"),
     ("src/config/tables.rs", "ProfileTest", "[[profile.NAME.test]]"),
     ("src/config/tables.rs", "Tag", "[device.tag]"),

@@ -141,6 +141,19 @@ pub struct Device {
     /// `[device.tag]`
     #[serde(default)]
     pub tag: BTreeMap<Spanned<String>, Spanned<Tag>>,
+    /// `[device.table]`: tags in rows and columns.
+    #[serde(default)]
+    pub table: BTreeMap<Spanned<String>, Spanned<Table>>,
+}
+
+/// A table of tags.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Table {
+    /// The heads of the columns.
+    pub columns: Vec<Spanned<String>>,
+    /// Row after row, the names of tags of the device.
+    pub rows: Vec<Spanned<Vec<Spanned<String>>>>,
 }
 
 /// Functions used to write registers and coils.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, Class, DataType};
+use super::{Batch, Class, DataType, Table, Template};
 
 /// A tag's number: small, stable while the process runs, also over a change of configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -123,6 +123,8 @@ pub struct Directory {
     classes: HashMap<TagId, Class>,
     /// Of the devices that have such tags.
     leads: HashMap<DeviceId, Lead>,
+    templates: HashMap<DeviceId, Arc<Template>>,
+    tables: Vec<Table>,
 }
 
 /// What classes the tags of one device have.
@@ -146,7 +148,24 @@ impl Directory {
             plates: HashMap::new(),
             classes: HashMap::new(),
             leads: HashMap::new(),
+            templates: HashMap::new(),
+            tables: Vec::new(),
         }
+    }
+
+    /// The same with what tags form together.
+    pub fn with_shapes(self, templates: HashMap<DeviceId, Arc<Template>>, tables: Vec<Table>) -> Directory {
+        Directory { templates, tables, ..self }
+    }
+
+    /// The kind of a device, where it has all the members that the kind has.
+    pub fn template(&self, device: DeviceId) -> Option<&Arc<Template>> {
+        self.templates.get(&device)
+    }
+
+    /// All tables, in the order of the file.
+    pub fn tables(&self) -> &[Table] {
+        &self.tables
     }
 
     /// The same with what is configured of the devices as things.

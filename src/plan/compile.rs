@@ -111,10 +111,13 @@ impl<'a> Compiler<'a> {
         let directory =
             Directory::new(node.group.get_ref(), node.name.get_ref(), directory_devices, directory_tags)
                 .with_plates(links::plates(&links, &devices))
-                .with_classes(urgency);
+                .with_classes(urgency)
+                .with_shapes(self.templates(&devices), self.tables(&devices));
+        let directory = Arc::new(directory);
+        self.splits(&directory, &publishers);
         north::topics(self.config, &publishers, &directory, &mut self.mistakes);
         Some(GatewayPlan {
-            directory: Arc::new(directory),
+            directory,
             links: plans,
             classes: classes.iter().map(|(name, period)| ((*name).to_owned(), *period)).collect(),
             publishers,

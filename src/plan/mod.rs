@@ -12,6 +12,7 @@ mod north;
 #[allow(clippy::module_inception)]
 mod plan;
 mod ranges;
+mod shapes;
 mod tags;
 mod tests;
 

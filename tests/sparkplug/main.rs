@@ -25,5 +25,7 @@ mod primary;
 mod proto;
 mod recorded;
 mod session;
+mod shapes;
+mod splits;
 mod topics;
 mod wire;

@@ -43,7 +43,7 @@ fn take<'a>(bytes: &mut &'a [u8], length: usize) -> &'a [u8] {
     taken
 }
 
-fn fields(mut bytes: &[u8]) -> Vec<(u64, Field)> {
+pub(super) fn fields(mut bytes: &[u8]) -> Vec<(u64, Field)> {
     let mut found = Vec::new();
     while !bytes.is_empty() {
         let key = varint(&mut bytes);
@@ -67,6 +67,94 @@ pub(super) struct Payload {
     pub(super) timestamp: Option<u64>,
     pub(super) metrics: Vec<Metric>,
     pub(super) seq: Option<u64>,
+    pub(super) uuid: Option<String>,
+    pub(super) body: Option<Vec<u8>>,
+}
+
+/// 6.4.15.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Template {
+    pub(super) version: Option<String>,
+    pub(super) metrics: Vec<Metric>,
+    pub(super) parameters: Vec<Parameter>,
+    pub(super) template_ref: Option<String>,
+    pub(super) is_definition: Option<bool>,
+}
+
+/// 6.4.16; the value with the number of the field it lies in, 3 to 8.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Parameter {
+    pub(super) name: Option<String>,
+    pub(super) kind: Option<u64>,
+    pub(super) value: Option<(u64, Field)>,
+}
+
+/// 6.4.12 to 6.4.14; the cells with the numbers of the fields they lie in, 1 to 6.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct DataSet {
+    pub(super) num_of_columns: Option<u64>,
+    pub(super) columns: Vec<String>,
+    pub(super) types: Vec<u64>,
+    pub(super) rows: Vec<Vec<(u64, Field)>>,
+}
+
+impl Template {
+    pub(super) fn read(bytes: &[u8]) -> Template {
+        let mut template = Template::default();
+        for (number, field) in fields(bytes) {
+            match number {
+                1 => template.version = Some(field.text()),
+                2 => template.metrics.push(Metric::read(field.bytes())),
+                3 => template.parameters.push(Parameter::read(field.bytes())),
+                4 => template.template_ref = Some(field.text()),
+                5 => template.is_definition = Some(field.number() != 0),
+                other => panic!("a template has no field {other}"),
+            }
+        }
+        template
+    }
+
+    pub(super) fn member(&self, name: &str) -> Option<&Metric> {
+        self.metrics.iter().find(|m| m.name.as_deref() == Some(name))
+    }
+}
+
+impl Parameter {
+    fn read(bytes: &[u8]) -> Parameter {
+        let mut parameter = Parameter::default();
+        for (number, field) in fields(bytes) {
+            match number {
+                1 => parameter.name = Some(field.text()),
+                2 => parameter.kind = Some(field.number()),
+                3..=8 => parameter.value = Some((number, field)),
+                other => panic!("a parameter has no field {other} here"),
+            }
+        }
+        parameter
+    }
+}
+
+impl DataSet {
+    pub(super) fn read(bytes: &[u8]) -> DataSet {
+        let mut set = DataSet::default();
+        for (number, field) in fields(bytes) {
+            match number {
+                1 => set.num_of_columns = Some(field.number()),
+                2 => set.columns.push(field.text()),
+                3 => set.types.push(field.number()),
+                4 => set.rows.push(fields(field.bytes()).iter().map(DataSet::cell).collect()),
+                other => panic!("a data set has no field {other}"),
+            }
+        }
+        set
+    }
+
+    fn cell((number, field): &(u64, Field)) -> (u64, Field) {
+        assert_eq!(*number, 1, "a row has elements");
+        let mut values = fields(field.bytes());
+        assert_eq!(values.len(), 1, "a cell has one value");
+        values.remove(0)
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -105,6 +193,8 @@ impl Payload {
                 1 => payload.timestamp = Some(field.number()),
                 2 => payload.metrics.push(Metric::read(field.bytes())),
                 3 => payload.seq = Some(field.number()),
+                4 => payload.uuid = Some(field.text()),
+                5 => payload.body = Some(field.bytes().to_vec()),
                 other => panic!("a payload has no field {other} here"),
             }
         }
@@ -126,6 +216,16 @@ impl Payload {
 }
 
 impl Metric {
+    pub(super) fn template(&self) -> Option<Template> {
+        let (18, value) = self.value.as_ref()? else { return None };
+        Some(Template::read(value.bytes()))
+    }
+
+    pub(super) fn data_set(&self) -> Option<DataSet> {
+        let (17, value) = self.value.as_ref()? else { return None };
+        Some(DataSet::read(value.bytes()))
+    }
+
     fn read(bytes: &[u8]) -> Metric {
         let mut metric = Metric::default();
         for (number, field) in fields(bytes) {

@@ -1,8 +1,10 @@
 //! What NCMD and DCMD ask for: pure, for any bytes that come.
 
+use std::sync::Arc;
+
 use crate::model::{DataType, TagId, Timestamp, Value};
 
-use super::payload::{self, Metric, Payload, Raw};
+use super::payload::{self, Metric, Payload, Raw, Template};
 use super::topic::{Target, Topics};
 
 /// Commands that are older than this are refused: a write must not come when nobody expects it any more.
@@ -56,6 +58,19 @@ pub trait Names {
     fn by_name(&self, device: Option<&str>, name: &str) -> Option<(TagId, DataType)>;
     /// A tag by its alias; of this device only (`None`: of the node, which knows all aliases).
     fn by_alias(&self, device: Option<&str>, alias: u64) -> Option<(TagId, DataType)>;
+    /// A device that is published as an instance of a template, by the instance's name or alias.
+    fn instance(&self, _device: Option<&str>, _name: Option<&str>, _alias: Option<u64>) -> Option<Instance> {
+        None
+    }
+}
+
+/// A device as an instance of a template.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Instance {
+    /// The device's name.
+    pub device: Arc<str>,
+    /// The name of the definition.
+    pub template: Arc<str>,
 }
 
 /// Reads a command.
@@ -77,6 +92,10 @@ pub fn read(
         return refused("too large");
     }
     let Some(payload) = Payload::parse(bytes) else { return refused("no Sparkplug payload") };
+    let payload = match payload.expanded(MAX_BYTES) {
+        Ok(payload) => payload,
+        Err(why) => return refused(why),
+    };
     if payload.metrics.is_empty() {
         return refused("no metrics");
     }
@@ -86,11 +105,48 @@ pub fn read(
             asked.push(Asked::Refused("too many metrics"));
             break;
         }
-        if let Some(one) = one(target, metric, payload.timestamp, now, names) {
+        if let Some(Raw::Template(instance)) = &metric.value {
+            members(target, metric, instance, payload.timestamp, now, names, &mut asked);
+        } else if let Some(one) = one(target, metric, payload.timestamp, now, names) {
             asked.push(one);
         }
     }
     asked
+}
+
+/// The members of an instance, each a write of its own.
+fn members(
+    target: Target<'_>,
+    metric: &Metric,
+    template: &Template,
+    sent: Option<u64>,
+    now: Timestamp,
+    names: &impl Names,
+    asked: &mut Vec<Asked>,
+) {
+    let device = match target {
+        Target::Node => None,
+        Target::Device(device) => Some(device),
+    };
+    let name = metric.name.as_deref().filter(|name| !name.is_empty());
+    let Some(instance) = names.instance(device, name, metric.alias) else {
+        return asked.push(Asked::Refused("no such instance of a template"));
+    };
+    let of_another = template.template_ref.as_deref().is_some_and(|name| name != &*instance.template);
+    if of_another || template.is_definition == Some(true) || metric.is_historical == Some(true) {
+        return asked.push(Asked::Refused("not an instance of this template"));
+    }
+    for member in &template.metrics {
+        if asked.len() >= MAX_WRITES {
+            return;
+        }
+        let member =
+            Metric { timestamp: member.timestamp.or(metric.timestamp), alias: None, ..member.clone() };
+        asked.push(
+            write(Some(&instance.device), &member, sent, now, names)
+                .map_or_else(Asked::Refused, |(tag, value)| Asked::Write(tag, value)),
+        );
+    }
 }
 
 fn one(

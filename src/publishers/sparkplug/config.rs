@@ -11,7 +11,9 @@ use crate::publishers::mqtt_wire::config as mqtt_wire;
 use crate::store::options::OutboxTable;
 
 use super::commands::Control;
-use super::host::{Form, PrimaryHost};
+use super::form::Form;
+use super::host::{Form as StateForm, PrimaryHost};
+use super::payload::Algorithm;
 
 /// As written in the file.
 #[derive(Debug, Clone, Deserialize)]
@@ -47,7 +49,7 @@ pub struct Config {
     /// The host whose STATE is awaited before the birth.
     pub primary_host: Option<Spanned<String>>,
     /// The form of STATE: `"3.0"` (default) or `"2.2"`.
-    pub state_topics: Option<Spanned<Form>>,
+    pub state_topics: Option<Spanned<StateForm>>,
     /// Node controls that hosts may use beside the rebirth; none by default.
     #[serde(default)]
     pub allow: Vec<Control>,
@@ -55,9 +57,32 @@ pub struct Config {
     pub ack_timeout: Option<Spanned<Period>>,
     /// Random wait up to this before the first connection, for fleets; at most 1 h, default 0: none.
     pub start_delay: Option<Spanned<Period>>,
+    /// Most bytes of one data payload before it is compressed, from 1 KiB; default: the packet limit.
+    pub max_bytes: Option<Spanned<Size>>,
+    /// Devices of a profile are published as instances of a template; default false.
+    #[serde(default)]
+    pub templates: bool,
+    /// Whether births have all properties; default true.
+    pub properties: Option<bool>,
+    /// Compression of payloads from 1 KiB on; default none.
+    #[serde(default)]
+    pub compression: Compression,
     /// What waits for it; compiled by the plan, over `[store]`.
     #[serde(default)]
     pub outbox: OutboxTable,
+}
+
+/// The word in the file for how payloads are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// They are not.
+    #[default]
+    None,
+    /// See [`Algorithm::Gzip`].
+    Gzip,
+    /// See [`Algorithm::Deflate`].
+    Deflate,
 }
 
 /// Compiled: plain data, comparable.
@@ -75,6 +100,8 @@ pub struct Spec {
     pub ack_timeout: Duration,
     /// Longest wait before the first connection.
     pub start_delay: Duration,
+    /// How payloads are made up.
+    pub form: Form,
 }
 
 /// Checks the table; all mistakes at once.
@@ -111,10 +138,38 @@ pub fn compile(config: &Config) -> Result<Spec, Vec<Mistake>> {
     let mut allow = config.allow.clone();
     allow.sort();
     allow.dedup();
+    let form = form(config, mqtt.max_packet, &mut mistakes);
     if !mistakes.is_empty() {
         return Err(mistakes);
     }
-    Ok(Spec { mqtt, max_delay, primary_host, allow, ack_timeout, start_delay })
+    Ok(Spec { mqtt, max_delay, primary_host, allow, ack_timeout, start_delay, form })
+}
+
+/// How payloads are made up.
+fn form(config: &Config, max_packet: usize, mistakes: &mut Vec<Mistake>) -> Form {
+    let mut max_bytes = usize::MAX;
+    if let Some(size) = &config.max_bytes {
+        let bytes = size.get_ref().0;
+        if !(1 << 10..=max_packet as u64).contains(&bytes) {
+            mistakes.push(Mistake::new(
+                "out-of-range",
+                size.span(),
+                format!("`max-bytes` is {bytes} bytes"),
+                format!("write a size from \"1KiB\" to that of `max-packet`, {} KiB", max_packet >> 10),
+            ));
+        }
+        max_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    }
+    Form {
+        templates: config.templates,
+        properties: config.properties.unwrap_or(true),
+        compression: match config.compression {
+            Compression::None => None,
+            Compression::Gzip => Some(Algorithm::Gzip),
+            Compression::Deflate => Some(Algorithm::Deflate),
+        },
+        max_bytes,
+    }
 }
 
 /// Longest time without an answer when the file does not say; with a shorter keep-alive, that.
@@ -195,7 +250,7 @@ mod tests {
              allow = [\"reboot\", \"next-server\", \"reboot\"]\nack-timeout = \"2s\"\nstart-delay = \"1m\"",
         )
         .unwrap();
-        assert_eq!(spec.primary_host, Some(PrimaryHost { id: "scada".into(), form: Form::V2 }));
+        assert_eq!(spec.primary_host, Some(PrimaryHost { id: "scada".into(), form: StateForm::V2 }));
         assert_eq!(spec.allow, [Control::NextServer, Control::Reboot]);
         assert_eq!((spec.ack_timeout, spec.start_delay), (Duration::from_secs(2), Duration::from_secs(60)));
         for bad in ["", "a/b", "a+", "#"] {
@@ -205,6 +260,22 @@ mod tests {
         assert_eq!(codes("broker = \"mqtt://a\"\nstate-topics = \"3.0\""), ["no-primary-host"]);
         let wrong = "broker = \"mqtt://a\"\nack-timeout = \"0s\"\nstart-delay = \"2h\"";
         assert_eq!(codes(wrong), ["out-of-range", "out-of-range"]);
+    }
+
+    #[test]
+    fn payloads_are_plain_and_with_properties_where_the_file_says_nothing() {
+        assert_eq!(compiled("broker = \"mqtt://scada\"").unwrap().form, Form::default());
+        let said = "broker = \"mqtt://scada\"\ntemplates = true\nproperties = false\ncompression = \"gzip\"\nmax-bytes = \"64KiB\"";
+        let form = Form {
+            templates: true,
+            properties: false,
+            compression: Some(Algorithm::Gzip),
+            max_bytes: 64 << 10,
+        };
+        assert_eq!(compiled(said).unwrap().form, form);
+        let over = "broker = \"mqtt://scada\"\nmax-packet = \"8KiB\"\nmax-bytes = \"9KiB\"";
+        assert_eq!(codes(over), ["out-of-range"]);
+        assert_eq!(codes("broker = \"mqtt://scada\"\nmax-bytes = \"1000B\""), ["out-of-range"]);
     }
 
     #[test]

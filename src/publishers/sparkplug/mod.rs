@@ -5,6 +5,7 @@ mod bdseq;
 pub mod commands;
 pub mod config;
 mod delivery;
+pub mod form;
 pub mod host;
 pub mod payload;
 mod publisher;

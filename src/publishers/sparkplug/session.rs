@@ -1,6 +1,8 @@
 //! The session of an edge node: births, deaths, data and their order. No I/O, no clock.
 
 mod births;
+mod layout;
+mod shapes;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,7 +12,11 @@ use crate::model::{
 };
 use crate::store::Store;
 
-use super::commands::{Control, Names};
+pub use self::layout::published_as;
+use self::layout::{Layout, Part};
+use self::shapes::{Cells, Open};
+use super::commands::{Control, Instance, Names};
+use super::form::Form;
 use super::payload::{self, Metric, Payload, Say};
 use super::topic::Topics;
 
@@ -68,6 +74,11 @@ pub struct Session {
     topics: Topics,
     limit: usize,
     controls: Vec<Control>,
+    form: Form,
+    layout: Layout,
+    cells: Cells,
+    /// Instances in data so far.
+    instances: u64,
     bd_seq: u8,
     seq: u8,
     devices: HashMap<DeviceId, Device>,
@@ -102,14 +113,18 @@ struct State {
     good: bool,
     /// The clock was synchronised then: what is not said counts as that.
     timed: bool,
+    /// The number of the instance in data that it was last a member of.
+    told_in: u64,
 }
 
-/// Metrics that go into the same payloads: of one device, all historical or none.
+/// Metrics that go into the same payloads: of one part of a device, all historical or none.
 #[derive(Debug)]
 struct Group {
     device: DeviceId,
+    part: Part,
     history: bool,
     metrics: Vec<Metric>,
+    open: Option<Open>,
 }
 
 /// Topic length field, packet identifier, fixed header, time stamp and seq of a payload.
@@ -123,14 +138,19 @@ impl Session {
             let data = if d.is_node { topics.node("NDATA") } else { topics.device("DDATA", &d.name) };
             (d.id, Device { is_node: d.is_node, status: Status::Unborn, data, identity: None })
         });
-        let unknown = State { born: Timestamp(i64::MIN), live: Timestamp(i64::MIN), good: true, timed: true };
+        let never = Timestamp(i64::MIN);
+        let unknown = State { born: never, live: never, good: true, timed: true, told_in: 0 };
         Session {
             devices: devices.collect(),
             metrics: directory.tags().iter().map(|t| (t.id, unknown)).collect(),
+            cells: Cells::of(&directory),
             directory,
             topics,
             limit,
             controls: Vec::new(),
+            form: Form::default(),
+            layout: Layout::default(),
+            instances: 0,
             bd_seq,
             seq: 0,
             pending: Vec::new(),
@@ -146,6 +166,11 @@ impl Session {
     /// The broker takes no larger packets than this many bytes.
     pub fn limit_to(&mut self, limit: usize) {
         self.limit = self.limit.min(limit);
+    }
+
+    /// The same with its payloads made up in another way.
+    pub fn in_form(self, form: Form) -> Session {
+        Session { form, ..self }
     }
 
     /// The topics.
@@ -164,7 +189,7 @@ impl Session {
         let payload = Payload {
             timestamp: Some(payload::millis(now)),
             metrics: vec![self.bd_seq_metric(now)],
-            seq: None,
+            ..Payload::default()
         };
         Message { topic: self.topics.node("NDEATH"), payload: payload.bytes(), kind: Kind::Death }
     }
@@ -243,9 +268,8 @@ impl Session {
                 let good = sample.quality.is_good();
                 let timed = sample.stamp.is_synchronised();
                 let say = Say { quality: !(good && state.good), clock: !state.timed };
-                let metric = Metric::data(alias(tag.id), &sample, false, say);
-                *state = State { born: sample.at, live: sample.at, good, timed };
-                self.queue(device.id, false, [metric]);
+                *state = State { born: sample.at, live: sample.at, good, timed, ..*state };
+                self.tell(device.id, &sample, false, say);
             }
         }
     }
@@ -254,8 +278,9 @@ impl Session {
     fn bury(&mut self, id: DeviceId, now: Timestamp, out: &mut Vec<Message>) {
         self.flush(now, out);
         self.set(id, Status::Unborn);
-        if let Some(device) = self.directory.device(id) {
-            let topic = self.topics.device("DDEATH", &device.name);
+        let names = self.directory.device(id).map(|device| self.layout.names(device));
+        for name in names.into_iter().flatten() {
+            let topic = self.topics.device("DDEATH", &name);
             let message = self.message(topic, Vec::new(), Kind::Death, now);
             out.push(message);
         }
@@ -268,10 +293,10 @@ impl Session {
 
     /// All that waits, as few messages as the packet limit allows.
     pub fn flush(&mut self, now: Timestamp, out: &mut Vec<Message>) {
+        self.tell_tables();
         for group in std::mem::take(&mut self.pending) {
-            let Some(device) = self.devices.get(&group.device) else { continue };
-            let topic = device.data.clone();
-            let room = self.limit.saturating_sub(ENVELOPE + topic.len());
+            let Some(topic) = self.data_topic(group.device, group.part) else { continue };
+            let room = self.most_bytes().saturating_sub(ENVELOPE + topic.len());
             let mut size = 0;
             let mut part = Vec::with_capacity(group.metrics.len());
             for metric in group.metrics {
@@ -303,21 +328,35 @@ impl Session {
             let good = sample.quality.is_good();
             let timed = sample.stamp.is_synchronised();
             let say = Say { quality: !(good && state.good), clock: !state.timed };
-            let metric = Metric::data(alias(sample.tag), sample, history, say);
             state.timed = timed && (!history || state.timed);
             // After historical good, a host that had a bad live value still has it.
             state.good = good && (!history || state.good);
-            self.queue(batch.device, history, [metric]);
+            self.tell(batch.device, sample, history, say);
         }
     }
 
     /// Puts metrics into the next payload of their device.
-    fn queue(&mut self, device: DeviceId, history: bool, metrics: impl IntoIterator<Item = Metric>) {
-        let group = self.pending.iter_mut().rev().find(|g| g.device == device);
-        match group.filter(|g| g.history == history) {
-            Some(group) => group.metrics.extend(metrics),
-            None => self.pending.push(Group { device, history, metrics: metrics.into_iter().collect() }),
+    fn queue(
+        &mut self,
+        device: DeviceId,
+        part: Part,
+        history: bool,
+        metrics: impl IntoIterator<Item = Metric>,
+    ) {
+        shapes::group(&mut self.pending, device, part, history).metrics.extend(metrics);
+    }
+
+    /// Where the data of a part go.
+    fn data_topic(&self, id: DeviceId, part: Part) -> Option<Arc<str>> {
+        match part {
+            0 => self.devices.get(&id).map(|device| device.data.clone()),
+            _ => Some(self.topics.device("DDATA", self.layout.name(self.directory.device(id)?, part))),
         }
+    }
+
+    /// Most bytes of a packet with data.
+    fn most_bytes(&self) -> usize {
+        self.limit.min(self.form.max_bytes)
     }
 
     fn set(&mut self, device: DeviceId, status: Status) {
@@ -330,8 +369,9 @@ impl Session {
     fn message(&mut self, topic: Arc<str>, metrics: Vec<Metric>, kind: Kind, now: Timestamp) -> Message {
         let seq = self.seq;
         self.seq = seq.wrapping_add(1);
-        let payload = Payload { timestamp: Some(payload::millis(now)), metrics, seq: Some(u64::from(seq)) };
-        Message { topic, payload: payload.bytes(), kind }
+        let (timestamp, seq) = (Some(payload::millis(now)), Some(u64::from(seq)));
+        let payload = Payload { timestamp, metrics, seq, ..Payload::default() };
+        Message { topic, payload: payload.compressed(self.form.compression), kind }
     }
 }
 
@@ -340,15 +380,30 @@ fn alias(tag: TagId) -> u64 {
     u64::from(tag.0) + 1
 }
 
+impl Session {
+    /// A device, or a part of one, by the name in its topics.
+    fn owner(&self, name: &str) -> Option<(&crate::model::Device, Part)> {
+        let mut devices = self.directory.devices().iter().filter(|d| !d.is_node);
+        let own = devices.find(|d| &*d.name == name).map(|device| (device, 0));
+        own.or_else(|| {
+            let mut splits = self.layout.splits(&self.directory);
+            splits.find_map(|(device, names)| Some((device, Part::try_from(at(names, name)?).ok()?)))
+        })
+    }
+}
+
+fn at(names: &[Arc<str>], name: &str) -> Option<usize> {
+    names.iter().position(|known| &**known == name)
+}
+
 impl Names for Session {
     fn by_name(&self, device: Option<&str>, name: &str) -> Option<(TagId, DataType)> {
-        let matches = |d: &&crate::model::Device| match device {
-            None => d.is_node,
-            Some(device) => !d.is_node && &*d.name == device,
+        let (device, part) = match device {
+            None => (self.directory.devices().iter().find(|d| d.is_node)?, 0),
+            Some(device) => self.owner(device)?,
         };
-        let device = self.directory.devices().iter().find(matches)?;
         let tag = self.directory.find(&format!("{}/{name}", device.name))?;
-        (tag.device == device.id).then_some((tag.id, tag.kind))
+        (tag.device == device.id && self.layout.part(tag.id) == part).then_some((tag.id, tag.kind))
     }
 
     fn by_alias(&self, device: Option<&str>, alias: u64) -> Option<(TagId, DataType)> {
@@ -356,8 +411,20 @@ impl Names for Session {
         let tag = self.directory.tag(id)?;
         let owner = self.directory.device(tag.device)?;
         // Aliases are unique over node and devices (tck-id-payloads-alias-uniqueness), so an NCMD may use any.
-        let ours = device.is_none_or(|name| !owner.is_node && &*owner.name == name);
+        let part = self.layout.part(id);
+        let ours = device.is_none_or(|name| !owner.is_node && &**self.layout.name(owner, part) == name);
         ours.then_some((tag.id, tag.kind))
+    }
+
+    fn instance(&self, device: Option<&str>, name: Option<&str>, alias: Option<u64>) -> Option<Instance> {
+        let mut devices =
+            self.directory.devices().iter().filter(|d| device.is_none_or(|name| &*d.name == name));
+        let device = devices.find(|d| match name {
+            Some(name) => device.is_some() && self.layout.template(d.id).is_some_and(|t| &*t.name == name),
+            None => alias == Some(shapes::instance_alias(d.id)),
+        })?;
+        let template = self.layout.template(device.id)?;
+        Some(Instance { device: device.name.clone(), template: template.name.clone() })
     }
 }
 
@@ -399,10 +466,13 @@ mod tests {
     }
 
     #[test]
-    fn a_device_whose_birth_does_not_fit_is_never_published_and_the_others_are() {
+    fn a_device_of_which_a_single_tag_does_not_fit_is_never_published_and_the_others_are() {
         let store = Store::in_memory();
         store.accept(batch(1, 0));
-        let mut session = Session::new(directory(100), 0, 1024);
+        let mut tag = directory(1).tags()[0].clone();
+        tag.description = Some("long ".repeat(300).into());
+        let device = directory(1).devices()[0].clone();
+        let mut session = Session::new(Arc::new(Directory::new("g", "n", vec![device], vec![tag])), 0, 1024);
         let mut out = Vec::new();
         session.births(&store, Timestamp(2), &mut out);
         assert_eq!(kinds(&out), ["NBIRTH"]);

@@ -31,7 +31,7 @@ pub(super) async fn run(
         Err(why) => return End::Lost(Down { why, connect_sent: false, closed: false }),
     };
     let session = Session::new(cx.directory.clone(), node.bd_seq.next().await, spec.mqtt.max_packet);
-    let mut session = session.allowing(&spec.allow);
+    let mut session = session.allowing(&spec.allow).in_form(spec.form);
     let will = session.death(cx.clock.now());
     let will_bytes = will.bytes();
     // tck-id-payloads-ndeath-will-message-qos, -retain
