@@ -338,13 +338,13 @@ fn topic(
             "the message of a device has several tags, so its topic can name none",
             "write `per = \"tag\"`, or take {tag} out of the topic",
         ),
-        Per::Tag if must_tell_apart(payload, retain) => {
-            if !topic.has(Field::Device) || !topic.has(Field::Tag) {
-                wrong(
-                    "nothing tells which tag a message is of, or retained values would overwrite each other",
-                    "write {device} and {tag} into the topic",
-                );
-            }
+        Per::Tag
+            if must_tell_apart(payload, retain) && !(topic.has(Field::Device) && topic.has(Field::Tag)) =>
+        {
+            wrong(
+                "nothing tells which tag a message is of, or retained values would overwrite each other",
+                "write {device} and {tag} into the topic",
+            );
         }
         _ => {}
     }
