@@ -173,7 +173,7 @@ pub struct DeviceStats {
 pub struct PublisherStats {
     /// The publisher's name.
     pub name: String,
-    /// `sparkplug`, `opcua`, `http`.
+    /// `sparkplug`, `mqtt`, `opcua`, `http`.
     pub kind: &'static str,
     /// Broker connection or listener.
     pub state: ConnectionState,

@@ -24,6 +24,7 @@ const SECTIONS: &[(&str, &str, &str)] = &[
     ("src/drivers/modbus/config.rs", "Tls", "tls of a [[link.modbus-tcp]]"),
     ("src/drivers/modbus/config.rs", "SerialLink", "[[link.modbus-rtu]]"),
     ("src/publishers/sparkplug/config.rs", "Config", "[[publish.sparkplug]]"),
+    ("src/publishers/mqtt/config.rs", "Config", "[[publish.mqtt]]"),
     ("src/store/options.rs", "OutboxTable", "outbox of a publisher"),
     ("src/publishers/opcua/config.rs", "Config", "[publish.opcua]"),
     ("src/publishers/opcua/config.rs", "UserTable", "[[publish.opcua.user]]"),
@@ -111,7 +112,7 @@ fn every_documented_key_is_one() {
 #[test]
 fn every_example_of_the_documentation_is_read_without_a_mistake() {
     let mut examples = 0;
-    for file in ["docs/config.md", "docs/modbus.md", "README.md"] {
+    for file in ["docs/config.md", "docs/modbus.md", "docs/mqtt.md", "README.md"] {
         let document = read(file);
         for block in document.split("```toml\n").skip(1) {
             let text = block.split("```").next().unwrap();

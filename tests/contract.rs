@@ -344,6 +344,80 @@ mod sparkplug {
     }
 }
 
+mod plain_mqtt {
+    use std::net::SocketAddr;
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use fieldgate::publishers::mqtt::{Mqtt, config};
+    use fieldgate::publishers::publisher::Context;
+    use fieldgate::simulate::broker::Broker;
+    use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
+
+    use super::publisher::{North, suite};
+
+    /// The broker is the peer that goes away; a cloud listens at it.
+    struct Cloud {
+        address: SocketAddr,
+        broker: Option<Broker>,
+        level: Arc<Mutex<Option<f64>>>,
+        listening: tokio::task::JoinHandle<()>,
+    }
+
+    impl Drop for Cloud {
+        fn drop(&mut self) {
+            self.listening.abort();
+        }
+    }
+
+    /// Listens for ever; what is retained comes with the subscription.
+    async fn listen(address: SocketAddr, level: Arc<Mutex<Option<f64>>>) {
+        let options = MqttOptions::new("cloud-side", address.ip().to_string(), address.port());
+        let (client, mut events) = AsyncClient::new(options, 100);
+        loop {
+            match events.poll().await {
+                Ok(Event::Incoming(Packet::ConnAck(_))) => {
+                    client.try_subscribe("water/station/pump/level", QoS::AtLeastOnce).unwrap();
+                }
+                Ok(Event::Incoming(Packet::Publish(message))) => {
+                    *level.lock().unwrap() = std::str::from_utf8(&message.payload).unwrap().parse().ok();
+                }
+                Ok(_) => {}
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    }
+
+    impl North for Cloud {
+        type Publisher = Mqtt;
+
+        fn publisher(&self) -> Mqtt {
+            let text = format!(
+                "name = \"north\"\nbroker = \"mqtt://{}\"\nper = \"tag\"\nretain = true\npayload = \"{{value}}\"",
+                self.address
+            );
+            Mqtt::new(config::compile(&toml::from_str(&text).unwrap()).unwrap())
+        }
+        async fn obstruct(&mut self) {
+            self.broker.take().unwrap().stop().await;
+        }
+        async fn clear(&mut self) {
+            self.broker = Some(Broker::bind(self.address).await.unwrap());
+        }
+        async fn level(&self, _: &Context) -> Option<f64> {
+            *self.level.lock().unwrap()
+        }
+    }
+
+    #[tokio::test]
+    async fn plain_mqtt_keeps_the_contract_of_publishers() {
+        let broker = Broker::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let (address, level) = (broker.address(), Arc::default());
+        let listening = tokio::spawn(listen(address, Arc::clone(&level)));
+        suite(Cloud { address, broker: Some(broker), level, listening }).await;
+    }
+}
+
 #[cfg(feature = "opcua")]
 mod opcua_server {
     use std::net::SocketAddr;

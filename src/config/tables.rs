@@ -10,6 +10,7 @@ use super::leaf::{Deadband, Scalar};
 use crate::drivers::modbus::config::{SerialLink, TcpLink};
 use crate::model::{Access, Class, DataType, Order, Period, Size};
 use crate::publishers::http::config as http;
+use crate::publishers::mqtt::config as mqtt;
 use crate::publishers::opcua::config as opcua;
 use crate::publishers::sparkplug::config as sparkplug;
 use crate::store::{Durability, Replay, WhenFull};
@@ -320,6 +321,9 @@ pub struct Publishers {
     /// `[[publish.sparkplug]]`
     #[serde(default)]
     pub sparkplug: Vec<Spanned<sparkplug::Config>>,
+    /// `[[publish.mqtt]]`
+    #[serde(default)]
+    pub mqtt: Vec<Spanned<mqtt::Config>>,
     /// `[publish.opcua]`
     pub opcua: Option<Spanned<opcua::Config>>,
     /// `[publish.http]`

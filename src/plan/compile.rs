@@ -115,6 +115,7 @@ impl<'a> Compiler<'a> {
                 .with_shapes(self.templates(&devices), self.tables(&devices));
         let directory = Arc::new(directory);
         self.splits(&directory, &publishers);
+        north::topics(self.config, &publishers, &directory, &mut self.mistakes);
         Some(GatewayPlan {
             directory,
             links: plans,

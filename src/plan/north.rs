@@ -8,12 +8,12 @@ use toml::Spanned;
 use super::draft::duplicate;
 use super::{PublisherPlan, Resource, names, ranges};
 use crate::config::Config;
-use crate::model::{Mistake, Size};
-use crate::publishers::{PublisherSpec, http, opcua, sparkplug};
+use crate::model::{Directory, Mistake, Size};
+use crate::publishers::{PublisherSpec, http, mqtt, opcua, sparkplug};
 use crate::store::options::OutboxTable;
 use crate::store::{self, ReaderRules, WhenFull};
 
-/// All publishers: Sparkplug in the order of the file, then OPC UA, then HTTP.
+/// All publishers: Sparkplug and plain MQTT in the order of the file, then OPC UA, then HTTP.
 pub(super) fn publishers(
     config: &Config,
     store: &store::Options,
@@ -38,6 +38,20 @@ pub(super) fn publishers(
         let spec = sparkplug::config::compile(table).map(PublisherSpec::Sparkplug);
         let outbox = outbox(&table.outbox, store, mistakes);
         add(table.name.get_ref(), outbox, spec, mistakes);
+    }
+    for table in &config.publish.mqtt {
+        let table = table.get_ref();
+        names::check("publisher", &table.name, mistakes);
+        duplicate("publisher", "duplicate-publisher", &table.name, &mut seen, mistakes);
+        let spec = mqtt::config::compile(table).map_err(|mut wrong| {
+            // What follows from the defaults has no place of its own.
+            for mistake in wrong.iter_mut().filter(|m| m.span.is_empty()) {
+                mistake.span = table.name.span();
+            }
+            wrong
+        });
+        let outbox = outbox(&table.outbox, store, mistakes);
+        add(table.name.get_ref(), outbox, spec.map(PublisherSpec::Mqtt), mistakes);
     }
     let mut left_out = |feature: &str, place: std::ops::Range<usize>| {
         mistakes.push(Mistake::new(
@@ -149,6 +163,24 @@ fn needs_folder(when_full: &Spanned<WhenFull>, store: &store::Options, mistakes:
     }
 }
 
+/// Topics of plain MQTT that two have, now that the tags are known.
+pub(super) fn topics(
+    config: &Config,
+    publishers: &[PublisherPlan],
+    directory: &Directory,
+    mistakes: &mut Vec<Mistake>,
+) {
+    for publisher in publishers {
+        let PublisherSpec::Mqtt(spec) = &publisher.spec else { continue };
+        let tables = config.publish.mqtt.iter().map(Spanned::get_ref);
+        let place = tables
+            .filter(|table| *table.name.get_ref() == publisher.name)
+            .map(|table| table.topic.as_ref().unwrap_or(&table.name).span())
+            .next();
+        mistakes.extend(mqtt::config::clashes(spec, directory, &place.unwrap_or_default()));
+    }
+}
+
 /// The store's options.
 pub(super) fn store(config: &Config, mistakes: &mut Vec<Mistake>) -> store::Options {
     let table = &config.store;
@@ -253,7 +285,7 @@ pub(super) fn resources(
                 spec.listen,
                 listen.http.as_ref().map(|t| t.get_ref().listen.as_ref().map_or(t.span(), |l| l.span())),
             ),
-            PublisherSpec::Sparkplug(_) => continue,
+            PublisherSpec::Sparkplug(_) | PublisherSpec::Mqtt(_) => continue,
         };
         wanted.push((Resource::ListenPort(address), place.unwrap_or_default(), "listening port"));
     }

@@ -1,10 +1,12 @@
 //! The publishers; this file is the registry: one line a publisher in each match.
 
 pub mod http;
+pub mod mqtt;
 pub mod mqtt_wire;
 pub mod opcua;
 pub mod publisher;
 pub mod sparkplug;
+mod words;
 
 use self::publisher::{Context, PublishError, Publisher};
 
@@ -15,6 +17,8 @@ use self::publisher::{Context, PublishError, Publisher};
 pub enum PublisherSpec {
     /// MQTT Sparkplug B.
     Sparkplug(sparkplug::config::Spec),
+    /// Plain MQTT.
+    Mqtt(mqtt::config::Spec),
     /// OPC UA server.
     OpcUa(opcua::config::Spec),
     /// Page and metrics.
@@ -26,6 +30,7 @@ impl PublisherSpec {
     pub fn kind(&self) -> &'static str {
         match self {
             PublisherSpec::Sparkplug(_) => "sparkplug",
+            PublisherSpec::Mqtt(_) => "mqtt",
             PublisherSpec::OpcUa(_) => "opcua",
             PublisherSpec::Http(_) => "http",
         }
@@ -38,6 +43,7 @@ pub async fn run(spec: PublisherSpec, cx: Context) -> Result<(), PublishError> {
         #[cfg(feature = "http")]
         PublisherSpec::Http(spec) => http::Http::new(spec).run(cx).await,
         PublisherSpec::Sparkplug(spec) => sparkplug::Sparkplug::new(spec).run(cx).await,
+        PublisherSpec::Mqtt(spec) => mqtt::Mqtt::new(spec).run(cx).await,
         #[cfg(feature = "opcua")]
         PublisherSpec::OpcUa(spec) => opcua::OpcUa::new(spec).run(cx).await,
         // `compile` lets none through that this build leaves out.

@@ -6,8 +6,8 @@ use std::path::Path;
 use toml::Spanned;
 
 use crate::config::Config;
+use crate::publishers::mqtt_wire::config::Brokers;
 use crate::publishers::opcua::config::Security;
-use crate::publishers::sparkplug::config::Brokers;
 use crate::simulate::plant::{Endpoint, Plant};
 
 /// What is where on this machine.
@@ -42,6 +42,13 @@ pub(super) fn adapt(config: &mut Config, machine: &Machine<'_>) {
         // No host is there to be awaited, and nobody to start the demo again.
         (sparkplug.primary_host, sparkplug.state_topics, sparkplug.start_delay) = (None, None, None);
         sparkplug.allow.clear();
+    }
+    for mqtt in &mut config.publish.mqtt {
+        let mqtt = mqtt.get_mut();
+        mqtt.broker = Brokers(vec![implied(machine.broker.to_owned())]);
+        (mqtt.username, mqtt.password, mqtt.ca) = (None, None, None);
+        (mqtt.certificate, mqtt.key, mqtt.start_delay) = (None, None, None);
+        mqtt.alpn.clear();
     }
     if let Some(opcua) = &mut config.publish.opcua {
         let opcua = opcua.get_mut();

@@ -253,6 +253,10 @@ fn addresses(plan: &GatewayPlan, own_broker: bool) -> String {
                     ));
                 }
             }
+            PublisherSpec::Mqtt(spec) => {
+                let Some(broker) = spec.mqtt.brokers.first() else { continue };
+                lines.push(format!("  MQTT     {broker} (plain, `{}`)", publisher.name));
+            }
             PublisherSpec::OpcUa(spec) => {
                 let note = taken(4840, spec.listen.port());
                 lines.push(format!("  OPC UA   opc.tcp://{}/{note}", spec.listen));

@@ -57,7 +57,13 @@ impl Summary {
             "ended after {}: {} samples read, {} delivered by MQTT, {} lost",
             clock(self.started.elapsed()),
             thousands(self.read().1),
-            thousands(publishers.iter().filter(|p| p.kind == "sparkplug").map(|p| p.delivered.get()).sum()),
+            thousands(
+                publishers
+                    .iter()
+                    .filter(|p| matches!(p.kind, "sparkplug" | "mqtt"))
+                    .map(|p| p.delivered.get())
+                    .sum()
+            ),
             thousands(lost),
         )
     }
@@ -104,6 +110,7 @@ fn publisher(stats: &PublisherStats) -> String {
             stats.deaths.get(),
             thousands(stats.delivered.get())
         ),
+        "mqtt" => format!("MQTT {state}, {} delivered", thousands(stats.delivered.get())),
         "opcua" => format!("OPC UA {state}, {} clients", stats.clients.get()),
         _ => format!("page {state}"),
     }

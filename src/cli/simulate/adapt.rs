@@ -61,7 +61,7 @@ pub(super) fn adapt(text: &str, config: &Config, places: &Places<'_>) -> Result<
     let copy = if places.keep_north {
         copy
     } else {
-        without(&copy, &["publish.sparkplug", "publish.opcua", "store"])
+        without(&copy, &["publish.sparkplug", "publish.mqtt", "publish.opcua", "store"])
     };
     check(&copy, places)?;
     Ok(copy)
@@ -133,7 +133,10 @@ fn check(copy: &str, places: &Places<'_>) -> Result<(), String> {
         return Err("`backup` and `tls` cannot be left out: write each on a line of its own".into());
     }
     let north = &config.publish;
-    let goes_north = !north.sparkplug.is_empty() || north.opcua.is_some() || config.store.path.is_some();
+    let goes_north = !north.sparkplug.is_empty()
+        || !north.mqtt.is_empty()
+        || north.opcua.is_some()
+        || config.store.path.is_some();
     if goes_north && !places.keep_north {
         return Err(
             "its publishers and store cannot be left out: write them as tables, as [publish.opcua]".into()

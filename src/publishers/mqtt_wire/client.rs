@@ -17,6 +17,7 @@ use super::address::Address;
 use super::config::{Spec, Version};
 use super::credentials::Credentials;
 use super::message::Publish;
+use super::receipts::{RECEIPTS, Receipts};
 use super::{v4, v5};
 
 /// Why there is no connection, or no longer.
@@ -66,6 +67,8 @@ pub(in crate::publishers) struct Wire {
     task: JoinHandle<Down>,
     pub(in crate::publishers) commands: mpsc::Receiver<Inbound>,
     pub(in crate::publishers) heard: watch::Receiver<Heard>,
+    /// Which of the messages with QoS 1 was acknowledged, counted from 1.
+    pub(in crate::publishers) acknowledged: mpsc::Receiver<u64>,
     pub(in crate::publishers) limits: Limits,
 }
 
@@ -102,20 +105,22 @@ impl Wire {
         let has_will = will.is_some();
         let (commands_in, commands) = mpsc::channel(COMMANDS);
         let (heard_in, heard) = watch::channel(Heard::default());
+        let (receipts, acknowledged) = mpsc::channel(RECEIPTS);
+        let receipts = Receipts::new(receipts);
         let broker = address.clone();
         let (client, task, limits) = match spec.version {
             Version::V311 => {
                 let (client, events) = v4::open(spec, address, credentials, will).await?;
-                let task = tokio::spawn(v4::run(events, commands_in, heard_in, broker, stats));
+                let task = tokio::spawn(v4::run(events, commands_in, heard_in, receipts, broker, stats));
                 (Client::V311(client), task, Limits { max_packet: spec.max_packet })
             }
             Version::V5 => {
                 let (client, events, limits) = v5::open(spec, address, credentials, will).await?;
-                let task = tokio::spawn(v5::run(events, commands_in, heard_in, broker, stats));
+                let task = tokio::spawn(v5::run(events, commands_in, heard_in, receipts, broker, stats));
                 (Client::V5 { client, has_will }, task, limits)
             }
         };
-        Ok(Wire { client, task, commands, heard, limits })
+        Ok(Wire { client, task, commands, heard, acknowledged, limits })
     }
 
     /// Asks for what matches, QoS 1; its SUBACK counts as `subacks`.
@@ -133,7 +138,8 @@ impl Wire {
         if sent { Ok(()) } else { Err(closing()) }
     }
 
-    /// Hands a message to the event loop; waits while it is busy. With QoS 1 its PUBACK counts as `pubacks`.
+    /// Hands a message to the event loop; waits while it is busy. With QoS 1 its PUBACK counts as `pubacks`, and
+    /// `acknowledged` tells its number.
     pub(in crate::publishers) async fn publish(&self, message: Publish) -> Result<(), Down> {
         let Publish { topic, payload, qos, retain } = message;
         let sent = match &self.client {

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::Deserialize;
 use toml::Spanned;
 
 use crate::model::{Mistake, Period, Secret, Size};
@@ -16,7 +17,7 @@ use super::address::Address;
 #[derive(Debug, Clone, Copy)]
 pub struct Keys<'a> {
     /// `broker`: one or more addresses.
-    pub brokers: &'a [Spanned<String>],
+    pub brokers: &'a Brokers,
     /// `client-id`.
     pub client_id: Option<&'a Spanned<String>>,
     /// `username`.
@@ -37,6 +38,49 @@ pub struct Keys<'a> {
     pub keep_alive: Option<&'a Spanned<Period>>,
     /// `max-packet`.
     pub max_packet: Option<&'a Spanned<Size>>,
+}
+
+/// The brokers as written: one address, or several in the order in which they are tried.
+#[derive(Debug, Clone)]
+pub struct Brokers(pub Vec<Spanned<String>>);
+
+impl<'de> Deserialize<'de> for Brokers {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Brokers, D::Error> {
+        struct OneOrMany;
+        impl<'de> serde::de::Visitor<'de> for OneOrMany {
+            type Value = Vec<Spanned<String>>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a broker's address, or an array of them")
+            }
+
+            fn visit_str<E>(self, address: &str) -> Result<Self::Value, E> {
+                // Its place is known outside only.
+                Ok(vec![Spanned::new(0..0, address.to_owned())])
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut all = Vec::new();
+                while let Some(address) = seq.next_element()? {
+                    all.push(address);
+                }
+                Ok(all)
+            }
+        }
+        struct Whole(Vec<Spanned<String>>);
+        impl<'de> Deserialize<'de> for Whole {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Whole, D::Error> {
+                deserializer.deserialize_any(OneOrMany).map(Whole)
+            }
+        }
+        let whole = Spanned::<Whole>::deserialize(deserializer)?;
+        let span = whole.span();
+        let placed = |address: Spanned<String>| match address.span() {
+            place if place.is_empty() => Spanned::new(span.clone(), address.into_inner()),
+            _ => address,
+        };
+        Ok(Brokers(whole.into_inner().0.into_iter().map(placed).collect()))
+    }
 }
 
 /// Compiled: plain data, comparable.
@@ -83,7 +127,7 @@ const MAX_CLIENT_ID: usize = 256;
 /// Checks the keys; all mistakes go into `mistakes`, and then what is given back is of no use.
 pub fn compile(keys: Keys<'_>, mistakes: &mut Vec<Mistake>) -> Spec {
     let mut brokers = Vec::new();
-    for broker in keys.brokers {
+    for broker in &keys.brokers.0 {
         match Address::parse(broker.get_ref()) {
             Ok(address) => brokers.push(address),
             Err(wrong) => {
@@ -91,7 +135,8 @@ pub fn compile(keys: Keys<'_>, mistakes: &mut Vec<Mistake>) -> Spec {
             }
         }
     }
-    let place = || keys.brokers.first().map_or(0..0, Spanned::span);
+    several(keys.brokers, &brokers, mistakes);
+    let place = || keys.brokers.0.first().map_or(0..0, Spanned::span);
     // With none, another mistake is told already.
     let encrypted = brokers.is_empty() || brokers.iter().any(|b| b.tls);
     let mut tls_only = |given: bool, code, key: &str| {
@@ -200,6 +245,29 @@ pub fn compile(keys: Keys<'_>, mistakes: &mut Vec<Mistake>) -> Spec {
         password: keys.password.cloned(),
         keep_alive,
         max_packet,
+    }
+}
+
+/// Each broker once, and one at least.
+fn several(written: &Brokers, brokers: &[Address], mistakes: &mut Vec<Mistake>) {
+    if written.0.is_empty() {
+        mistakes.push(Mistake::new(
+            "no-broker",
+            0..0,
+            "`broker` is an empty list",
+            "name one broker at least, as \"mqtts://scada.example:8883\"",
+        ));
+    }
+    for (at, broker) in brokers.iter().enumerate() {
+        if brokers.iter().take(at).any(|other| other == broker) {
+            let same = |text: &&Spanned<String>| Address::parse(text.get_ref()).is_ok_and(|a| a == *broker);
+            mistakes.push(Mistake::new(
+                "duplicate-broker",
+                written.0.iter().rfind(same).map_or(0..0, Spanned::span),
+                format!("`{broker}` is there twice"),
+                "name each broker once, in the order in which they are to be tried",
+            ));
+        }
     }
 }
 

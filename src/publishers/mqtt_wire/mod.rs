@@ -6,10 +6,16 @@ mod client;
 pub mod config;
 mod credentials;
 mod message;
+mod receipts;
+mod takeover;
 mod v4;
 mod v5;
+mod walk;
+mod watchdog;
 
-pub(super) use backoff::Backoff;
 pub(super) use client::{Down, Inbound, Wire};
 pub(super) use credentials::Credentials;
 pub(super) use message::{Publish, Qos};
+pub(super) use takeover::Takeover;
+pub(super) use walk::{Stay, Walk, up_to};
+pub(super) use watchdog::{Asked, Watchdog};

@@ -16,6 +16,7 @@ use super::client::{CONNECT_SECONDS, Down, Heard, Inbound, MAX_INCOMING, REQUEST
 use super::config::Spec;
 use super::credentials::Credentials;
 use super::message::{Publish, Qos};
+use super::receipts::Receipts;
 
 /// Connects and waits for the CONNACK.
 pub(super) async fn open(
@@ -59,6 +60,7 @@ pub(super) async fn run(
     mut events: EventLoop,
     commands: mpsc::Sender<Inbound>,
     heard: watch::Sender<Heard>,
+    mut receipts: Receipts,
     address: Address,
     stats: Arc<PublisherStats>,
 ) -> Down {
@@ -80,7 +82,11 @@ pub(super) async fn run(
                     h.refused |= refused;
                 });
             }
-            Ok(Event::Incoming(Packet::PubAck(_))) => heard.send_modify(|h| h.pubacks += 1),
+            Ok(Event::Incoming(Packet::PubAck(ack))) => {
+                receipts.acknowledged(ack.pkid, true);
+                heard.send_modify(|h| h.pubacks += 1);
+            }
+            Ok(Event::Outgoing(Outgoing::Publish(id))) => receipts.sent(id),
             Ok(Event::Outgoing(Outgoing::PingReq)) => heard.send_modify(|h| h.pings += 1),
             Ok(Event::Incoming(Packet::PingResp)) => heard.send_modify(|h| h.pongs += 1),
             Ok(Event::Outgoing(Outgoing::Disconnect)) => return Down::new("disconnected"),

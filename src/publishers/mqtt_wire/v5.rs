@@ -19,6 +19,7 @@ use super::client::{CONNECT_SECONDS, Down, Heard, Inbound, Limits, MAX_INCOMING,
 use super::config::Spec;
 use super::credentials::Credentials;
 use super::message::{Publish, Qos};
+use super::receipts::Receipts;
 
 /// Messages of QoS 1 under way at most, as with MQTT 3.1.1; fewer where the broker says so.
 const INFLIGHT: u16 = 100;
@@ -82,6 +83,7 @@ pub(super) async fn run(
     mut events: EventLoop,
     commands: mpsc::Sender<Inbound>,
     heard: watch::Sender<Heard>,
+    mut receipts: Receipts,
     address: Address,
     stats: Arc<PublisherStats>,
 ) -> Down {
@@ -103,11 +105,15 @@ pub(super) async fn run(
                     h.refused |= refused;
                 });
             }
-            Ok(Event::Incoming(Packet::PubAck(ack))) => heard.send_modify(|h| {
-                h.pubacks += 1;
+            Ok(Event::Incoming(Packet::PubAck(ack))) => {
                 let taken = matches!(ack.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers);
-                h.rejected += u64::from(!taken);
-            }),
+                receipts.acknowledged(ack.pkid, taken);
+                heard.send_modify(|h| {
+                    h.pubacks += 1;
+                    h.rejected += u64::from(!taken);
+                });
+            }
+            Ok(Event::Outgoing(Outgoing::Publish(id))) => receipts.sent(id),
             Ok(Event::Outgoing(Outgoing::PingReq)) => heard.send_modify(|h| h.pings += 1),
             Ok(Event::Incoming(Packet::PingResp(_))) => heard.send_modify(|h| h.pongs += 1),
             Ok(Event::Outgoing(Outgoing::Disconnect)) => return Down::new("disconnected"),

@@ -7,7 +7,6 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::model::{Mistake, Period, Secret, Size};
-use crate::publishers::mqtt_wire::address::Address;
 use crate::publishers::mqtt_wire::config as mqtt_wire;
 use crate::store::options::OutboxTable;
 
@@ -23,7 +22,7 @@ pub struct Config {
     /// Unique name of the publisher; its delivery state is kept under it.
     pub name: Spanned<String>,
     /// `mqtt://host:port` or `mqtts://host:port`, or `ws://` or `wss://` with a path; or several, tried in turn.
-    pub broker: Brokers,
+    pub broker: mqtt_wire::Brokers,
     /// MQTT client id; `GROUP-NODE-NAME` by default.
     pub client_id: Option<Spanned<String>>,
     /// User name at the broker.
@@ -73,49 +72,6 @@ pub struct Config {
     pub outbox: OutboxTable,
 }
 
-/// The brokers as written: one address, or several in the order in which they are tried.
-#[derive(Debug, Clone)]
-pub struct Brokers(pub Vec<Spanned<String>>);
-
-impl<'de> Deserialize<'de> for Brokers {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Brokers, D::Error> {
-        struct OneOrMany;
-        impl<'de> serde::de::Visitor<'de> for OneOrMany {
-            type Value = Vec<Spanned<String>>;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a broker's address, or an array of them")
-            }
-
-            fn visit_str<E>(self, address: &str) -> Result<Self::Value, E> {
-                // Its place is known outside only.
-                Ok(vec![Spanned::new(0..0, address.to_owned())])
-            }
-
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-                let mut all = Vec::new();
-                while let Some(address) = seq.next_element()? {
-                    all.push(address);
-                }
-                Ok(all)
-            }
-        }
-        struct Whole(Vec<Spanned<String>>);
-        impl<'de> Deserialize<'de> for Whole {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Whole, D::Error> {
-                deserializer.deserialize_any(OneOrMany).map(Whole)
-            }
-        }
-        let whole = Spanned::<Whole>::deserialize(deserializer)?;
-        let span = whole.span();
-        let placed = |address: Spanned<String>| match address.span() {
-            place if place.is_empty() => Spanned::new(span.clone(), address.into_inner()),
-            _ => address,
-        };
-        Ok(Brokers(whole.into_inner().0.into_iter().map(placed).collect()))
-    }
-}
-
 /// The word in the file for how payloads are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -152,7 +108,7 @@ pub struct Spec {
 pub fn compile(config: &Config) -> Result<Spec, Vec<Mistake>> {
     let mut mistakes = Vec::new();
     let keys = mqtt_wire::Keys {
-        brokers: &config.broker.0,
+        brokers: &config.broker,
         client_id: config.client_id.as_ref(),
         username: config.username.as_ref(),
         password: config.password.as_ref(),
@@ -168,7 +124,6 @@ pub fn compile(config: &Config) -> Result<Spec, Vec<Mistake>> {
     let delays = Duration::ZERO..=Duration::from_secs(60);
     let max_delay =
         mqtt_wire::period("max-delay", config.max_delay.as_ref(), Duration::ZERO, delays, &mut mistakes);
-    several(&config.broker, &mqtt.brokers, &mut mistakes);
     let hour = Duration::ZERO..=Duration::from_secs(3600);
     let start_delay =
         mqtt_wire::period("start-delay", config.start_delay.as_ref(), Duration::ZERO, hour, &mut mistakes);
@@ -222,29 +177,6 @@ const ACK_TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest id of a host; a topic has room for 65,535 bytes, no host has so many.
 const MAX_HOST_ID: usize = 256;
 
-/// Each broker once, and one at least.
-fn several(written: &Brokers, brokers: &[Address], mistakes: &mut Vec<Mistake>) {
-    if written.0.is_empty() {
-        mistakes.push(Mistake::new(
-            "no-broker",
-            0..0,
-            "`broker` is an empty list",
-            "name one broker at least, as \"mqtts://scada.example:8883\"",
-        ));
-    }
-    for (at, broker) in brokers.iter().enumerate() {
-        if brokers.iter().take(at).any(|other| other == broker) {
-            let same = |text: &&Spanned<String>| Address::parse(text.get_ref()).is_ok_and(|a| a == *broker);
-            mistakes.push(Mistake::new(
-                "duplicate-broker",
-                written.0.iter().rfind(same).map_or(0..0, Spanned::span),
-                format!("`{broker}` is there twice"),
-                "name each broker once, in the order in which they are to be tried",
-            ));
-        }
-    }
-}
-
 fn primary_host(config: &Config, mistakes: &mut Vec<Mistake>) -> Option<PrimaryHost> {
     let form = config.state_topics.as_ref().map(|form| *form.get_ref()).unwrap_or_default();
     let Some(id) = &config.primary_host else {
@@ -274,6 +206,7 @@ fn primary_host(config: &Config, mistakes: &mut Vec<Mistake>) -> Option<PrimaryH
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::publishers::mqtt_wire::address::Address;
 
     fn compiled(rest: &str) -> Result<Spec, Vec<Mistake>> {
         compile(&toml::from_str(&format!("name = \"cloud\"\n{rest}")).unwrap())

@@ -10,9 +10,6 @@ pub mod host;
 pub mod payload;
 mod publisher;
 pub mod session;
-mod takeover;
 pub mod topic;
-mod walk;
-mod watchdog;
 
 pub use publisher::Sparkplug;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::publishers::mqtt_wire::{Down, Publish, Qos};
+use crate::publishers::mqtt_wire::{Down, Publish, Qos, Takeover, Walk, up_to};
 use crate::publishers::publisher::{Context, PublishError, Publisher};
 use crate::store::{Reader, ReaderOptions};
 use crate::telemetry::Connection;
@@ -20,8 +20,6 @@ use super::bdseq::BdSeq;
 use super::config::Spec;
 use super::host::Memory;
 use super::session::Message;
-use super::takeover::Takeover;
-use super::walk::{Walk, up_to};
 
 /// Publishes as a Sparkplug B edge node.
 #[derive(Debug)]

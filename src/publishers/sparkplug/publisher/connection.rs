@@ -6,12 +6,11 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use crate::publishers::mqtt_wire::address::Address;
-use crate::publishers::mqtt_wire::{Credentials, Down, Qos, Wire};
+use crate::publishers::mqtt_wire::{Credentials, Down, Qos, Watchdog, Wire};
 use crate::publishers::publisher::Context;
 use crate::publishers::sparkplug::config::Spec;
 use crate::publishers::sparkplug::delivery::{Fence, Held};
 use crate::publishers::sparkplug::session::Session;
-use crate::publishers::sparkplug::watchdog::Watchdog;
 
 use super::live::Live;
 use super::primary::Primary;

@@ -10,13 +10,11 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::command::WriteOutcome;
 use crate::model::DeviceState;
 use crate::publishers::mqtt_wire::address::Address;
-use crate::publishers::mqtt_wire::{Down, Qos, Wire};
+use crate::publishers::mqtt_wire::{Asked, Down, Qos, Walk, Watchdog, Wire};
 use crate::publishers::publisher::Context;
 use crate::publishers::sparkplug::config::Spec;
 use crate::publishers::sparkplug::delivery::{Fence, Held, Sent};
 use crate::publishers::sparkplug::session::{Kind, Message, Session, Taken};
-use crate::publishers::sparkplug::walk::Walk;
-use crate::publishers::sparkplug::watchdog::{Asked, Watchdog};
 use crate::store::{Next, Reader, Settled};
 use crate::telemetry::Connection;
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+use crate::publishers::mqtt_wire::Stay;
 use crate::publishers::sparkplug::host::{Memory, PrimaryHost, Told};
-use crate::publishers::sparkplug::walk::Stay;
 
 use super::End;
 use super::live::Live;

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::publishers::mqtt_wire::Down;
+use crate::publishers::mqtt_wire::{Asked, Down};
 use crate::publishers::sparkplug::delivery::Sent;
-use crate::publishers::sparkplug::watchdog::Asked;
 use crate::store::Settled;
 
 use super::End;

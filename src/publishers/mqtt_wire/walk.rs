@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
-use crate::publishers::mqtt_wire::Backoff;
+use super::backoff::Backoff;
 
 /// A number from 0 to 1. The standard library's hash keys are the only random number that needs no crate.
 fn chance() -> f64 {
@@ -11,13 +11,13 @@ fn chance() -> f64 {
 }
 
 /// Up to `longest`, at random.
-pub(super) fn up_to(longest: Duration) -> Duration {
+pub(in crate::publishers) fn up_to(longest: Duration) -> Duration {
     longest.mul_f64(chance())
 }
 
 /// How long a node that is not born stays with a broker where its primary host is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stay {
+pub(in crate::publishers) enum Stay {
     /// Until it is told that the host is away: another broker was not asked yet in this round.
     Glance,
     /// So long: all were asked, and the pause until the next round is spent where news may come.
@@ -29,7 +29,7 @@ pub(super) enum Stay {
 /// The way from broker to broker. A round asks each once, one right after the other; the pauses between rounds
 /// grow. So a dead broker delays no other, and no state of brokers and hosts makes a storm of connections.
 #[derive(Debug)]
-pub(super) struct Walk {
+pub(in crate::publishers) struct Walk {
     brokers: usize,
     at: usize,
     /// Steps since a connection lasted.
@@ -43,23 +43,23 @@ impl Walk {
     /// Longest wait before the next broker of a round: all gateways of a fleet lose a broker at the same time.
     const STEP: Duration = Duration::from_millis(500);
 
-    pub(super) fn new(brokers: usize) -> Walk {
+    pub(in crate::publishers) fn new(brokers: usize) -> Walk {
         Walk { brokers: brokers.max(1), at: 0, steps: 0, rested: false, backoff: Backoff::new() }
     }
 
     /// The broker whose turn it is.
-    pub(super) fn at(&self) -> usize {
+    pub(in crate::publishers) fn at(&self) -> usize {
         self.at
     }
 
     /// A connection lasted: the next pause is short again, and a new round begins.
-    pub(super) fn lasted(&mut self) {
+    pub(in crate::publishers) fn lasted(&mut self) {
         self.backoff.reset();
         self.steps = 0;
     }
 
     /// On to the next broker, after this pause.
-    pub(super) fn on(&mut self) -> Duration {
+    pub(in crate::publishers) fn on(&mut self) -> Duration {
         self.at = (self.at + 1) % self.brokers;
         self.steps += 1;
         let rested = std::mem::take(&mut self.rested);
@@ -71,7 +71,7 @@ impl Walk {
     }
 
     /// How long to wait here for the primary host.
-    pub(super) fn stay(&mut self) -> Stay {
+    pub(in crate::publishers) fn stay(&mut self) -> Stay {
         if self.brokers == 1 {
             Stay::ForEver
         } else if (self.steps + 1).is_multiple_of(self.brokers) {

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 /// What the broker is to answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(in crate::publishers) enum Asked {
     /// SUBSCRIBE by SUBACK: the subscriptions, then the fence.
     Subscribe,
     /// PINGREQ by PINGRESP.
@@ -15,7 +15,7 @@ pub(super) enum Asked {
 
 impl Asked {
     /// The packet's name, for people.
-    pub(super) fn packet(self) -> &'static str {
+    pub(in crate::publishers) fn packet(self) -> &'static str {
         match self {
             Asked::Subscribe => "SUBSCRIBE",
             Asked::Ping => "PINGREQ",
@@ -26,7 +26,7 @@ impl Asked {
 /// What is owed since when; of each kind one is under way at a time. A client library alone waits for ever, or, for
 /// a ping, until the next one is due.
 #[derive(Debug)]
-pub(super) struct Watchdog {
+pub(in crate::publishers) struct Watchdog {
     patience: Duration,
     ping_patience: Duration,
     subscribe: Option<Instant>,
@@ -36,30 +36,30 @@ pub(super) struct Watchdog {
 impl Watchdog {
     /// `patience`: how old anything may get that the broker owes an answer to. After one silent keep-alive comes a
     /// ping, so half of one is left for its answer: then a dead connection is noticed within one and a half.
-    pub(super) fn new(patience: Duration, keep_alive: Duration) -> Watchdog {
+    pub(in crate::publishers) fn new(patience: Duration, keep_alive: Duration) -> Watchdog {
         let ping_patience = patience.min(keep_alive / 2);
         Watchdog { patience, ping_patience, subscribe: None, ping: None }
     }
 
     /// It was sent now.
-    pub(super) fn asked(&mut self, what: Asked, now: Instant) {
+    pub(in crate::publishers) fn asked(&mut self, what: Asked, now: Instant) {
         self.slot(what).get_or_insert(now);
     }
 
     /// Its answer came.
-    pub(super) fn answered(&mut self, what: Asked) {
+    pub(in crate::publishers) fn answered(&mut self, what: Asked) {
         *self.slot(what) = None;
     }
 
     /// When the next answer is overdue, and which.
-    pub(super) fn next(&self) -> Option<(Instant, Asked)> {
+    pub(in crate::publishers) fn next(&self) -> Option<(Instant, Asked)> {
         let subscribe = self.subscribe.map(|at| (at + self.patience, Asked::Subscribe));
         let ping = self.ping.map(|at| (at + self.ping_patience, Asked::Ping));
         subscribe.into_iter().chain(ping).min_by_key(|(at, _)| *at)
     }
 
     /// What was to be answered by now, and how long the broker had for it.
-    pub(super) fn overdue(&self, now: Instant) -> Option<(Asked, Duration)> {
+    pub(in crate::publishers) fn overdue(&self, now: Instant) -> Option<(Asked, Duration)> {
         let (_, what) = self.next().filter(|(at, _)| *at <= now)?;
         let had = match what {
             Asked::Subscribe => self.patience,

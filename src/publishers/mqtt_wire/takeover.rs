@@ -5,7 +5,7 @@ use std::time::Duration;
 /// MQTT 3.1.1 gives no reason when a broker closes a connection, so it is told by the pattern: the broker takes us
 /// and closes soon after, time and again.
 #[derive(Debug, Default)]
-pub(super) struct Takeover {
+pub(in crate::publishers) struct Takeover {
     in_a_row: u32,
 }
 
@@ -16,17 +16,17 @@ impl Takeover {
     const SOON: Duration = Duration::from_secs(60);
 
     /// A connection ended, or could not be made: `closed` by the broker, and after how long.
-    pub(super) fn ended(&mut self, closed: bool, lasted: Duration) {
+    pub(in crate::publishers) fn ended(&mut self, closed: bool, lasted: Duration) {
         self.in_a_row = if closed && lasted < Self::SOON { self.in_a_row.saturating_add(1) } else { 0 };
     }
 
     /// Whether it looks like a take-over.
-    pub(super) fn is_likely(&self) -> bool {
+    pub(in crate::publishers) fn is_likely(&self) -> bool {
         self.in_a_row >= Self::OFTEN
     }
 
     /// What to say then.
-    pub(super) const WHY: &str = "it did so several times soon after connecting: another client with the same \
+    pub(in crate::publishers) const WHY: &str = "it did so several times soon after connecting: another client with the same \
                                   client id takes its place, or the broker forbids a topic; give each gateway its \
                                   own `client-id`";
 }

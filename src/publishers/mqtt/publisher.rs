@@ -1,0 +1,108 @@
+//! The publisher's task: from broker to broker, one connection after the other.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::publishers::mqtt_wire::address::Address;
+use crate::publishers::mqtt_wire::{Credentials, Down, Publish, Qos, Takeover, Walk, Wire, up_to};
+use crate::publishers::publisher::{Context, PublishError, Publisher};
+use crate::store::{Reader, ReaderOptions};
+use crate::telemetry::Connection;
+
+use super::compose::Composer;
+use super::config::Spec;
+use super::live::{Live, OFFLINE};
+
+/// Publishes plain MQTT.
+#[derive(Debug)]
+pub struct Mqtt {
+    spec: Spec,
+}
+
+/// A connection that lasts so long was a good one.
+const LASTING: Duration = Duration::from_secs(10);
+
+impl Mqtt {
+    /// A publisher as the plan wants it.
+    pub fn new(spec: Spec) -> Mqtt {
+        Mqtt { spec }
+    }
+}
+
+impl Publisher for Mqtt {
+    async fn run(self, cx: Context) -> Result<(), PublishError> {
+        let spec = self.spec;
+        let mut reader = cx.store.reader(&cx.name, ReaderOptions { durable: true, rules: Some(cx.outbox) });
+        let mut composer = Composer::new(spec.shape.clone(), spec.mqtt.max_packet, cx.directory.clone());
+        let mut walk = Walk::new(spec.mqtt.brokers.len());
+        let mut takeover = Takeover::default();
+        let mut pause = up_to(spec.start_delay);
+        cx.stats.state.set(Connection::Connecting);
+        loop {
+            tokio::select! {
+                () = cx.stop.cancelled() => break,
+                () = sleep(pause) => {}
+            }
+            let Some(broker) = spec.mqtt.brokers.get(walk.at()) else { break };
+            let address = broker.to_string();
+            *cx.stats.address.lock().unwrap_or_else(|e| e.into_inner()) = address.clone();
+            let started = Instant::now();
+            let Err(down) = connection(&spec, broker, &cx, &mut reader, &mut composer).await else { break };
+            let lasted = started.elapsed();
+            takeover.ended(down.closed, lasted);
+            if lasted >= LASTING && !takeover.is_likely() {
+                walk.lasted();
+            }
+            let why =
+                if takeover.is_likely() { format!("{}; {}", down.why, Takeover::WHY) } else { down.why };
+            pause = walk.on();
+            if cx.stats.state.down(why.clone()) {
+                tracing::warn!(publisher = cx.name, broker = %address, next_try = ?pause, "{why}");
+            } else {
+                tracing::debug!(publisher = cx.name, broker = %address, next_try = ?pause, "{why}");
+            }
+        }
+        cx.stats.state.set(Connection::Stopped);
+        Ok(())
+    }
+}
+
+/// One connection; `Ok` after a clean stop.
+async fn connection(
+    spec: &Spec,
+    broker: &Address,
+    cx: &Context,
+    reader: &mut Reader,
+    composer: &mut Composer,
+) -> Result<(), Down> {
+    let id = format!("{}-{}-{}", cx.directory.group, cx.directory.node, cx.name);
+    let failed = |why| Down { why, connect_sent: false, closed: false };
+    let credentials = Credentials::read(&spec.mqtt, broker, id).await.map_err(failed)?;
+    let will = spec.status_topic.as_ref().map(|topic| Publish {
+        topic: topic.names(&cx.directory, None, None).into(),
+        payload: OFFLINE.into(),
+        qos: Qos::AtLeastOnce,
+        retain: true,
+    });
+    let wire = tokio::select! {
+        () = cx.stop.cancelled() => return Ok(()),
+        wire = Wire::open(&spec.mqtt, broker, credentials, will, cx.stats.clone()) => wire?,
+    };
+    cx.stats.connects.bump();
+    composer.limit_to(wire.limits.max_packet);
+    let mut live = Live::new(spec, broker, cx, wire, composer);
+    let met = tokio::select! {
+        () = cx.stop.cancelled() => Ok(()),
+        met = live.meet(reader) => met,
+    };
+    let ended = match met {
+        Ok(()) => live.serve(reader).await,
+        Err(down) => Err(down),
+    };
+    match ended {
+        Ok(()) => live.farewell(reader).await,
+        Err(down) => return Err(live.why(down).await),
+    }
+    Ok(())
+}
