@@ -87,7 +87,7 @@ async fn connection(
     });
     let wire = tokio::select! {
         () = cx.stop.cancelled() => return Ok(()),
-        wire = Wire::open(&spec.mqtt, broker, credentials, will, cx.stats.clone()) => wire?,
+        wire = Wire::open(&spec.mqtt, broker, credentials, will, None, cx.stats.clone()) => wire?,
     };
     cx.stats.connects.bump();
     composer.limit_to(wire.limits.max_packet);

@@ -16,6 +16,7 @@ use crate::telemetry::PublisherStats;
 use super::address::Address;
 use super::config::{Spec, Version};
 use super::credentials::Credentials;
+use super::inbox::Inbox;
 use super::message::Publish;
 use super::receipts::{RECEIPTS, Receipts};
 use super::{v4, v5};
@@ -86,24 +87,24 @@ pub(in crate::publishers) struct Limits {
 
 /// Requests that may wait for the event loop. Small: what waits here is lost with the connection.
 pub(super) const REQUESTS: usize = 16;
-/// Commands that may wait to be read.
-const COMMANDS: usize = 256;
 /// Larger packets end the connection; commands are never so large.
 pub(super) const MAX_INCOMING: usize = 16 << 20;
 /// How long TCP, TLS and CONNACK may take together, and a write to a full socket.
 pub(super) const CONNECT_SECONDS: u64 = 5;
 
 impl Wire {
-    /// Connects to this broker, one of `spec`'s, and waits for the CONNACK.
+    /// Connects to this broker, one of `spec`'s, and waits for the CONNACK. What comes of the topic `vital` is not left
+    /// out where much comes.
     pub(in crate::publishers) async fn open(
         spec: &Spec,
         address: &Address,
         credentials: Credentials,
         will: Option<Publish>,
+        vital: Option<Arc<str>>,
         stats: Arc<PublisherStats>,
     ) -> Result<Wire, Down> {
         let has_will = will.is_some();
-        let (commands_in, commands) = mpsc::channel(COMMANDS);
+        let (inbox, commands) = Inbox::new(vital, stats);
         let (heard_in, heard) = watch::channel(Heard::default());
         let (receipts, acknowledged) = mpsc::channel(RECEIPTS);
         let receipts = Receipts::new(receipts);
@@ -111,12 +112,12 @@ impl Wire {
         let (client, task, limits) = match spec.version {
             Version::V311 => {
                 let (client, events) = v4::open(spec, address, credentials, will).await?;
-                let task = tokio::spawn(v4::run(events, commands_in, heard_in, receipts, broker, stats));
+                let task = tokio::spawn(v4::run(events, inbox, heard_in, receipts, broker));
                 (Client::V311(client), task, Limits { max_packet: spec.max_packet })
             }
             Version::V5 => {
                 let (client, events, limits) = v5::open(spec, address, credentials, will).await?;
-                let task = tokio::spawn(v5::run(events, commands_in, heard_in, receipts, broker, stats));
+                let task = tokio::spawn(v5::run(events, inbox, heard_in, receipts, broker));
                 (Client::V5 { client, has_will }, task, limits)
             }
         };

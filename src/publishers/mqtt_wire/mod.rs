@@ -5,6 +5,7 @@ mod backoff;
 mod client;
 pub mod config;
 mod credentials;
+mod inbox;
 mod message;
 mod receipts;
 mod takeover;

@@ -1,20 +1,18 @@
 //! MQTT 3.1.1 by rumqttc.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use rumqttc::{
     AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, LastWill, MqttOptions, Outgoing,
     Packet, QoS, StateError, SubscribeReasonCode,
 };
-use tokio::sync::{mpsc, watch};
-
-use crate::telemetry::PublisherStats;
+use tokio::sync::watch;
 
 use super::address::Address;
 use super::client::{CONNECT_SECONDS, Down, Heard, Inbound, MAX_INCOMING, REQUESTS, host, transport};
 use super::config::Spec;
 use super::credentials::Credentials;
+use super::inbox::Inbox;
 use super::message::{Publish, Qos};
 use super::receipts::Receipts;
 
@@ -58,21 +56,18 @@ pub(super) fn level(qos: Qos) -> QoS {
 
 pub(super) async fn run(
     mut events: EventLoop,
-    commands: mpsc::Sender<Inbound>,
+    inbox: Inbox,
     heard: watch::Sender<Heard>,
     mut receipts: Receipts,
     address: Address,
-    stats: Arc<PublisherStats>,
 ) -> Down {
     loop {
         match events.poll().await {
             Ok(Event::Incoming(Packet::Publish(publish))) => {
                 let inbound =
                     Inbound { topic: publish.topic, payload: publish.payload, retained: publish.retain };
-                // A flood must stop neither data nor answers.
-                if commands.try_send(inbound).is_err() {
-                    stats.commands.bump();
-                    stats.refused.bump();
+                if let Err(down) = inbox.put(inbound) {
+                    return down;
                 }
             }
             Ok(Event::Incoming(Packet::SubAck(ack))) => {

@@ -1,6 +1,5 @@
 //! MQTT 5 by rumqttc.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use rumqttc::Outgoing;
@@ -10,14 +9,13 @@ use rumqttc::v5::mqttbytes::v5::{
     SubscribeReasonCode,
 };
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError};
-use tokio::sync::{mpsc, watch};
-
-use crate::telemetry::PublisherStats;
+use tokio::sync::watch;
 
 use super::address::Address;
 use super::client::{CONNECT_SECONDS, Down, Heard, Inbound, Limits, MAX_INCOMING, REQUESTS, host, transport};
 use super::config::Spec;
 use super::credentials::Credentials;
+use super::inbox::Inbox;
 use super::message::{Publish, Qos};
 use super::receipts::Receipts;
 
@@ -81,21 +79,18 @@ pub(super) fn filter(filter: &str) -> Filter {
 
 pub(super) async fn run(
     mut events: EventLoop,
-    commands: mpsc::Sender<Inbound>,
+    inbox: Inbox,
     heard: watch::Sender<Heard>,
     mut receipts: Receipts,
     address: Address,
-    stats: Arc<PublisherStats>,
 ) -> Down {
     loop {
         match events.poll().await {
             Ok(Event::Incoming(Packet::Publish(publish))) => {
                 let topic = String::from_utf8_lossy(&publish.topic).into_owned();
                 let inbound = Inbound { topic, payload: publish.payload, retained: publish.retain };
-                // A flood must stop neither data nor answers.
-                if commands.try_send(inbound).is_err() {
-                    stats.commands.bump();
-                    stats.refused.bump();
+                if let Err(down) = inbox.put(inbound) {
+                    return down;
                 }
             }
             Ok(Event::Incoming(Packet::SubAck(ack))) => {

@@ -36,9 +36,10 @@ pub(super) async fn run(
     let will_bytes = will.bytes();
     // tck-id-payloads-ndeath-will-message-qos, -retain
     let will = Some(publish(will, Qos::AtLeastOnce));
+    let vital = spec.primary_host.as_ref().map(|host| host.topic());
     let wire = tokio::select! {
         () = cx.stop.cancelled() => return End::Stopped,
-        wire = Wire::open(&spec.mqtt, broker, credentials, will, cx.stats.clone()) => match wire {
+        wire = Wire::open(&spec.mqtt, broker, credentials, will, vital, cx.stats.clone()) => match wire {
             Ok(wire) => wire,
             Err(down) => {
                 if !down.connect_sent {
