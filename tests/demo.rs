@@ -190,5 +190,5 @@ fn every_example_is_good() {
 
 #[test]
 fn every_example_for_a_cloud_is_good() {
-    assert_eq!(good("config/examples/cloud", &["check"]), 6);
+    assert_eq!(good("config/examples/cloud", &["check"]), 9);
 }

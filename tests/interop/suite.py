@@ -19,6 +19,7 @@ import kills
 import libmodbus
 import outage
 import page
+import plain
 import pymodbus_part
 import rules
 import silence
@@ -127,7 +128,7 @@ async def main():
     # Short names: a pseudo-terminal's link and a Unix path have their limits.
     parts = {
         "main": main_part, "outage": outage.run, "kills": kills.run, "drain": drain.run,
-        "budget": budget.run, "history": history.run,
+        "budget": budget.run, "history": history.run, "plain": plain.run,
         "libmodbus": libmodbus.run, "libmodbus-simulated": libmodbus.clients,
         "pymodbus": pymodbus_part.run, "pymodbus-simulated": pymodbus_part.clients,
         "framings": framings.run, "framings-simulated": framings.clients, "tls": tls_part.run,
