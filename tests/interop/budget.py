@@ -6,7 +6,7 @@ import time
 
 from broker import Broker
 from check import ok, section, until
-from drain import EVERY_MS, GROUP, Recorder, Wide
+from drain import Recorder, Wide, config
 from field import TcpPeer
 from gateway import Gateway
 from plant import free_port
@@ -14,55 +14,6 @@ from plant import free_port
 NODE = "gateway-4"
 TAGS = 20
 BUDGET = 180 * 1024  # bytes an hour: a tenth of it at once, and nine tenths over the hour
-
-
-def config(folder, mqtt, http, net):
-    """Twenty values and an alarm, each ten times a second, all reported: a megabyte in four minutes."""
-    tags = "\n".join(f't{i} = {{ at = "input:{i}", type = "u16", report = "always" }}' for i in range(TAGS))
-    return f"""\
-[node]
-group = "{GROUP}"
-name = "{NODE}"
-
-[scan]
-fast = "{EVERY_MS}ms"
-
-[store]
-path = "{folder}/store"
-
-[system]
-enabled = false
-
-[publish.http]
-listen = "127.0.0.1:{http}"
-
-[[publish.sparkplug]]
-name = "cloud"
-broker = "mqtt://127.0.0.1:{mqtt}"
-client-id = "metered-gateway"
-outbox = {{ budget = "{BUDGET // 1024}KiB" }}
-
-[[link.modbus-tcp]]
-name = "net"
-host = "127.0.0.1"
-port = {net.port}
-timeout = "2s"
-
-[[device]]
-name = "alarm"
-link = "net"
-unit = 1
-class = "critical"
-[device.tag]
-count = {{ at = "input:0", type = "u16", report = "always" }}
-
-[[device]]
-name = "values"
-link = "net"
-unit = 2
-[device.tag]
-{tags}
-"""
 
 
 async def run(folder):
@@ -73,7 +24,10 @@ async def run(folder):
     units = [Wide(1, 1), Wide(2, TAGS)]
     net = TcpPeer(free_port(), units)
     http = free_port()
-    gateway = Gateway(folder, config(folder, broker.port, http, net), http)
+    # Twenty values ten times a second: a megabyte in four minutes.
+    text = config(folder, broker.port, net, NODE, TAGS, f'budget = "{BUDGET // 1024}KiB"',
+                  f'[publish.http]\nlisten = "127.0.0.1:{http}"')
+    gateway = Gateway(folder, text, http)
     recorder = None
     try:
         await broker.start()

@@ -36,13 +36,13 @@ class Wide(Unit):
             registers[0:] = [len(self.served)] * len(registers)
 
 
-def config(folder, mqtt, net):
-    """A hundred values and an alarm, each ten times a second, all reported."""
-    tags = "\n".join(f't{i} = {{ at = "input:{i}", type = "u16", report = "always" }}' for i in range(TAGS))
+def config(folder, mqtt, net, node=NODE, count=TAGS, outbox="", more=""):
+    """So many values and an alarm, each ten times a second, all reported."""
+    tags = "\n".join(f't{i} = {{ at = "input:{i}", type = "u16", report = "always" }}' for i in range(count))
     return f"""\
 [node]
 group = "{GROUP}"
-name = "{NODE}"
+name = "{node}"
 
 [scan]
 fast = "{EVERY_MS}ms"
@@ -56,7 +56,8 @@ enabled = false
 [[publish.sparkplug]]
 name = "cloud"
 broker = "mqtt://127.0.0.1:{mqtt}"
-client-id = "drained-gateway"
+client-id = "{node}"
+outbox = {{ {outbox} }}
 
 [[link.modbus-tcp]]
 name = "net"
@@ -78,6 +79,8 @@ link = "net"
 unit = 2
 [device.tag]
 {tags}
+
+{more}
 """
 
 
