@@ -1,6 +1,8 @@
 //! The contracts of drivers and publishers, run for each of them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
+#[path = "contract/broker.rs"]
+mod broker;
 #[path = "contract/driver.rs"]
 mod driver;
 #[path = "contract/plc.rs"]
@@ -256,165 +258,70 @@ mod http {
 
 mod sparkplug {
     use std::net::SocketAddr;
-    use std::sync::{Arc, Mutex};
-    use std::time::Duration;
 
-    use fieldgate::publishers::publisher::Context;
     use fieldgate::publishers::sparkplug::payload::{Metric, Payload, Raw};
     use fieldgate::publishers::sparkplug::{Sparkplug, config};
-    use fieldgate::simulate::broker::Broker;
-    use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
+    use rumqttc::{AsyncClient, Publish, QoS};
 
-    use super::publisher::{North, suite};
+    use super::broker::{Listener, keeps_the_contract};
 
-    /// The broker is the peer that goes away; a host listens at it.
-    struct Host {
-        address: SocketAddr,
-        broker: Option<Broker>,
-        level: Arc<Mutex<Option<f64>>>,
-        listening: tokio::task::JoinHandle<()>,
+    fn publisher(broker: SocketAddr) -> Sparkplug {
+        let text = format!("name = \"north\"\nbroker = \"mqtt://{broker}\"");
+        Sparkplug::new(config::compile(&toml::from_str(&text).unwrap()).unwrap())
     }
 
-    impl Drop for Host {
-        fn drop(&mut self) {
-            self.listening.abort();
+    /// Asks for a birth, as a host that comes late does.
+    fn late(client: &AsyncClient) {
+        let rebirth = Metric {
+            name: Some("Node Control/Rebirth".into()),
+            value: Some(Raw::Bool(true)),
+            ..Metric::default()
+        };
+        let payload = Payload { metrics: vec![rebirth], ..Payload::default() };
+        let _ = client.try_publish("spBv1.0/water/NCMD/station", QoS::AtMostOnce, false, payload.bytes());
+    }
+
+    fn level(message: &Publish, level: &mut Option<f64>) {
+        if !message.topic.ends_with("/station/pump") {
+            return;
         }
-    }
-
-    /// Listens for ever; asks for a birth when its subscription stands, as a host that comes late does.
-    async fn listen(address: SocketAddr, level: Arc<Mutex<Option<f64>>>) {
-        let options = MqttOptions::new("host", address.ip().to_string(), address.port());
-        let (client, mut events) = AsyncClient::new(options, 100);
-        loop {
-            match events.poll().await {
-                Ok(Event::Incoming(Packet::ConnAck(_))) => {
-                    client.try_subscribe("spBv1.0/water/#", QoS::AtLeastOnce).unwrap();
-                }
-                Ok(Event::Incoming(Packet::SubAck(_))) => {
-                    let rebirth = Metric {
-                        name: Some("Node Control/Rebirth".into()),
-                        value: Some(Raw::Bool(true)),
-                        ..Metric::default()
-                    };
-                    let payload = Payload { metrics: vec![rebirth], ..Payload::default() };
-                    let _ = client.try_publish(
-                        "spBv1.0/water/NCMD/station",
-                        QoS::AtMostOnce,
-                        false,
-                        payload.bytes(),
-                    );
-                }
-                Ok(Event::Incoming(Packet::Publish(message))) if message.topic.ends_with("/station/pump") => {
-                    for metric in Payload::parse(&message.payload).unwrap().metrics {
-                        if let Some(Raw::Double(value)) = metric.value {
-                            *level.lock().unwrap() = Some(value);
-                        }
-                    }
-                }
-                Ok(_) => {}
-                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        for metric in Payload::parse(&message.payload).unwrap().metrics {
+            if let Some(Raw::Double(value)) = metric.value {
+                *level = Some(value);
             }
-        }
-    }
-
-    impl North for Host {
-        type Publisher = Sparkplug;
-
-        fn publisher(&self) -> Sparkplug {
-            let text = format!("name = \"north\"\nbroker = \"mqtt://{}\"", self.address);
-            Sparkplug::new(config::compile(&toml::from_str(&text).unwrap()).unwrap())
-        }
-        async fn obstruct(&mut self) {
-            self.broker.take().unwrap().stop().await;
-        }
-        async fn clear(&mut self) {
-            self.broker = Some(Broker::bind(self.address).await.unwrap());
-        }
-        async fn level(&self, _: &Context) -> Option<f64> {
-            *self.level.lock().unwrap()
         }
     }
 
     #[tokio::test]
     async fn sparkplug_keeps_the_contract_of_publishers() {
-        let broker = Broker::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let (address, level) = (broker.address(), Arc::default());
-        let listening = tokio::spawn(listen(address, Arc::clone(&level)));
-        suite(Host { address, broker: Some(broker), level, listening }).await;
+        keeps_the_contract(publisher, Listener { filter: "spBv1.0/water/#", late, level }).await;
     }
 }
 
 mod plain_mqtt {
     use std::net::SocketAddr;
-    use std::sync::{Arc, Mutex};
-    use std::time::Duration;
 
     use fieldgate::publishers::mqtt::{Mqtt, config};
-    use fieldgate::publishers::publisher::Context;
-    use fieldgate::simulate::broker::Broker;
-    use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
+    use rumqttc::Publish;
 
-    use super::publisher::{North, suite};
+    use super::broker::{Listener, keeps_the_contract};
 
-    /// The broker is the peer that goes away; a cloud listens at it.
-    struct Cloud {
-        address: SocketAddr,
-        broker: Option<Broker>,
-        level: Arc<Mutex<Option<f64>>>,
-        listening: tokio::task::JoinHandle<()>,
+    fn publisher(broker: SocketAddr) -> Mqtt {
+        let text = format!(
+            "name = \"north\"\nbroker = \"mqtt://{broker}\"\nper = \"tag\"\nretain = true\npayload = \"{{value}}\""
+        );
+        Mqtt::new(config::compile(&toml::from_str(&text).unwrap()).unwrap())
     }
 
-    impl Drop for Cloud {
-        fn drop(&mut self) {
-            self.listening.abort();
-        }
-    }
-
-    /// Listens for ever; what is retained comes with the subscription.
-    async fn listen(address: SocketAddr, level: Arc<Mutex<Option<f64>>>) {
-        let options = MqttOptions::new("cloud-side", address.ip().to_string(), address.port());
-        let (client, mut events) = AsyncClient::new(options, 100);
-        loop {
-            match events.poll().await {
-                Ok(Event::Incoming(Packet::ConnAck(_))) => {
-                    client.try_subscribe("water/station/pump/level", QoS::AtLeastOnce).unwrap();
-                }
-                Ok(Event::Incoming(Packet::Publish(message))) => {
-                    *level.lock().unwrap() = std::str::from_utf8(&message.payload).unwrap().parse().ok();
-                }
-                Ok(_) => {}
-                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-            }
-        }
-    }
-
-    impl North for Cloud {
-        type Publisher = Mqtt;
-
-        fn publisher(&self) -> Mqtt {
-            let text = format!(
-                "name = \"north\"\nbroker = \"mqtt://{}\"\nper = \"tag\"\nretain = true\npayload = \"{{value}}\"",
-                self.address
-            );
-            Mqtt::new(config::compile(&toml::from_str(&text).unwrap()).unwrap())
-        }
-        async fn obstruct(&mut self) {
-            self.broker.take().unwrap().stop().await;
-        }
-        async fn clear(&mut self) {
-            self.broker = Some(Broker::bind(self.address).await.unwrap());
-        }
-        async fn level(&self, _: &Context) -> Option<f64> {
-            *self.level.lock().unwrap()
-        }
+    fn level(message: &Publish, level: &mut Option<f64>) {
+        *level = std::str::from_utf8(&message.payload).unwrap().parse().ok();
     }
 
     #[tokio::test]
     async fn plain_mqtt_keeps_the_contract_of_publishers() {
-        let broker = Broker::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let (address, level) = (broker.address(), Arc::default());
-        let listening = tokio::spawn(listen(address, Arc::clone(&level)));
-        suite(Cloud { address, broker: Some(broker), level, listening }).await;
+        // What is retained comes with the subscription.
+        let listener = Listener { filter: "water/station/pump/level", late: |_| {}, level };
+        keeps_the_contract(publisher, listener).await;
     }
 }
 

@@ -10,7 +10,9 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use crate::command::Origin;
 use crate::model::{Class, TagId};
 use crate::publishers::mqtt_wire::address::Address;
-use crate::publishers::mqtt_wire::{Asked, Down, Inbound, Publish, Qos, Watchdog, Wire};
+use crate::publishers::mqtt_wire::{
+    Asked, Down, FAREWELL, Inbound, LAST_ACK, Publish, Qos, Watchdog, Wire, stopped_and_stuck,
+};
 use crate::publishers::publisher::Context;
 use crate::store::{Next, Reader, Settled};
 use crate::telemetry::Connection;
@@ -35,12 +37,6 @@ const MOST_WRITES: usize = 64;
 const MOST_ANSWERS: usize = 64;
 /// With a budget: so often it is looked whether live values that were put off may go again.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long a message under way may take when the stop comes.
-const STUCK: Duration = Duration::from_millis(300);
-/// What a farewell may take after that; the supervisor waits 1.5 s.
-const FAREWELL: Duration = Duration::from_millis(1000);
-/// Part of it in which the broker may acknowledge what is under way.
-const LAST_ACK: Duration = Duration::from_millis(600);
 
 /// One connection.
 pub(super) struct Live<'a> {
@@ -398,10 +394,9 @@ impl<'a> Live<'a> {
         Message { topic: topic.into(), payload, retain: false, part: 0 }
     }
 
-    /// Why the connection ended: the event loop knows better why a message could not be handed over.
+    /// Why the connection ended.
     pub(super) async fn why(&mut self, down: Down) -> Down {
-        let known = async { if self.wire.is_over() { Some(self.wire.ended().await) } else { None } };
-        timeout(Duration::from_millis(100), known).await.ok().flatten().unwrap_or(down)
+        self.wire.why(down).await
     }
 
     /// What is under way, `offline`, then DISCONNECT.
@@ -431,10 +426,4 @@ impl<'a> Live<'a> {
             ),
         }
     }
-}
-
-/// A little after the stop: what is not handed over by then will not be.
-async fn stopped_and_stuck(stop: &tokio_util::sync::CancellationToken) {
-    stop.cancelled().await;
-    sleep(STUCK).await;
 }

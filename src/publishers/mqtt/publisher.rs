@@ -1,11 +1,7 @@
 //! The publisher's task: from broker to broker, one connection after the other.
 
-use std::time::Duration;
-
-use tokio::time::{Instant, sleep};
-
 use crate::publishers::mqtt_wire::address::Address;
-use crate::publishers::mqtt_wire::{Credentials, Down, Publish, Qos, Takeover, Walk, Wire, up_to};
+use crate::publishers::mqtt_wire::{Credentials, Down, Publish, Qos, Rounds, Walk, Wire};
 use crate::publishers::publisher::{Context, PublishError, Publisher};
 use crate::store::{Reader, ReaderOptions};
 use crate::telemetry::Connection;
@@ -20,9 +16,6 @@ pub struct Mqtt {
     spec: Spec,
 }
 
-/// A connection that lasts so long was a good one.
-const LASTING: Duration = Duration::from_secs(10);
-
 impl Mqtt {
     /// A publisher as the plan wants it.
     pub fn new(spec: Spec) -> Mqtt {
@@ -36,31 +29,11 @@ impl Publisher for Mqtt {
         let mut reader = cx.store.reader(&cx.name, ReaderOptions { durable: true, rules: Some(cx.outbox) });
         let mut composer = Composer::new(spec.shape.clone(), spec.mqtt.max_packet, cx.directory.clone());
         let mut walk = Walk::new(spec.mqtt.brokers.len());
-        let mut takeover = Takeover::default();
-        let mut pause = up_to(spec.start_delay);
-        cx.stats.state.set(Connection::Connecting);
-        loop {
-            tokio::select! {
-                () = cx.stop.cancelled() => break,
-                () = sleep(pause) => {}
-            }
-            let Some(broker) = spec.mqtt.brokers.get(walk.at()) else { break };
-            let address = broker.to_string();
-            *cx.stats.address.lock().unwrap_or_else(|e| e.into_inner()) = address.clone();
-            let started = Instant::now();
-            let Err(down) = connection(&spec, broker, &cx, &mut reader, &mut composer).await else { break };
-            let lasted = started.elapsed();
-            takeover.ended(down.closed, lasted);
-            if lasted >= LASTING && !takeover.is_likely() {
-                walk.lasted();
-            }
-            let why =
-                if takeover.is_likely() { format!("{}; {}", down.why, Takeover::WHY) } else { down.why };
-            pause = walk.on();
-            if cx.stats.state.down(why.clone()) {
-                tracing::warn!(publisher = cx.name, broker = %address, next_try = ?pause, "{why}");
-            } else {
-                tracing::debug!(publisher = cx.name, broker = %address, next_try = ?pause, "{why}");
+        let mut rounds = Rounds::new(&cx, &spec.mqtt.brokers, spec.start_delay);
+        while let Some(broker) = rounds.next(&walk).await {
+            match connection(&spec, broker, &cx, &mut reader, &mut composer).await {
+                Ok(()) => break,
+                Err(down) => rounds.ended(&mut walk, down.why, down.closed, true),
             }
         }
         cx.stats.state.set(Connection::Stopped);

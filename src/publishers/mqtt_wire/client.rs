@@ -5,11 +5,13 @@
 //! ever sent in a new one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rumqttc::{AsyncClient, QoS, SubscribeFilter, Transport};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::telemetry::PublisherStats;
 
@@ -174,19 +176,17 @@ impl Wire {
         }
     }
 
-    /// Why the connection ended; waits until it does. Not to be called again after it told.
-    pub(in crate::publishers) async fn ended(&mut self) -> Down {
-        match (&mut self.task).await {
-            Ok(down) => down,
-            Err(_) => Down::new("the MQTT client fell; connecting anew"),
+    /// Why the connection ended: the event loop knows better why a message could not be handed over. Not to be called
+    /// again.
+    pub(in crate::publishers) async fn why(&mut self, down: Down) -> Down {
+        if self.heard.has_changed().is_ok() {
+            return down;
         }
-    }
-}
-
-impl Wire {
-    /// Whether the event loop ended, or is about to.
-    pub(in crate::publishers) fn is_over(&self) -> bool {
-        self.heard.has_changed().is_err()
+        match timeout(Duration::from_millis(100), &mut self.task).await {
+            Ok(Ok(known)) => known,
+            Ok(Err(_)) => Down::new("the MQTT client fell; connecting anew"),
+            Err(_) => down,
+        }
     }
 }
 

@@ -9,9 +9,9 @@ mod timers;
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
-use crate::publishers::mqtt_wire::{Down, Publish, Qos, Takeover, Walk, up_to};
+use crate::publishers::mqtt_wire::{Down, Publish, Qos, Rounds, Walk};
 use crate::publishers::publisher::{Context, PublishError, Publisher};
 use crate::store::{Reader, ReaderOptions};
 use crate::telemetry::Connection;
@@ -29,8 +29,6 @@ pub struct Sparkplug {
 
 /// How long the first birth waits for the first answers of the devices.
 const FIRST_POLL: Duration = Duration::from_secs(3);
-/// A connection that lasts so long was a good one.
-const LASTING: Duration = Duration::from_secs(10);
 
 impl Sparkplug {
     /// A publisher as the plan wants it.
@@ -77,40 +75,19 @@ impl Publisher for Sparkplug {
             hosts: vec![Memory::default(); spec.mqtt.brokers.len()],
             first_poll_until: Instant::now() + FIRST_POLL,
         };
-        let mut takeover = Takeover::default();
-        let mut pause = up_to(spec.start_delay);
-        cx.stats.state.set(Connection::Connecting);
-        loop {
-            tokio::select! {
-                () = cx.stop.cancelled() => break,
-                () = sleep(pause) => {}
-            }
-            let Some(broker) = spec.mqtt.brokers.get(node.walk.at()) else { break };
-            let address = broker.to_string();
-            *cx.stats.address.lock().unwrap_or_else(|e| e.into_inner()) = address.clone();
-            let started = Instant::now();
+        let mut rounds = Rounds::new(&cx, &spec.mqtt.brokers, spec.start_delay);
+        while let Some(broker) = rounds.next(&node.walk).await {
             let mut was_born = false;
             let end = connection::run(&spec, broker, &cx, &mut node, &mut was_born).await;
-            let lasted = started.elapsed();
             // A node that waits for its host goes round the brokers in its own time.
-            let has_lasted = lasted >= LASTING && (was_born || spec.mqtt.brokers.len() == 1);
-            takeover.ended(matches!(&end, End::Lost(down) if down.closed), lasted);
-            if has_lasted && !takeover.is_likely() {
-                node.walk.lasted();
-            }
-            let why = match end {
+            let served = was_born || spec.mqtt.brokers.len() == 1;
+            let (why, closed) = match end {
                 End::Stopped => break,
-                End::HostAway(why) => why,
-                End::NextServer => "a host sent the node to the next broker".to_owned(),
-                End::Lost(down) if takeover.is_likely() => format!("{}; {}", down.why, Takeover::WHY),
-                End::Lost(down) => down.why,
+                End::HostAway(why) => (why, false),
+                End::NextServer => ("a host sent the node to the next broker".to_owned(), false),
+                End::Lost(down) => (down.why, down.closed),
             };
-            pause = node.walk.on();
-            if cx.stats.state.down(why.clone()) {
-                tracing::warn!(publisher = cx.name, broker = %address, next_try = ?pause, "{why}");
-            } else {
-                tracing::debug!(publisher = cx.name, broker = %address, next_try = ?pause, "{why}");
-            }
+            rounds.ended(&mut node.walk, why, closed, served);
         }
         cx.stats.state.set(Connection::Stopped);
         Ok(())

@@ -1,9 +1,7 @@
 //! One connection to one broker, from CONNECT to its end.
 
-use std::time::Duration;
-
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use crate::publishers::mqtt_wire::address::Address;
 use crate::publishers::mqtt_wire::{Credentials, Down, Qos, Watchdog, Wire};
@@ -86,11 +84,7 @@ pub(super) async fn run(
     let end = live.run().await;
     *was_born = live.is_born;
     match end {
-        // The event loop knows better why a message could not be handed over.
-        End::Lost(down) => {
-            let known = timeout(Duration::from_millis(100), live.wire_ended()).await.ok().flatten();
-            End::Lost(known.unwrap_or(down))
-        }
+        End::Lost(down) => End::Lost(live.wire.why(down).await),
         end => {
             live.farewell(&end).await;
             end

@@ -1,18 +1,11 @@
 //! The end of a connection that the node wants: NDEATH, then DISCONNECT.
 
-use std::time::Duration;
-
 use tokio::time::timeout;
 
-use crate::publishers::mqtt_wire::{Down, Qos};
+use crate::publishers::mqtt_wire::{Down, FAREWELL, LAST_ACK, Qos};
 
 use super::live::Live;
 use super::{End, publish};
-
-/// What a farewell may take; at a stop the supervisor waits 1.5 s.
-const FAREWELL: Duration = Duration::from_millis(1000);
-/// Part of it in which the broker may acknowledge the NDEATH.
-const LAST_ACK: Duration = Duration::from_millis(600);
 
 impl Live<'_> {
     /// NDEATH, then DISCONNECT (tck-id-operational-behavior-edge-node-intentional-disconnect-ndeath).
@@ -45,10 +38,5 @@ impl Live<'_> {
             (Ok(Ok(())), _) => tracing::debug!(publisher, "said good-bye"),
             _ => tracing::warn!(publisher, "could not say good-bye in time; the broker publishes the will"),
         }
-    }
-
-    /// Why the connection ended, where it has.
-    pub(super) async fn wire_ended(&mut self) -> Option<Down> {
-        if self.wire.is_over() { Some(self.wire.ended().await) } else { None }
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::command::WriteOutcome;
 use crate::model::DeviceState;
 use crate::publishers::mqtt_wire::address::Address;
-use crate::publishers::mqtt_wire::{Asked, Down, Qos, Walk, Watchdog, Wire};
+use crate::publishers::mqtt_wire::{Asked, Down, Qos, Walk, Watchdog, Wire, stopped_and_stuck};
 use crate::publishers::publisher::Context;
 use crate::publishers::sparkplug::config::Spec;
 use crate::publishers::sparkplug::delivery::{Fence, Held, Sent};
@@ -23,8 +23,6 @@ use super::{End, publish};
 
 /// Batches put into one go, so that commands are met in between.
 const MOST_BATCHES: usize = 256;
-/// How long a message under way may take when the stop comes.
-const STUCK: Duration = Duration::from_millis(300);
 
 /// A connection that is open.
 pub(super) struct Live<'a> {
@@ -254,10 +252,4 @@ impl Live<'_> {
         }
         Ok(())
     }
-}
-
-/// A little after the stop: what is not handed over by then will not be.
-async fn stopped_and_stuck(stop: &tokio_util::sync::CancellationToken) {
-    stop.cancelled().await;
-    sleep(STUCK).await;
 }
