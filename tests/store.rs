@@ -288,6 +288,22 @@ async fn memory_is_bounded_and_the_oldest_goes_and_is_counted() {
 }
 
 #[tokio::test]
+async fn with_drop_newest_memory_that_is_full_keeps_the_oldest_and_takes_nothing_new() {
+    let options = Options { memory: 64 << 10, when_full: WhenFull::DropNewest, ..Options::default() };
+    let clock = Clock::starting_at(Timestamp(START));
+    let store = Store::open(options, directory(&["a", "b"]), clock, Arc::default());
+    let mut reader = durable(&store);
+    let mut slow = store.reader("slow", ReaderOptions { durable: false, rules: None });
+    let total: u64 = (0..5000).map(weight).sum();
+    (0..5000).for_each(|n| store.accept(batch(n)));
+    for r in store.readers() {
+        assert_eq!(r.dropped + r.pending, total, "{}", r.name);
+        assert_eq!((r.counts.dropped_by(LossReason::Newest), r.dropped > 0), (r.dropped, true), "{r:?}");
+    }
+    assert_eq!((next(&mut reader).await.0, next(&mut slow).await.0), (0, 0));
+}
+
+#[tokio::test]
 async fn what_was_given_and_then_evicted_is_counted_once() {
     let options = Options { memory: 32 << 10, ..Options::default() };
     let clock = Clock::starting_at(Timestamp(START));

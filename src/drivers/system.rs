@@ -128,6 +128,8 @@ points! { PublisherPoint, crate::telemetry::PublisherStats,
         |p| p.outbox().last.map_or(0, |l| unsigned(l.from.0 / 1000));
     LostTo "lost-to" Some("ms"), "time of the newest sample of the last loss, UTC since 1970",
         |p| p.outbox().last.map_or(0, |l| unsigned(l.to.0 / 1000));
+    LostTags "lost-tags" None, "tags of which samples were lost last; where only blocks went, at least so many",
+        |p| p.outbox().last.map_or(0, |l| l.tags);
     Connects "connects" None, "connections made", |p| p.connects.get();
     Refused "refused" None, "writes and commands refused", |p| p.refused.get();
 }
@@ -301,7 +303,7 @@ mod tests {
             let mut counts = cloud.outbox.lock().unwrap();
             LossReason::ALL.into_iter().for_each(|reason| counts.drop_by(reason, 10 + reason.number()));
             let (from, to) = (Timestamp(1_700_000_000_000_000), Timestamp(1_700_000_060_000_000));
-            counts.last = Some(LastLoss { from, to, reason: LossReason::Thinned });
+            counts.last = Some(LastLoss { from, to, tags: 5, reason: LossReason::Thinned });
         }
         let tags = tags(&["bus-a".into()], &["cloud".into()]);
         let requests: Vec<_> = tags
@@ -337,8 +339,9 @@ mod tests {
             let name = format!("publishers/cloud/dropped-{}", reason.name());
             assert_eq!(value(&name), 10 + reason.number(), "{name}");
         }
-        let last = ["lost-reason", "lost-from", "lost-to"].map(|n| value(&format!("publishers/cloud/{n}")));
-        assert_eq!(last, [6, 1_700_000_000_000, 1_700_000_060_000]);
+        let last = ["lost-reason", "lost-from", "lost-to", "lost-tags"]
+            .map(|n| value(&format!("publishers/cloud/{n}")));
+        assert_eq!(last, [6, 1_700_000_000_000, 1_700_000_060_000, 5]);
         assert_eq!(value("gateway/devices/dead"), 1);
         assert_eq!(value("gateway/devices/alive"), 0);
     }

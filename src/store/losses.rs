@@ -19,6 +19,7 @@ struct Loss {
     reader: String,
     reason: Reason,
     samples: u64,
+    /// Of the whole episode.
     tags: HashSet<TagId>,
     /// Where only the numbers of tags in blocks are known: at least so many.
     least_tags: u64,
@@ -29,6 +30,12 @@ struct Loss {
     told: Option<Instant>,
 }
 
+impl Loss {
+    fn count_of_tags(&self) -> u64 {
+        (self.tags.len() as u64).max(self.least_tags)
+    }
+}
+
 impl Losses {
     /// Between two words about the same thing; after as long without a loss the next is a new episode.
     const PAUSE: Duration = Duration::from_secs(60);
@@ -37,9 +44,8 @@ impl Losses {
     pub(super) fn batch(&mut self, reader: &str, reason: Reason, batch: &Batch) {
         let times = || batch.samples.iter().map(|s| s.at);
         let (Some(from), Some(to)) = (times().min(), times().max()) else { return };
-        let loss = self.loss(reader, reason, batch.samples.len() as u64, from, to);
-        loss.tags.extend(batch.samples.iter().map(|s| s.tag));
-        self.tell();
+        let tags = batch.samples.iter().map(|s| s.tag);
+        self.loss(reader, reason, batch.samples.len() as u64, tags, 0, (from, to));
     }
 
     /// Some of a block was lost for a reader.
@@ -65,9 +71,7 @@ impl Losses {
         to: Timestamp,
     ) {
         if samples > 0 {
-            let loss = self.loss(reader, reason, samples, from, to);
-            loss.least_tags = loss.least_tags.max(tags);
-            self.tell();
+            self.loss(reader, reason, samples, std::iter::empty(), tags, (from, to));
         }
     }
 
@@ -81,18 +85,18 @@ impl Losses {
         reader: &str,
         reason: Reason,
         samples: u64,
-        from: Timestamp,
-        to: Timestamp,
-    ) -> &mut Loss {
+        tags: impl Iterator<Item = TagId>,
+        least_tags: u64,
+        (from, to): (Timestamp, Timestamp),
+    ) {
         let at = match self.open.iter().position(|l| l.reader == reader && l.reason == reason) {
             Some(at) => at,
             None => {
-                let (reader, tags) = (reader.to_owned(), HashSet::new());
                 self.open.push(Loss {
-                    reader,
+                    reader: reader.to_owned(),
                     reason,
                     samples: 0,
-                    tags,
+                    tags: HashSet::new(),
                     least_tags: 0,
                     from,
                     to,
@@ -111,12 +115,15 @@ impl Losses {
         loss.samples += samples;
         (loss.from, loss.to) = (loss.from.min(from), loss.to.max(to));
         loss.episode = (loss.episode.0.min(from), loss.episode.1.max(to));
-        let last = LastLoss { from: loss.episode.0, to: loss.episode.1, reason };
+        loss.tags.extend(tags);
+        loss.least_tags = loss.least_tags.max(least_tags);
+        let (from, to) = loss.episode;
+        let last = LastLoss { from, to, tags: loss.count_of_tags(), reason };
         match self.last.iter_mut().find(|(name, _)| name == reader) {
             Some((_, known)) => *known = last,
             None => self.last.push((reader.to_owned(), last)),
         }
-        loss
+        self.tell();
     }
 
     /// Tells what is due; called at each loss and now and then.
@@ -126,17 +133,38 @@ impl Losses {
             tracing::warn!(
                 reader = loss.reader,
                 samples = loss.samples,
-                tags = (loss.tags.len() as u64).max(loss.least_tags),
+                tags = loss.count_of_tags(),
                 from_us = loss.from.0,
                 to_us = loss.to.0,
                 "samples lost, not delivered: {}",
                 loss.reason.words()
             );
             loss.samples = 0;
-            loss.tags.clear();
-            loss.least_tags = 0;
             loss.told = Some(Instant::now());
         }
         self.open.retain(|l| l.samples > 0 || l.told.is_some_and(|t| t.elapsed() < Self::PAUSE));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Bad, DeviceId, DeviceState, Sample};
+
+    #[test]
+    fn an_episode_of_losses_has_its_tags_its_time_and_its_reason() {
+        let mut losses = Losses::default();
+        let batch = |tags: &[u32], at| {
+            let samples =
+                tags.iter().map(|tag| Sample::bad(TagId(*tag), Bad::Waiting, Timestamp(at))).collect();
+            Batch { device: DeviceId(0), state: DeviceState::Alive, samples }
+        };
+        losses.batch("cloud", Reason::Age, &batch(&[1, 2], 20));
+        losses.batch("cloud", Reason::Age, &batch(&[2, 3], 10));
+        let last = |tags| LastLoss { from: Timestamp(10), to: Timestamp(20), tags, reason: Reason::Age };
+        assert_eq!(losses.last("cloud"), Some(last(3)));
+        losses.blocks("cloud", Reason::Age, 100, 7, Timestamp(12), Timestamp(13));
+        assert_eq!(losses.last("cloud"), Some(last(7)));
+        assert_eq!(losses.last("other"), None);
     }
 }

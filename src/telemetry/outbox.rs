@@ -85,6 +85,8 @@ pub struct LastLoss {
     pub from: Timestamp,
     /// Time of the newest.
     pub to: Timestamp,
+    /// Of so many tags; where only blocks went, of at least so many.
+    pub tags: u64,
     /// Why.
     pub reason: LossReason,
 }

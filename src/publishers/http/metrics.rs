@@ -106,6 +106,7 @@ metrics! { OUTBOX: (String, OutboxCounts),
     Now "fieldgate_outbox_imbalance_samples" "Samples that no count explains; always 0." |o| o.1.imbalance() as f64;
     Now "fieldgate_outbox_last_loss_from_timestamp_seconds" "Time of the oldest sample of the last loss; 0 without one." |o| o.1.last.map_or(0.0, |l| l.from.0 as f64 / 1e6);
     Now "fieldgate_outbox_last_loss_to_timestamp_seconds" "Time of its newest sample." |o| o.1.last.map_or(0.0, |l| l.to.0 as f64 / 1e6);
+    Now "fieldgate_outbox_last_loss_tags" "Of how many tags; where only blocks went, at least." |o| o.1.last.map_or(0.0, |l| l.tags as f64);
 }
 
 metrics! { LOST: (String, LossReason, u64),

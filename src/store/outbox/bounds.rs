@@ -10,6 +10,9 @@ use crate::store::losses::Reason;
 use crate::store::options::{Durability, WhenFull};
 use crate::store::reader::{Gone, Place};
 
+/// What the place of a batch takes, besides the batch.
+const SLOT: u64 = size_of::<Option<Entry>>() as u64;
+
 /// Who is full and drops what is new goes on when so much of the bound is free.
 fn again(bound: u64) -> u64 {
     bound - bound / 16
@@ -18,26 +21,37 @@ fn again(bound: u64) -> u64 {
 impl Outbox {
     /// Takes a batch. True when the head should be written soon, since memory runs short.
     pub(in crate::store) fn accept(&mut self, batch: Arc<Batch>, class: Class, now: Instant) -> bool {
-        let seq = self.next_seq;
-        self.next_seq += 1;
-        if self.head.is_empty() {
-            self.base = seq;
-        }
         let samples = batch.samples.len() as u64;
         let bytes = weight(&batch);
+        let most = self.rules.memory;
         let pressed =
-            self.rules.when_full == WhenFull::DropNewest && self.bytes + bytes > again(self.rules.memory);
+            self.rules.when_full == WhenFull::DropNewest && self.held_bytes() + bytes + SLOT > again(most);
+        let (spool_full, share) = (self.spool_full, self.rules.share);
+        let refuses = |reader: &mut Place| {
+            // Who has little waiting is not to blame for the store being full.
+            (pressed && reader.in_memory > most / 16)
+                || (spool_full && reader.on_disk > share)
+                || reader.refuses(bytes)
+        };
         let history = self.history_takes(&batch);
+        // What all refuse has no number: its place would take memory, too, for as long as they are full.
+        let refused = !history && !self.readers.is_empty() && self.readers.iter_mut().all(refuses);
+        let seq = self.next_seq;
+        if !refused {
+            self.next_seq += 1;
+            if self.head.is_empty() {
+                self.base = seq;
+            }
+        }
         let (mut holders, mut durable, mut crowded) = (u32::from(history), u32::from(history), false);
         for reader in &mut self.readers {
             reader.counts.accepted += samples;
-            // Who has little waiting is not to blame for the store being full.
-            let to_blame = (pressed && reader.in_memory > self.rules.memory / 16)
-                || (self.spool_full && reader.on_disk > self.rules.share);
-            if to_blame || reader.refuses(bytes) {
+            if refuses(reader) {
                 reader.counts.drop_by(Reason::Newest, samples);
-                reader.settled.insert(seq, seq + 1);
-                reader.dirty = true;
+                if !refused {
+                    reader.settled.insert(seq, seq + 1);
+                    reader.dirty = true;
+                }
                 self.losses.batch(&reader.name, Reason::Newest, &batch);
                 continue;
             }
@@ -52,7 +66,7 @@ impl Outbox {
         if holders == 0 {
             if self.head.is_empty() {
                 self.base = self.next_seq;
-            } else {
+            } else if !refused {
                 self.head.push_back(None);
             }
             return false;
@@ -73,12 +87,14 @@ impl Outbox {
         crowded || self.bytes > self.rules.memory / 2
     }
 
+    /// Bytes of what waits in memory, with the places of all batches.
+    fn held_bytes(&self) -> u64 {
+        self.bytes + self.head.len() as u64 * SLOT
+    }
+
     /// The oldest goes while there is more than the memory may hold.
     fn bound(&mut self) {
-        let over = |outbox: &Outbox| {
-            let slots = outbox.head.len() as u64 * size_of::<Option<Entry>>() as u64;
-            outbox.bytes + slots > outbox.rules.memory && outbox.head.len() > 1
-        };
+        let over = |outbox: &Outbox| outbox.held_bytes() > outbox.rules.memory && outbox.head.len() > 1;
         if over(self) {
             self.history_yields();
         }
