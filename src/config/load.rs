@@ -143,12 +143,11 @@ fn take_out(table: &mut DeTable<'_>, span: &Range<usize>) -> Option<Removed> {
     {
         return Some(removed);
     }
-    let value = table.remove(&key)?;
-    Some(if matches!(value.get_ref(), DeValue::Table(_) | DeValue::Array(_)) {
-        Removed::Table
-    } else {
-        Removed::Leaf
-    })
+    table.remove(&key).map(|value| removed(value.get_ref()))
+}
+
+fn removed(value: &DeValue<'_>) -> Removed {
+    if matches!(value, DeValue::Table(_) | DeValue::Array(_)) { Removed::Table } else { Removed::Leaf }
 }
 
 fn take_out_of<'i>(value: &mut DeValue<'i>, span: &Range<usize>) -> Option<Removed> {
@@ -163,10 +162,7 @@ fn take_out_of<'i>(value: &mut DeValue<'i>, span: &Range<usize>) -> Option<Remov
                 std::mem::replace(array, DeArray::new()).into_iter().collect();
             let removed = match elements.get_mut(at).and_then(|e| take_out_of(e.get_mut(), span)) {
                 Some(removed) => removed,
-                None => {
-                    elements.remove(at);
-                    Removed::Table
-                }
+                None => removed(elements.remove(at).get_ref()),
             };
             *array = elements.into_iter().collect();
             Some(removed)
