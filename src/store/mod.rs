@@ -12,6 +12,7 @@ mod disk;
 mod durable;
 pub mod history;
 mod image;
+mod index;
 pub mod inspect;
 pub mod learned;
 mod losses;

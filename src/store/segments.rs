@@ -9,13 +9,12 @@ use std::sync::Arc;
 
 use crate::model::{Batch, Clock, Directory, Timestamp};
 
-use super::classes::Classes;
 use super::codec::{self, Item};
 use super::dictionary::Dictionary;
+use super::index::{self, GROWING, INDEX};
 use super::outbox::Block;
 use super::quarantine::Quarantine;
 use super::spool::{self, Record, Spool, SpoolError};
-use super::varint::{Cut, put, put_bytes, put_signed, seal, unseal};
 
 /// The most samples in a block.
 pub(super) const BLOCK_SAMPLES: u64 = 4096;
@@ -27,10 +26,6 @@ const SEGMENT_BYTES: u64 = 8 << 20;
 pub(super) const NAMES: u8 = 0xFF;
 /// Segments open to be read.
 const READING: usize = 2;
-/// The list of a segment's blocks, while it grows and when nothing more comes into it. Beside its folder, so
-/// that what a folder held is known when it has vanished.
-pub(super) const GROWING: &str = "index.open";
-pub(super) const INDEX: &str = "index";
 
 /// Before the number of a segment that is being rewritten.
 const UNFINISHED: &str = "thin-";
@@ -40,19 +35,11 @@ fn name(id: u64, times: u32) -> String {
     if times == 0 { format!("segment-{id:016x}") } else { format!("segment-{id:016x}-{times:x}") }
 }
 
-/// The list of a folder's blocks.
-pub(super) fn list_of(folder: &Path, kind: &str) -> PathBuf {
-    let mut name = folder.as_os_str().to_owned();
-    name.push(".");
-    name.push(kind);
-    name.into()
-}
-
 /// The lists first: one without its folder tells of a loss.
 fn discard(folder: &Path) -> std::io::Result<()> {
     for kind in [INDEX, GROWING] {
         // Not each has both.
-        let _ = fs::remove_file(list_of(folder, kind));
+        let _ = fs::remove_file(index::path(folder, kind));
     }
     fs::remove_dir_all(folder)
 }
@@ -194,7 +181,7 @@ impl Segments {
                 Err(error @ (SpoolError::Damaged(_) | SpoolError::Failing(_))) => {
                     let list = [INDEX, GROWING].map(|name| fs::read(all.list(id, name)));
                     let list = list.into_iter().find_map(Result::ok).unwrap_or_default();
-                    found.blocks.extend(read_index(&list, id).0);
+                    found.blocks.extend(index::read(&list, id).0);
                     // A bad place on the disk costs this segment; where nothing can be moved it is all of the disk.
                     if !all.set_aside(id, &error.to_string()) && matches!(error, SpoolError::Failing(_)) {
                         return Err(error);
@@ -219,7 +206,7 @@ impl Segments {
     /// Where the list of the rewritten segment belongs.
     pub(super) fn list_to_be(&self, id: u64) -> PathBuf {
         let times = self.rewritten.get(&id).copied().unwrap_or(0) + 1;
-        list_of(&self.folder.join(name(id, times)), INDEX)
+        index::path(&self.folder.join(name(id, times)), INDEX)
     }
 
     /// The rewritten segment takes the place of the old one; its list is there already.
@@ -253,12 +240,12 @@ impl Segments {
     }
 
     fn list(&self, id: u64, name: &str) -> PathBuf {
-        list_of(&self.path(id), name)
+        index::path(&self.path(id), name)
     }
 
     /// The blocks of one segment, from its index or by a scan.
     fn load(&mut self, id: u64, damaged: &mut u64) -> Result<Vec<Block>, SpoolError> {
-        let listed = |name: &str| fs::read(self.list(id, name)).map(|bytes| read_index(&bytes, id)).ok();
+        let listed = |name: &str| fs::read(self.list(id, name)).map(|bytes| index::read(&bytes, id)).ok();
         if !self.path(id).join("db").exists() {
             return Err(SpoolError::Damaged("its database is missing".into()));
         }
@@ -385,7 +372,7 @@ impl Segments {
         }
         into.spool.write(&records)?;
         // Each entry twice: a bit that flips in one costs no count.
-        list.extend(written.iter().flat_map(|(block, _)| index_entry(block).repeat(2)));
+        list.extend(written.iter().flat_map(|(block, _)| index::entry(block).repeat(2)));
         Ok(written)
     }
 
@@ -509,7 +496,7 @@ impl Segments {
     pub(super) fn blocks(&mut self, id: u64) -> Result<Vec<Block>, SpoolError> {
         let Some(count) = self.segments.get(&id).map(|s| s.blocks) else { return Ok(Vec::new()) };
         for name in [INDEX, GROWING] {
-            let listed = fs::read(self.list(id, name)).map(|bytes| read_index(&bytes, id));
+            let listed = fs::read(self.list(id, name)).map(|bytes| index::read(&bytes, id));
             if let Ok((blocks, true)) = listed
                 && blocks.len() as u64 == count
             {
@@ -558,58 +545,6 @@ fn parts(batches: &[(u64, Arc<Batch>)]) -> impl Iterator<Item = &[(u64, Arc<Batc
             samples = 0;
         }
         same
-    })
-}
-
-/// One entry of the index, with its length before it and its own check.
-fn index_entry(block: &Block) -> Vec<u8> {
-    let mut entry = Vec::new();
-    for n in [block.key, block.last - block.key, block.samples, block.bytes] {
-        put(&mut entry, n);
-    }
-    put_signed(&mut entry, block.oldest.0);
-    put_signed(&mut entry, block.newest.0);
-    entry.push(u8::from(block.marked));
-    put(&mut entry, u64::from(block.classes.bits()));
-    put(&mut entry, block.tags);
-    seal(&mut entry);
-    let mut bytes = Vec::new();
-    put_bytes(&mut bytes, &entry);
-    bytes
-}
-
-/// The blocks listed, and whether all of the list is well.
-pub(super) fn read_index(bytes: &[u8], segment: u64) -> (Vec<Block>, bool) {
-    let mut blocks: BTreeMap<u64, Block> = BTreeMap::new();
-    let mut cut = Cut(bytes);
-    let mut well = !bytes.is_empty();
-    while let Some((_, after)) = cut.0.split_first() {
-        if let Some(block) = cut.bytes().and_then(unseal).and_then(|entry| read_entry(entry, segment)) {
-            blocks.entry(block.key).or_insert(block);
-        } else {
-            // Its length may be what is damaged: the next entry is found by its check.
-            (well, cut) = (false, Cut(after));
-        }
-    }
-    (blocks.into_values().collect(), well)
-}
-
-fn read_entry(entry: &[u8], segment: u64) -> Option<Block> {
-    let mut cut = Cut(entry);
-    let key = cut.number()?;
-    Some(Block {
-        segment,
-        key,
-        from: key,
-        last: key.checked_add(cut.number()?)?,
-        samples: cut.number()?,
-        bytes: cut.number()?,
-        oldest: Timestamp(cut.signed()?),
-        newest: Timestamp(cut.signed()?),
-        // Lists of earlier versions end here.
-        marked: cut.array().is_some_and(|[marked]| marked != 0),
-        classes: Classes::from_bits(cut.number().and_then(|bits| bits.try_into().ok()).unwrap_or(0)),
-        tags: cut.number().unwrap_or(0),
     })
 }
 

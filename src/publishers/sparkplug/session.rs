@@ -2,20 +2,19 @@
 
 mod births;
 mod layout;
+mod names;
 mod shapes;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::model::{
-    Batch, Class, DataType, DeviceId, DeviceState, Directory, Identity, Sample, TagId, Timestamp,
-};
+use crate::model::{Batch, Class, DeviceId, DeviceState, Directory, Identity, Sample, TagId, Timestamp};
 use crate::store::Store;
 
 pub use self::layout::published_as;
 use self::layout::{Layout, Part};
 use self::shapes::{Cells, Open};
-use super::commands::{Control, Instance, Names};
+use super::commands::Control;
 use super::form::Form;
 use super::payload::{self, Metric, Payload, Say};
 use super::topic::Topics;
@@ -380,60 +379,12 @@ fn alias(tag: TagId) -> u64 {
     u64::from(tag.0) + 1
 }
 
-impl Session {
-    /// A device, or a part of one, by the name in its topics.
-    fn owner(&self, name: &str) -> Option<(&crate::model::Device, Part)> {
-        let mut devices = self.directory.devices().iter().filter(|d| !d.is_node);
-        let own = devices.find(|d| &*d.name == name).map(|device| (device, 0));
-        own.or_else(|| {
-            let mut splits = self.layout.splits(&self.directory);
-            splits.find_map(|(device, names)| Some((device, Part::try_from(at(names, name)?).ok()?)))
-        })
-    }
-}
-
-fn at(names: &[Arc<str>], name: &str) -> Option<usize> {
-    names.iter().position(|known| &**known == name)
-}
-
-impl Names for Session {
-    fn by_name(&self, device: Option<&str>, name: &str) -> Option<(TagId, DataType)> {
-        let (device, part) = match device {
-            None => (self.directory.devices().iter().find(|d| d.is_node)?, 0),
-            Some(device) => self.owner(device)?,
-        };
-        let tag = self.directory.find(&format!("{}/{name}", device.name))?;
-        (tag.device == device.id && self.layout.part(tag.id) == part).then_some((tag.id, tag.kind))
-    }
-
-    fn by_alias(&self, device: Option<&str>, alias: u64) -> Option<(TagId, DataType)> {
-        let id = TagId(u32::try_from(alias.checked_sub(1)?).ok()?);
-        let tag = self.directory.tag(id)?;
-        let owner = self.directory.device(tag.device)?;
-        // Aliases are unique over node and devices (tck-id-payloads-alias-uniqueness), so an NCMD may use any.
-        let part = self.layout.part(id);
-        let ours = device.is_none_or(|name| !owner.is_node && &**self.layout.name(owner, part) == name);
-        ours.then_some((tag.id, tag.kind))
-    }
-
-    fn instance(&self, device: Option<&str>, name: Option<&str>, alias: Option<u64>) -> Option<Instance> {
-        let mut devices =
-            self.directory.devices().iter().filter(|d| device.is_none_or(|name| &*d.name == name));
-        let device = devices.find(|d| match name {
-            Some(name) => device.is_some() && self.layout.template(d.id).is_some_and(|t| &*t.name == name),
-            None => alias == Some(shapes::instance_alias(d.id)),
-        })?;
-        let template = self.layout.template(device.id)?;
-        Some(Instance { device: device.name.clone(), template: template.name.clone() })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::births::identity_alias;
     use super::*;
     use crate::model::Bad;
-    use crate::model::{Access, Device as Named, Tag, Value};
+    use crate::model::{Access, DataType, Device as Named, Tag, Value};
     use crate::publishers::sparkplug::payload::Raw;
 
     const PLC: DeviceId = DeviceId(1);

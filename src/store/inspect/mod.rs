@@ -20,9 +20,10 @@ pub use status::{PublisherStatus, Status};
 pub use verify::{Damage, Verified};
 
 use super::cursor;
+use super::index::{self, GROWING, INDEX};
 use super::outbox::Block;
 use super::ranges::Ranges;
-use super::segments::{GROWING, INDEX, list_of, read_index, read_name, size};
+use super::segments::{read_name, size};
 use super::slots;
 use super::varint::Cut;
 
@@ -96,7 +97,8 @@ impl Folder {
             found.insert(id, path);
         }
         let listed = |(id, path): (u64, PathBuf)| {
-            let list = |kind: &str| fs::read(list_of(&path, kind)).map(|bytes| read_index(&bytes, id)).ok();
+            let list =
+                |kind: &str| fs::read(index::path(&path, kind)).map(|bytes| index::read(&bytes, id)).ok();
             let (sealed, found) = match list(INDEX) {
                 Some(found) => (true, Some(found)),
                 None => (false, list(GROWING)),
