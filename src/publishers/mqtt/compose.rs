@@ -74,8 +74,11 @@ pub(super) struct Composer {
     /// Of messages of a device, by device, and of a batch.
     topics: HashMap<DeviceId, Arc<str>>,
     topic: Arc<str>,
-    /// What each message of a batch begins with.
+    /// What each message of a batch begins with, and each of a device.
     before: Vec<u8>,
+    befores: HashMap<DeviceId, Vec<u8>>,
+    /// The longest of those that are used.
+    head: usize,
     open: Option<Open>,
     parts: u64,
     /// Written first, so that it is known whether it fits.
@@ -107,13 +110,22 @@ impl Composer {
                 told: Timestamp(i64::MIN),
             }
         };
-        let before =
-            [b"{\"group\":", &*json(&directory.group), b",\"node\":", &*json(&directory.node), b","].concat();
+        let (group, node) = (json(&directory.group), json(&directory.node));
+        let before = [b"{\"group\":", &*group, b",\"node\":", &*node, b",\"samples\":["].concat();
+        let of_device = |name: &str| [b"{\"device\":", &*json(name), b",\"values\":{"].concat();
+        let befores: HashMap<_, _> = directory.devices().iter().map(|d| (d.id, of_device(&d.name))).collect();
+        let head = match shape.per {
+            Per::Tag => 0,
+            Per::Device => befores.values().map(Vec::len).max().unwrap_or_default(),
+            Per::Batch => before.len(),
+        };
         let mut composer = Composer {
             tags: directory.tags().iter().map(|tag| (tag.id, known(tag))).collect(),
             topics: directory.devices().iter().map(|d| (d.id, topic(Some(&d.name), None))).collect(),
             topic: topic(None, None),
             before,
+            befores,
+            head,
             open: None,
             parts: 0,
             scratch: Vec::new(),
@@ -130,7 +142,7 @@ impl Composer {
     pub(super) fn limit_to(&mut self, max_packet: usize) {
         let of_tags = self.tags.values().map(|known| &known.topic);
         let longest = of_tags.chain(self.topics.values()).map(|topic| topic.len()).max().unwrap_or_default();
-        self.largest = max_packet.saturating_sub(longest.max(self.topic.len()));
+        self.largest = max_packet.saturating_sub(longest.max(self.topic.len()) + HEADER);
     }
 
     /// As at the start: what was begun and what was told is forgotten.
@@ -227,7 +239,7 @@ impl Composer {
                 body(sample, historical, &mut self.scratch);
             }
         }
-        if self.scratch.len() + FRAME + self.before.len() > self.largest {
+        if self.head + self.scratch.len() + TAIL > self.largest {
             self.too_large += 1;
             return false;
         }
@@ -252,16 +264,11 @@ impl Composer {
                 open.newest = open.newest.max(sample.at);
             }
             None => {
-                let (mut payload, tags) = (Vec::with_capacity(FRAME + self.scratch.len()), vec![sample.tag]);
-                if self.shape.per == Per::Device {
-                    let name = self.directory.device(device).map_or("", |d| &*d.name);
-                    payload.extend_from_slice(b"{\"device\":");
-                    encode(name, &mut payload);
-                    payload.extend_from_slice(b",\"values\":{");
-                } else {
-                    payload.extend_from_slice(&self.before);
-                    payload.extend_from_slice(b"\"samples\":[");
-                }
+                let before = match self.shape.per {
+                    Per::Device => self.befores.get(&device).map_or(&[][..], Vec::as_slice),
+                    Per::Tag | Per::Batch => &self.before,
+                };
+                let (mut payload, tags) = (before.to_vec(), vec![sample.tag]);
                 payload.extend_from_slice(&self.scratch);
                 self.open = Some(Open { device, historical, payload, tags, newest: sample.at });
             }
@@ -272,14 +279,17 @@ impl Composer {
     /// Whether what was just written goes into the message that is begun.
     fn fits(&self, open: &Open, tag: TagId, device: DeviceId, historical: bool) -> bool {
         let most = self.shape.max_bytes.min(self.largest);
-        open.payload.len() + self.scratch.len() + FRAME <= most
+        open.payload.len() + 1 + self.scratch.len() + TAIL <= most
             && (self.shape.per == Per::Batch
                 || open.device == device && open.historical == historical && !open.tags.contains(&tag))
     }
 }
 
-/// What may stand around the samples of one message, a long device name included.
-const FRAME: usize = 400;
+/// What a PUBLISH has besides topic and payload: type and length (5), the topic's length (2), the packet identifier
+/// (2), and in MQTT 5 the length of its properties (MQTT 5.0, section 3.3).
+const HEADER: usize = 10;
+/// The most that stands behind the samples of one message.
+const TAIL: usize = r#"},"timestamp":-9223372036854775808,"historical":true}"#.len();
 
 /// Value, quality, time and what is special, to the closing brace.
 fn body(sample: &Sample, historical: bool, into: &mut Vec<u8>) {
@@ -424,6 +434,31 @@ mod tests {
         assert_eq!(composer.take(&batch(0, twice), false, &mut out), Taken::Upto(2));
         let values: Vec<_> = out.iter().map(|m| read(m)["values"]["flow"]["value"].clone()).collect();
         assert_eq!(values, [json!(1.0), json!(2.0)]);
+    }
+
+    #[test]
+    fn no_packet_is_larger_than_it_may_be_however_long_the_names_are() {
+        let long = |letter: &str| letter.repeat(128);
+        let device = Device { name: long("𝄞").into(), ..directory().devices()[0].clone() };
+        let tags = (0..40).map(|id| Tag {
+            id: TagId(id),
+            name: format!("{id}-{}", long("\"")).into(),
+            ..directory().tags()[0].clone()
+        });
+        let directory = Arc::new(Directory::new("g", "n", vec![device], tags.collect()));
+        let samples: Vec<_> = (0..40).map(|tag| good(tag, f64::from(tag))).collect();
+        for (per, topic) in [(Per::Tag, "{device}/{tag}"), (Per::Device, "{device}"), (Per::Batch, "{node}")]
+        {
+            for most in 1100..1900 {
+                let mut composer = Composer::new(shape(per, topic), most, directory.clone());
+                let mut out = Vec::new();
+                composer.take(&batch(0, samples.clone()), true, &mut out);
+                composer.flush(&mut out);
+                let largest = out.iter().map(|m| m.topic.len() + m.payload.len()).max().unwrap_or(0);
+                assert!(largest + HEADER <= most, "{per:?}: {largest} of {most}");
+                out.iter().for_each(|message| drop(read(message)));
+            }
+        }
     }
 
     #[test]
