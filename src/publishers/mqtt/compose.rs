@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::model::{Batch, DeviceId, Directory, Sample, Tag, TagId, Timestamp};
-use crate::publishers::words::{self, Shown};
 
+use super::body::body;
 use super::config::{Payload, Per, Shape};
-use super::pattern::{Said, encode, quality};
+use super::pattern::{Said, encode};
 
 /// A message to be sent.
 #[derive(Debug, Clone, PartialEq)]
@@ -290,31 +290,6 @@ impl Composer {
 const HEADER: usize = 10;
 /// The most that stands behind the samples of one message.
 const TAIL: usize = r#"},"timestamp":-9223372036854775808,"historical":true}"#.len();
-
-/// Value, quality, time and what is special, to the closing brace.
-fn body(sample: &Sample, historical: bool, into: &mut Vec<u8>) {
-    into.extend_from_slice(b"\"value\":");
-    match &sample.value {
-        Some(value) => encode(&Shown(value.clone()), into),
-        None => into.extend_from_slice(b"null"),
-    }
-    let quality = quality(sample);
-    into.extend_from_slice(b",\"quality\":");
-    encode(words::quality(quality), into);
-    if !quality.is_good() {
-        into.extend_from_slice(b",\"reason\":");
-        encode(&words::reason(quality).unwrap_or_default(), into);
-    }
-    into.extend_from_slice(b",\"timestamp\":");
-    encode(&sample.at.millis(), into);
-    if historical {
-        into.extend_from_slice(b",\"historical\":true");
-    }
-    if !sample.stamp.is_synchronised() {
-        into.extend_from_slice(b",\"synchronised\":false");
-    }
-    into.push(b'}');
-}
 
 #[cfg(test)]
 mod tests {

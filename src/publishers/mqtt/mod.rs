@@ -1,5 +1,6 @@
 //! Plain MQTT: topics and payloads as the cloud wants them, settled by PUBACK.
 
+mod body;
 mod commands;
 mod compose;
 pub mod config;
