@@ -255,6 +255,8 @@ pub struct Tag {
     /// Whether the north may write it.
     #[serde(default)]
     pub access: Access,
+    /// What its values are called: of a bool `off` and `on`, else of whole numbers.
+    pub labels: Option<Spanned<BTreeMap<Spanned<String>, Spanned<String>>>>,
     /// For people.
     pub description: Option<String>,
 }

@@ -1,6 +1,6 @@
 //! Tag lists: tags as rows of a CSV file, and as lines of TOML.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write;
 use std::ops::Range;
 
@@ -16,7 +16,7 @@ use crate::model::{Access, Class, Mistake, Order};
 
 /// The columns, in the order of an export; the keys of a tag, with `device` and `tag` before and the
 /// address under its full name.
-pub const COLUMNS: [&str; 18] = [
+pub const COLUMNS: [&str; 19] = [
     "device",
     "tag",
     "address",
@@ -34,6 +34,7 @@ pub const COLUMNS: [&str; 18] = [
     "max-silence",
     "class",
     "access",
+    "labels",
     "description",
 ];
 
@@ -177,6 +178,7 @@ impl Reader {
                 .and_then(|f| self.word(f))
                 .map(Spanned::into_inner)
                 .unwrap_or_default(),
+            labels: self.labels(row),
             description: self.field(row, "description").map(|f| f.text.clone()),
             at: text(at?),
             kind: kind?,
@@ -199,6 +201,25 @@ impl Reader {
                 None
             }
         }
+    }
+
+    /// `0=Idle; 1=Running`. All have the place of the field.
+    fn labels(&mut self, row: &[Field]) -> Option<Spanned<BTreeMap<Spanned<String>, Spanned<String>>>> {
+        let field = self.field(row, "labels")?;
+        let mut labels = BTreeMap::new();
+        for one in field.text.split(';') {
+            let Some((value, name)) = one.split_once('=') else {
+                let message = format!("`{}` is no label", one.trim());
+                self.wrong("wrong-value", field.span.clone(), message, "write `0=Idle; 1=Running`");
+                return None;
+            };
+            let spanned = |text: &str| Spanned::new(field.span.clone(), text.trim().to_owned());
+            if labels.insert(spanned(value), spanned(name)).is_some() {
+                let message = format!("the value {} has another label", value.trim());
+                self.wrong("label-twice", field.span.clone(), message, "remove one of them");
+            }
+        }
+        Some(Spanned::new(field.span.clone(), labels))
     }
 
     fn number<T: std::str::FromStr>(
@@ -268,6 +289,7 @@ enum Written {
     Text(String),
     Number(f64),
     Whole(u16),
+    Labels(Vec<(String, String)>),
 }
 
 impl Written {
@@ -276,6 +298,9 @@ impl Written {
             Written::Text(text) => text.clone(),
             Written::Number(number) => number.to_string(),
             Written::Whole(number) => number.to_string(),
+            Written::Labels(all) => {
+                all.iter().map(|(value, name)| format!("{value}={name}")).collect::<Vec<_>>().join("; ")
+            }
         }
     }
 
@@ -284,6 +309,10 @@ impl Written {
             Written::Text(text) => basic_string(text),
             Written::Number(number) => format!("{number:?}"),
             Written::Whole(number) => number.to_string(),
+            Written::Labels(all) => {
+                let all = all.iter().map(|(value, name)| format!("{} = {}", key(value), basic_string(name)));
+                format!("{{ {} }}", all.collect::<Vec<_>>().join(", "))
+            }
         }
     }
 }
@@ -317,6 +346,13 @@ fn keys(tag: &Tag, inherited: Option<Order>) -> Vec<(&'static str, Written)> {
         ("max-silence", tag.max_silence.as_ref().map(|period| Written::Text(period.get_ref().in_units()))),
         ("class", tag.class.and_then(|class| word(class.name()))),
         ("access", (tag.access != Access::Read).then(|| Written::Text(tag.access.name().into()))),
+        (
+            "labels",
+            tag.labels.as_ref().map(|labels| {
+                let text = |text: &Spanned<String>| text.get_ref().clone();
+                Written::Labels(labels.get_ref().iter().map(|(v, name)| (text(v), text(name))).collect())
+            }),
+        ),
         ("description", tag.description.as_ref().map(text)),
     ];
     all.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()

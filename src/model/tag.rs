@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, Class, DataType, Table, Template};
+use super::{Batch, Class, DataType, Labels, Table, Template};
 
 /// A tag's number: small, stable while the process runs, also over a change of configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -125,6 +125,7 @@ pub struct Directory {
     leads: HashMap<DeviceId, Lead>,
     templates: HashMap<DeviceId, Arc<Template>>,
     tables: Vec<Table>,
+    labels: HashMap<TagId, Arc<Labels>>,
 }
 
 /// What classes the tags of one device have.
@@ -150,12 +151,23 @@ impl Directory {
             leads: HashMap::new(),
             templates: HashMap::new(),
             tables: Vec::new(),
+            labels: HashMap::new(),
         }
     }
 
     /// The same with what tags form together.
     pub fn with_shapes(self, templates: HashMap<DeviceId, Arc<Template>>, tables: Vec<Table>) -> Directory {
         Directory { templates, tables, ..self }
+    }
+
+    /// The same with what the values of tags are called.
+    pub fn with_labels(self, labels: HashMap<TagId, Arc<Labels>>) -> Directory {
+        Directory { labels, ..self }
+    }
+
+    /// What the values of a tag are called, where they have names.
+    pub fn labels(&self, tag: TagId) -> Option<&Arc<Labels>> {
+        self.labels.get(&tag)
     }
 
     /// The kind of a device, where it has all the members that the kind has.

@@ -9,9 +9,9 @@ use toml::Spanned;
 use super::draft::{Class, DeviceDraft, SYSTEM, TagDraft, duplicate, path, reserved};
 use super::links::LinkTable;
 use super::tags::{Inherited, asked, rule};
-use super::{GatewayPlan, case, doors, links, load, names, north, ranges, tests};
+use super::{GatewayPlan, case, doors, labels, links, load, names, north, ranges, tests};
 use crate::config::{self, ClockSource, Config, closest};
-use crate::model::{Class as Urgency, Device, DeviceId, Directory, Mistake, Tag, TagId};
+use crate::model::{Class as Urgency, Device, DeviceId, Directory, Labels, Mistake, Tag, TagId};
 
 /// Compiles a file. `incomplete`: tables were left out because of mistakes of form, so a name that is
 /// not there is no mistake of its own. `previous` gives tags and devices that stay their old numbers.
@@ -112,6 +112,7 @@ impl<'a> Compiler<'a> {
             Directory::new(node.group.get_ref(), node.name.get_ref(), directory_devices, directory_tags)
                 .with_plates(links::plates(&links, &devices))
                 .with_classes(urgency)
+                .with_labels(named(&devices))
                 .with_shapes(self.templates(&devices), self.tables(&devices));
         let directory = Arc::new(directory);
         self.splits(&directory, &publishers);
@@ -237,8 +238,10 @@ impl<'a> Compiler<'a> {
             };
             let id = self.numbers.tag(&path(table.name.get_ref(), name.get_ref()));
             let rule = rule(id, tag, inherited, &mut self.mistakes);
+            let labels = labels::labels(tag, rule.value_type(), &mut self.mistakes);
             let Some(class) = class else { continue };
-            drafts.push(TagDraft { id, name: name.get_ref(), class, rule, asked: asked(tag), table: tag });
+            let (name, asked) = (name.get_ref(), asked(tag));
+            drafts.push(TagDraft { id, name, class, rule, labels, asked, table: tag });
         }
         drafts
     }
@@ -293,6 +296,12 @@ fn urgency(drafts: &[DeviceDraft<'_>]) -> HashMap<TagId, Urgency> {
         (tag.id, tag.table.class.or(draft.table.class).unwrap_or_default())
     };
     drafts.iter().flat_map(|draft| draft.tags.iter().map(move |tag| of(draft, tag))).collect()
+}
+
+/// What the values of tags are called.
+fn named(drafts: &[DeviceDraft<'_>]) -> HashMap<TagId, Arc<Labels>> {
+    let tags = drafts.iter().flat_map(|draft| &draft.tags);
+    tags.filter_map(|tag| Some((tag.id, Arc::new(tag.labels.clone()?)))).collect()
 }
 
 /// The directory's lists, in the order of the file.

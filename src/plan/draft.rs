@@ -8,7 +8,7 @@ use toml::Spanned;
 
 use super::tags::Asked;
 use crate::config;
-use crate::model::{DeviceId, Mistake, TagId};
+use crate::model::{DeviceId, Labels, Mistake, TagId};
 use crate::normalize::Rule;
 
 /// The name of the gateway's own link and device.
@@ -29,6 +29,7 @@ pub(super) struct TagDraft<'a> {
     pub(super) name: &'a str,
     pub(super) class: usize,
     pub(super) rule: Rule,
+    pub(super) labels: Option<Labels>,
     pub(super) asked: Asked<'a>,
     pub(super) table: &'a config::Tag,
 }

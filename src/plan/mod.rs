@@ -5,6 +5,7 @@ mod compile;
 pub mod diagnostic;
 mod doors;
 mod draft;
+mod labels;
 mod links;
 mod load;
 mod names;

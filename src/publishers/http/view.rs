@@ -1,5 +1,7 @@
 //! What the API says: status and tags as plain data, made from counters and image.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::model::{DataType, DeviceState, Quality, Sample, Tag, Timestamp};
@@ -135,6 +137,9 @@ pub(super) struct TagView<'a> {
     kind: DataType,
     unit: Option<&'a str>,
     description: Option<&'a str>,
+    /// What its values are called.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    labels: Option<BTreeMap<String, String>>,
     writable: bool,
     low: Option<f64>,
     high: Option<f64>,
@@ -333,6 +338,7 @@ fn view<'a>(cx: &Context, tag: &'a Tag) -> TagView<'a> {
         kind: tag.kind,
         unit: tag.unit.as_deref(),
         description: tag.description.as_deref(),
+        labels: cx.directory.labels(tag.id).map(|l| l.iter().map(|(v, name)| (v, name.to_string())).collect()),
         writable: tag.access.is_writable(),
         low: tag.low.filter(|v| v.is_finite()),
         high: tag.high.filter(|v| v.is_finite()),

@@ -9,7 +9,7 @@ pub use shapes::{Cell, CellValue, DataSet, Parameter, Row, Template};
 use prost::{Message, Oneof};
 
 use super::arrays;
-use crate::model::{DataType, Quality, Sample, Tag, Timestamp, Value};
+use crate::model::{DataType, Labels, Quality, Sample, Tag, Timestamp, Value};
 
 /// A payload (Sparkplug 3.0, 6.4.1).
 #[derive(Clone, PartialEq, Message)]
@@ -340,6 +340,15 @@ impl Metric {
             properties: Some(properties),
             ..Metric::data(alias, sample, false, Say::default())
         }
+    }
+
+    /// The same with what its values are called, where it has properties.
+    pub fn labelled(mut self, labels: Option<&Labels>, all: bool) -> Metric {
+        if let (Some(labels), Some(properties), true) = (labels, &mut self.properties, all) {
+            let all: Vec<_> = labels.iter().map(|(value, name)| format!("{value}={name}")).collect();
+            properties.push("labels", STRING, Property::Text(all.join("; ")));
+        }
+        self
     }
 
     /// A tag in NDATA or DDATA: alias and value; quality and clock where they have to be said.

@@ -125,7 +125,8 @@ impl Session {
             let sample = known.unwrap_or_else(|| Sample::bad(tag.id, Bad::Waiting, now));
             let (good, timed) = (sample.quality == Quality::Good, sample.stamp.is_synchronised());
             self.metrics.insert(tag.id, State { born, live: born, good, timed, told_in: 0 });
-            let metric = Metric::birth(tag, alias(tag.id), &sample, self.form.properties);
+            let metric = Metric::birth(tag, alias(tag.id), &sample, self.form.properties)
+                .labelled(directory.labels(tag.id).map(|labels| &**labels), self.form.properties);
             if self.layout.is_member(tag.id) {
                 members.push(Metric { alias: None, ..metric });
             } else {

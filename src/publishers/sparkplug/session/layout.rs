@@ -46,7 +46,7 @@ impl Layout {
         }
         // With definitions that the NBIRTH has no room for there are no instances.
         let own = directory.devices().iter().filter(|d| d.is_node).flat_map(|d| directory.tags_of(d.id));
-        let own = own.map(|tag| widest(tag, form).size()).sum::<usize>();
+        let own = own.map(|tag| widest(directory, tag, form).size()).sum::<usize>();
         let defined =
             layout.definitions.iter().map(|t| shapes::definition(t, None, 0, Timestamp::default()).size());
         if own + defined.sum::<usize>() + ENVELOPE * 4 > limit {
@@ -180,7 +180,8 @@ enum Piece {
 
 /// All of a device's birth, with the largest size of each.
 fn pieces(directory: &Directory, device: DeviceId, tags: &[&Tag], form: Form) -> Vec<(Piece, usize)> {
-    let mut pieces: Vec<_> = tags.iter().map(|tag| (Piece::Tag(tag.id), widest(tag, form).size())).collect();
+    let piece = |tag: &&Tag| (Piece::Tag(tag.id), widest(directory, tag, form).size());
+    let mut pieces: Vec<_> = tags.iter().map(piece).collect();
     let tables = directory.tables().iter().enumerate().filter(|(_, table)| table.device == device);
     pieces.extend(tables.map(|(at, table)| (Piece::Table(at), widest_table(table))));
     if directory.plate(device).is_some_and(|plate| plate.is_asked) {
@@ -190,7 +191,7 @@ fn pieces(directory: &Directory, device: DeviceId, tags: &[&Tag], form: Form) ->
 }
 
 /// A birth metric of the largest value.
-fn widest(tag: &Tag, form: Form) -> Metric {
+fn widest(directory: &Directory, tag: &Tag, form: Form) -> Metric {
     let sample = Sample {
         tag: tag.id,
         value: Some(widest_value(tag.kind)),
@@ -199,6 +200,7 @@ fn widest(tag: &Tag, form: Form) -> Metric {
         stamp: Stamp::Unknown,
     };
     Metric::birth(tag, super::alias(tag.id), &sample, form.properties)
+        .labelled(directory.labels(tag.id).map(|labels| &**labels), form.properties)
 }
 
 fn widest_table(table: &Table) -> usize {
