@@ -1,5 +1,7 @@
 //! The OPC UA server: an object per device, a variable per tag, values pushed as they come.
 
+#[cfg(feature = "opcua")]
+mod change;
 pub mod config;
 #[cfg(feature = "opcua")]
 mod history;

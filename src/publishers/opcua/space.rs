@@ -1,12 +1,13 @@
 //! Which nodes a directory makes: `Objects/<group>/<node>/<device>/<folder…>/<tag>`.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::units::{self, Unit};
-use crate::model::{Access, DataType, Device, Directory, Tag, TagId};
+use crate::model::{Access, DataType, Device, Directory, Labels, Tag, TagId};
 
 /// All nodes below Objects; a parent always comes before its children.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Space {
     /// URI of the namespace of all node ids and browse names.
     pub(super) namespace: String,
@@ -19,6 +20,8 @@ pub(super) struct Space {
 /// What an object stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
+    /// The gateway: the folder of its devices.
+    Gateway,
     /// Group, node, or a folder within a device.
     Folder,
     /// A device.
@@ -26,7 +29,7 @@ pub(super) enum Kind {
 }
 
 /// An object.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Object {
     /// String identifier.
     pub(super) id: String,
@@ -40,8 +43,19 @@ pub(super) struct Object {
     pub(super) kind: Kind,
 }
 
+/// How a variable says what its values are called (Part 8 §5.3.3).
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum States {
+    /// TwoStateDiscreteType: FalseState and TrueState.
+    Two(Arc<str>, Arc<str>),
+    /// MultiStateDiscreteType: EnumStrings, from 0 on. Its values are unsigned.
+    List(Vec<Arc<str>>),
+    /// MultiStateValueDiscreteType: EnumValues, and the name of the value as ValueAsText.
+    Values(Arc<Labels>),
+}
+
 /// A variable.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Variable {
     /// Whose values it shows.
     pub(super) tag: TagId,
@@ -61,6 +75,8 @@ pub(super) struct Variable {
     pub(super) unit: Option<Unit>,
     /// Limits of a number, both known.
     pub(super) range: Option<(f64, f64)>,
+    /// What its values are called; then it has neither unit nor range.
+    pub(super) states: Option<States>,
 }
 
 // Names have no `/` at an end and no `#` (plan/names.rs), so that these never meet the path of a tag.
@@ -97,7 +113,7 @@ pub(super) fn space(directory: &Directory) -> Space {
     let (group, node) = (format!("/{}", directory.group), format!("/{}/{}", directory.group, directory.node));
     let mut objects = vec![
         folder(group.clone(), None, &directory.group),
-        folder(node.clone(), Some(group), &directory.node),
+        Object { kind: Kind::Gateway, ..folder(node.clone(), Some(group), &directory.node) },
     ];
     let mut variables = Vec::with_capacity(directory.tags().len());
     objects.extend(directory.devices().iter().map(|device| object(device, &node)));
@@ -110,7 +126,7 @@ pub(super) fn space(directory: &Directory) -> Space {
         while let Some(part) = parts.next() {
             path = format!("{path}/{part}");
             if parts.peek().is_none() {
-                variables.push(variable(tag, parent, part));
+                variables.push(variable(tag, directory.labels(tag.id), parent, part));
                 break;
             }
             let id = folder_id(&path);
@@ -137,8 +153,19 @@ fn object(device: &Device, node: &str) -> Object {
     }
 }
 
-fn variable(tag: &Tag, parent: String, name: &str) -> Variable {
-    let number = tag.kind.is_number();
+fn states(kind: DataType, labels: &Arc<Labels>) -> States {
+    if let Labels::Switch { off, on } = &**labels {
+        return States::Two(off.clone(), on.clone());
+    }
+    let unsigned = matches!(kind, DataType::U8 | DataType::U16 | DataType::U32 | DataType::U64);
+    match labels.from_zero().filter(|_| unsigned) {
+        Some(names) => States::List(names.into_iter().cloned().collect()),
+        None => States::Values(labels.clone()),
+    }
+}
+
+fn variable(tag: &Tag, labels: Option<&Arc<Labels>>, parent: String, name: &str) -> Variable {
+    let number = tag.kind.is_number() && labels.is_none();
     Variable {
         tag: tag.id,
         id: tag.path.to_string(),
@@ -149,6 +176,7 @@ fn variable(tag: &Tag, parent: String, name: &str) -> Variable {
         access: tag.access,
         unit: tag.unit.as_deref().filter(|_| number).map(units::unit),
         range: if number { tag.low.zip(tag.high) } else { None },
+        states: labels.map(|labels| states(tag.kind, labels)),
     }
 }
 

@@ -9,6 +9,8 @@ use opcua::types::{
     ReadRawModifiedDetails, StatusCode, TimestampsToReturn, Variant,
 };
 
+use tokio::sync::watch;
+
 use super::value;
 use crate::model::{Directory, Sample, TagId, Timestamp};
 use crate::publishers::opcua::history::{self, Domain, Intervals, Rules};
@@ -19,14 +21,21 @@ use crate::store::{HistoryError, Store};
 /// Nodes in one call, and continuation points of one session. A point holds a place and nothing else.
 pub(super) const MOST_NODES: usize = 100;
 /// Values in the answer to one call.
-const MOST_VALUES: usize = 10_000;
+pub(super) const MOST_VALUES: usize = 10_000;
+/// The aggregates that are made.
+pub(super) const SERVED: [ObjectId; 4] = [
+    ObjectId::AggregateFunction_Average,
+    ObjectId::AggregateFunction_Minimum,
+    ObjectId::AggregateFunction_Maximum,
+    ObjectId::AggregateFunction_Count,
+];
 /// Intervals of one node in all.
 const MOST_INTERVALS: u64 = 10_000_000;
 
 /// Reads what the store keeps.
 pub(super) struct History {
     store: Arc<Store>,
-    directory: Arc<Directory>,
+    directory: watch::Receiver<Arc<Directory>>,
 }
 
 /// Where a node's raw values go on.
@@ -54,7 +63,7 @@ struct Reading {
 }
 
 impl History {
-    pub(super) fn new(store: Arc<Store>, directory: Arc<Directory>) -> History {
+    pub(super) fn new(store: Arc<Store>, directory: watch::Receiver<Arc<Directory>>) -> History {
         History { store, directory }
     }
 
@@ -74,7 +83,7 @@ impl History {
             Identifier::String(path) => path.as_ref(),
             _ => "",
         };
-        self.directory.find(path).map(|tag| tag.id).ok_or(StatusCode::BadHistoryOperationUnsupported)
+        self.directory.borrow().find(path).map(|tag| tag.id).ok_or(StatusCode::BadHistoryOperationUnsupported)
     }
 
     async fn ask(&self, lanes: Vec<Lane>, domain: Domain, most: usize) -> Result<Vec<Page>, StatusCode> {
@@ -386,13 +395,7 @@ fn is_no_bound(value: &DataValue) -> bool {
 
 /// The aggregates of Part 13 that are served.
 fn is_known(aggregate: ObjectId) -> bool {
-    matches!(
-        aggregate,
-        ObjectId::AggregateFunction_Average
-            | ObjectId::AggregateFunction_Minimum
-            | ObjectId::AggregateFunction_Maximum
-            | ObjectId::AggregateFunction_Count
-    )
+    SERVED.contains(&aggregate)
 }
 
 fn aggregated(aggregate: ObjectId, bin: &Bin, intervals: Intervals, rules: Rules) -> DataValue {

@@ -1,21 +1,29 @@
 //! The wire of the OPC UA server: only files of this folder name the library.
 
 mod auth;
+mod capabilities;
+mod grow;
 mod history;
+mod items;
+mod model;
+mod nameplate;
 mod nodes;
 mod pump;
 mod setup;
 mod value;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use self::pump::Pump;
+use self::pump::{Ends, Pump};
 use self::setup::Ready;
 use super::config::Spec;
+use crate::model::Directory;
 use crate::publishers::publisher::{Context, PublishError, Publisher};
 use crate::store::ReaderOptions;
 use crate::telemetry::Connection;
@@ -24,6 +32,7 @@ use crate::telemetry::Connection;
 #[derive(Debug)]
 pub struct OpcUa {
     spec: Spec,
+    changes: Option<watch::Receiver<Arc<Directory>>>,
 }
 
 impl OpcUa {
@@ -36,7 +45,13 @@ impl OpcUa {
 
     /// A server as the plan wants it.
     pub fn new(spec: Spec) -> OpcUa {
-        OpcUa { spec }
+        OpcUa { spec, changes: None }
+    }
+
+    /// The same that takes on each new configuration of devices and tags while it runs: sessions and
+    /// subscriptions stay.
+    pub fn following(self, changes: watch::Receiver<Arc<Directory>>) -> OpcUa {
+        OpcUa { changes: Some(changes), ..self }
     }
 
     /// Tries until the port is free; `None` when told to stop meanwhile.
@@ -64,6 +79,9 @@ impl OpcUa {
 
 impl Publisher for OpcUa {
     async fn run(self, cx: Context) -> Result<(), PublishError> {
+        // Without anybody who says otherwise the devices and tags stay those of the start.
+        let mut changes = self.changes.clone().unwrap_or_else(|| watch::channel(cx.directory.clone()).1);
+        let cx = Context { directory: changes.borrow_and_update().clone(), ..cx };
         cx.stats.state.set(Connection::Connecting);
         let failed = |why: String| {
             cx.stats.state.down(why.clone());
@@ -84,14 +102,14 @@ impl Publisher for OpcUa {
             cx.stats.state.set(Connection::Stopped);
             return Ok(());
         };
-        let Ready { server, handle, manager, host, pki } = ready;
+        let Ready { server, handle, manager, directory, space, host, pki } = ready;
         let port = listener.local_addr().unwrap_or(self.spec.listen).port();
         let address = format!("opc.tcp://{}:{port}", setup::bracketed(&host));
         tracing::info!(publisher = cx.name, %address, "OPC UA server is up");
         *cx.stats.address.lock().unwrap_or_else(|e| e.into_inner()) = address;
         // The reader first, then the image: nothing falls between them.
         let reader = cx.store.reader(&cx.name, ReaderOptions { durable: false, rules: None });
-        let pump = Pump::new(cx.clone(), handle, manager).run(reader);
+        let pump = Pump::new(cx.clone(), changes, Ends { handle, manager, directory, space }).run(reader);
         let serving = server.run_with(listener);
         let said_good_bye = async {
             cx.stop.cancelled().await;
@@ -101,7 +119,7 @@ impl Publisher for OpcUa {
         cx.stats.state.set(Connection::Up);
         let ended = tokio::select! {
             ended = serving => ended,
-            () = pump => Ok(()),
+            why = pump => Err(why.to_owned()),
             () = tidy(pki) => Ok(()),
             () = said_good_bye => Ok(()),
         };

@@ -1,29 +1,32 @@
 //! The node manager of the tags: their nodes, and what a client may do with them.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream;
 use opcua::server::CreateMonitoredItem;
-use opcua::server::address_space::{AccessLevel, AddressSpace, NodeType, ObjectBuilder, VariableBuilder};
+use opcua::server::address_space::{AddressSpace, NodeType};
 use opcua::server::diagnostics::NamespaceMetadata;
 use opcua::server::node_manager::memory::{InMemoryNodeManager, InMemoryNodeManagerImpl};
-use opcua::server::node_manager::{HistoryNode, RequestContext, ServerContext, WriteNode};
+use opcua::server::node_manager::{
+    HistoryNode, MonitoredItemRef, MonitoredItemUpdateRef, ParsedReadValueId, RequestContext, ServerContext,
+    WriteNode,
+};
 use opcua::sync::RwLock;
 use opcua::types::{
-    AttributeId, DataTypeId, EUInformation, ExtensionObject, Identifier, LocalizedText, NodeId, NumericRange,
-    ObjectId, ObjectTypeId, QualifiedName, Range, ReadProcessedDetails, ReadRawModifiedDetails, StatusCode,
-    TimestampsToReturn, VariableTypeId, Variant,
+    AttributeId, Identifier, NumericRange, ReadProcessedDetails, ReadRawModifiedDetails, StatusCode,
+    TimestampsToReturn,
 };
+use tokio::sync::watch;
 
 use super::auth::Users;
 use super::history::History;
-use super::value;
+use super::items::Items;
+use super::{grow, nameplate, value};
 use crate::command::{Gate, Origin};
-use crate::model::{Access, Directory, Identity, TagId, Value};
-use crate::publishers::opcua::space::{self, Kind, Object, Space, Variable};
+use crate::model::{Directory, Identity, Plate, TagId, Value};
+use crate::publishers::opcua::space::{Kind, Object, Space, Variable};
 use crate::publishers::opcua::status::{self, Status};
 use crate::telemetry::PublisherStats;
 
@@ -33,7 +36,8 @@ pub(super) type Manager = InMemoryNodeManager<Tags>;
 /// What a Write needs.
 pub(super) struct Writing {
     pub(super) publisher: String,
-    pub(super) directory: Arc<Directory>,
+    /// That of the nodes that are shown.
+    pub(super) directory: watch::Receiver<Arc<Directory>>,
     pub(super) gate: Gate,
     pub(super) users: Arc<Users>,
     pub(super) stats: Arc<PublisherStats>,
@@ -42,7 +46,8 @@ pub(super) struct Writing {
 /// Answers for the nodes of all tags.
 pub(super) struct Tags {
     namespace: NamespaceMetadata,
-    nodes: HashMap<TagId, NodeId>,
+    devices: NamespaceMetadata,
+    items: Items,
     writing: Writing,
     history: History,
 }
@@ -62,53 +67,75 @@ impl Tags {
         context: &ServerContext,
         address_space: &mut AddressSpace,
     ) -> Tags {
-        let index = context.type_tree.write().namespaces_mut().add_namespace(&space.namespace);
-        address_space.add_namespace(&space.namespace, index);
-        for object in &space.objects {
-            add_object(object, index, address_space);
-        }
-        let mut nodes = HashMap::with_capacity(space.variables.len());
-        for variable in &space.variables {
-            nodes.insert(variable.tag, add_variable(variable, history.is_kept(), index, address_space));
-        }
-        let namespace = NamespaceMetadata {
-            namespace_uri: space.namespace.clone(),
-            namespace_index: index,
-            ..NamespaceMetadata::default()
+        let mut add = |uri: &str| {
+            let index = context.type_tree.write().namespaces_mut().add_namespace(uri);
+            address_space.add_namespace(uri, index);
+            index
         };
-        Tags { namespace, nodes, writing, history }
+        let (index, di) = (add(&space.namespace), add(nameplate::DI));
+        nameplate::add_type(di, address_space);
+        let tags = Tags {
+            namespace: NamespaceMetadata {
+                namespace_uri: space.namespace.clone(),
+                namespace_index: index,
+                ..NamespaceMetadata::default()
+            },
+            devices: NamespaceMetadata {
+                namespace_uri: nameplate::DI.to_owned(),
+                namespace_index: di,
+                // Only the nameplate.
+                is_namespace_subset: Some(true),
+                ..NamespaceMetadata::default()
+            },
+            items: Items::default(),
+            writing,
+            history,
+        };
+        space.objects.iter().for_each(|object| tags.add_object(object, address_space));
+        space.variables.iter().for_each(|variable| tags.add_variable(variable, address_space));
+        tags
     }
 
-    /// The node of each tag.
-    pub(super) fn nodes(&self) -> &HashMap<TagId, NodeId> {
-        &self.nodes
+    /// The index of the namespace of all tags.
+    pub(super) fn index(&self) -> u16 {
+        self.namespace.namespace_index
     }
 
-    /// Sets the properties of a device's object to who it says that it is. The names and types are those of OPC
-    /// 10000-100 (Devices), section 4.5; what is not known has no property.
-    pub(super) fn show_identity(&self, device: &str, identity: &Identity, address_space: &mut AddressSpace) {
-        let index = self.namespace.namespace_index;
-        let object = NodeId::new(index, device);
-        let localized =
-            |text: &String| (DataTypeId::LocalizedText, Variant::from(LocalizedText::from(text.as_str())));
-        let plain = |text: &String| (DataTypeId::String, Variant::from(text.as_str()));
-        let model = identity.model.as_ref().or(identity.product_name.as_ref());
-        for (name, value) in [
-            ("Manufacturer", identity.vendor.as_ref().map(localized)),
-            ("Model", model.map(localized)),
-            ("ProductCode", identity.product_code.as_ref().map(plain)),
-            ("SoftwareRevision", identity.revision.as_ref().map(plain)),
-        ] {
-            let id = NodeId::new(index, space::property_id(device, name));
-            address_space.delete(&id, true);
-            let Some((kind, value)) = value else { continue };
-            VariableBuilder::new(&id, QualifiedName::new(index, name), name)
-                .data_type(kind)
-                .value(value)
-                .property_of(object.clone())
-                .has_type_definition(VariableTypeId::PropertyType)
-                .insert(address_space);
+    /// What monitored items want of it.
+    pub(super) fn items(&self) -> &Items {
+        &self.items
+    }
+
+    /// Adds an object with what is known of it from the configuration.
+    pub(super) fn add_object(&self, object: &Object, address_space: &mut AddressSpace) {
+        grow::object(object, self.index(), address_space);
+        if object.kind != Kind::Folder {
+            nameplate::promise(&object.id, self.spaces(), address_space);
         }
+        if object.kind == Kind::Gateway {
+            nameplate::show(&object.id, nameplate::of_gateway(), self.spaces(), address_space);
+        }
+    }
+
+    /// Adds a variable.
+    pub(super) fn add_variable(&self, variable: &Variable, address_space: &mut AddressSpace) {
+        grow::variable(variable, self.history.is_kept(), self.index(), address_space);
+    }
+
+    /// Sets the properties of a device's object to who it is.
+    pub(super) fn show_identity(
+        &self,
+        device: &str,
+        identity: Option<&Identity>,
+        plate: Option<&Plate>,
+        address_space: &mut AddressSpace,
+    ) {
+        nameplate::show(device, nameplate::of_device(identity, plate), self.spaces(), address_space);
+    }
+
+    /// The namespaces of nameplates and of all else.
+    fn spaces(&self) -> (u16, u16) {
+        (self.devices.namespace_index, self.index())
     }
 
     /// What is to be written, or why it is not. Part 4 §5.10.4.
@@ -123,7 +150,8 @@ impl Tags {
             Identifier::String(path) => path.as_ref(),
             _ => "",
         };
-        let Some(tag) = self.writing.directory.find(path) else {
+        let directory = self.writing.directory.borrow().clone();
+        let Some(tag) = directory.find(path) else {
             let known = address_space.read().node_exists(&wanted.node_id);
             return Err(if known { Status::BAD_NOT_WRITABLE } else { Status::BAD_NODE_ID_UNKNOWN });
         };
@@ -172,7 +200,7 @@ impl InMemoryNodeManagerImpl for Tags {
     }
 
     fn namespaces(&self) -> Vec<NamespaceMetadata> {
-        vec![self.namespace.clone()]
+        vec![self.namespace.clone(), self.devices.clone()]
     }
 
     async fn create_value_monitored_items(
@@ -190,14 +218,32 @@ impl InMemoryNodeManagerImpl for Tags {
                 Some(_) => StatusCode::BadAttributeIdInvalid,
             };
             if status.is_good() {
-                let value = address_space.read(context, wanted, 0.0, TimestampsToReturn::Both);
+                // The library takes the part that the client wants out of it, and would do so twice.
+                let whole = ParsedReadValueId {
+                    node_id: wanted.node_id.clone(),
+                    attribute_id: wanted.attribute_id,
+                    index_range: NumericRange::None,
+                    data_encoding: wanted.data_encoding.clone(),
+                };
+                let value = address_space.read(context, &whole, 0.0, TimestampsToReturn::Both);
                 item.set_initial_value(value);
                 if item.sampling_interval() > 0.0 {
                     item.revise_sampling_interval(Self::SAMPLING);
                 }
+                self.items.created(item.handle(), &whole.node_id, item.sampling_interval());
             }
             item.set_status(status);
         }
+    }
+
+    async fn modify_monitored_items(&self, _context: &RequestContext, items: &[&MonitoredItemUpdateRef]) {
+        for item in items {
+            self.items.modified(item.handle(), item.update().revised_sampling_interval);
+        }
+    }
+
+    async fn delete_monitored_items(&self, _context: &RequestContext, items: &[&MonitoredItemRef]) {
+        self.items.deleted(items.iter().map(|item| item.handle()));
     }
 
     async fn history_read_raw_modified(
@@ -259,83 +305,4 @@ impl InMemoryNodeManagerImpl for Tags {
         }
         Ok(())
     }
-}
-
-fn add_object(object: &Object, index: u16, address_space: &mut AddressSpace) {
-    let id = NodeId::new(index, object.id.as_str());
-    let name = object.name.as_str();
-    let builder = ObjectBuilder::new(&id, QualifiedName::new(index, name), name);
-    let builder = match &object.description {
-        Some(text) => builder.description(text.as_str()),
-        None => builder,
-    };
-    let builder = match &object.parent {
-        Some(parent) if object.id.ends_with('/') => builder.component_of(NodeId::new(index, parent.as_str())),
-        Some(parent) => builder.organized_by(NodeId::new(index, parent.as_str())),
-        None => builder.organized_by(ObjectId::ObjectsFolder),
-    };
-    let kind = match object.kind {
-        Kind::Folder => ObjectTypeId::FolderType,
-        Kind::Device => ObjectTypeId::BaseObjectType,
-    };
-    builder.has_type_definition(kind).insert(address_space);
-}
-
-fn add_variable(variable: &Variable, kept: bool, index: u16, address_space: &mut AddressSpace) -> NodeId {
-    let id = NodeId::new(index, variable.id.as_str());
-    let name = variable.name.as_str();
-    let access = match variable.access {
-        Access::Read => AccessLevel::CURRENT_READ,
-        Access::ReadWrite => AccessLevel::CURRENT_READ | AccessLevel::CURRENT_WRITE,
-        Access::WriteOnly => AccessLevel::CURRENT_WRITE,
-    };
-    let kept = kept && variable.access.is_readable();
-    let access = if kept { access | AccessLevel::HISTORY_READ } else { access };
-    // Without CurrentRead for the user the library refuses every attribute, the data type too. A client has
-    // what both levels allow (Part 3 §8.57), and the value of such a tag is BadNotReadable.
-    let user_access = access | AccessLevel::CURRENT_READ;
-    let builder = VariableBuilder::new(&id, QualifiedName::new(index, name), name)
-        .data_type(value::data_type(variable.kind))
-        .access_level(access)
-        .user_access_level(user_access)
-        .historizing(kept)
-        // Part 3 §5.6.2: 0 says that the server tells every change.
-        .minimum_sampling_interval(0.0)
-        .component_of(NodeId::new(index, variable.parent.as_str()))
-        .has_type_definition(value::variable_type(variable.unit.is_some(), variable.range.is_some()));
-    let builder = match &variable.description {
-        Some(text) => builder.description(text.as_str()),
-        None => builder,
-    };
-    // Part 3 §5.6.2: rank 1 is one dimension; a scalar, the builder's own rank -1, has no dimensions.
-    let builder = match variable.kind.length() {
-        Some(length) => builder.value_rank(1).array_dimensions(&[length.into()]),
-        None => builder,
-    };
-    builder.insert(address_space);
-    if let Some(NodeType::Variable(node)) = address_space.find_mut(&id) {
-        node.set_data_value(value::empty(Status::BAD_WAITING_FOR_INITIAL_DATA));
-    }
-    let mut property = |name: &'static str, kind: DataTypeId, value: ExtensionObject| {
-        let property = NodeId::new(index, space::property_id(&variable.id, name));
-        VariableBuilder::new(&property, QualifiedName::new(0, name), name)
-            .data_type(kind)
-            .value(Variant::from(value))
-            .property_of(id.clone())
-            .has_type_definition(VariableTypeId::PropertyType)
-            .insert(address_space);
-    };
-    if let Some((low, high)) = variable.range {
-        property("EURange", DataTypeId::Range, ExtensionObject::from_message(Range { low, high }));
-    }
-    if let Some(unit) = &variable.unit {
-        let unit = EUInformation {
-            namespace_uri: unit.namespace.into(),
-            unit_id: unit.id,
-            display_name: LocalizedText::from(unit.text.as_str()),
-            description: LocalizedText::from(unit.text.as_str()),
-        };
-        property("EngineeringUnits", DataTypeId::EUInformation, ExtensionObject::from_message(unit));
-    }
-    id
 }

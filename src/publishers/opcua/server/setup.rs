@@ -9,16 +9,20 @@ use std::time::SystemTime;
 use opcua::crypto::{CertificateStore, SecurityPolicy, X509, X509Data};
 use opcua::server::address_space::AddressSpace;
 use opcua::server::node_manager::ServerContext;
+use opcua::server::diagnostics::DiagnosticsNodeManagerBuilder;
 use opcua::server::node_manager::memory::InMemoryNodeManagerBuilder;
 use opcua::server::{Limits, Server, ServerBuilder, ServerEndpoint, ServerHandle};
 use opcua::types::{BuildInfo, DateTime, MessageSecurityMode};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::auth::{Login, Users};
+use super::capabilities::Capabilities;
 use super::history::{self, History};
 use super::nodes::{Manager, Tags, Writing};
 use crate::publishers::opcua::config::{Security, Spec};
-use crate::publishers::opcua::space;
+use crate::model::Directory;
+use crate::publishers::opcua::space::{self, Space};
 use crate::publishers::publisher::Context;
 
 /// A server that waits for its port.
@@ -26,6 +30,9 @@ pub(super) struct Ready {
     pub(super) server: Server,
     pub(super) handle: ServerHandle,
     pub(super) manager: Arc<Manager>,
+    /// Of whose devices and tags the nodes are.
+    pub(super) directory: watch::Sender<Arc<Directory>>,
+    pub(super) space: Space,
     /// As in the endpoints' addresses.
     pub(super) host: String,
     pub(super) pki: PathBuf,
@@ -60,19 +67,25 @@ pub(super) fn build(spec: &Spec, cx: &Context, stop: CancellationToken) -> Resul
     certificate(&pki, &uri, &name, &host)?;
     cap(&pki);
     let nodes = space::space(&cx.directory);
+    let space = nodes.clone();
+    let (directory, shown) = watch::channel(cx.directory.clone());
     let writing = Writing {
         publisher: cx.name.clone(),
-        directory: cx.directory.clone(),
+        directory: shown.clone(),
         gate: cx.gate.clone(),
         users: users.clone(),
         stats: cx.stats.clone(),
     };
-    let history = History::new(cx.store.clone(), cx.directory.clone());
+    let history = History::new(cx.store.clone(), shown);
+    let kept = history.is_kept();
     let tags = move |context: ServerContext, address_space: &mut AddressSpace| {
         Tags::build(&nodes, writing, history, &context, address_space)
     };
     let version = env!("CARGO_PKG_VERSION");
     let mut builder = ServerBuilder::new()
+        .without_node_managers()
+        .with_node_manager(move |context: ServerContext| Capabilities::new(context, kept))
+        .with_node_manager(DiagnosticsNodeManagerBuilder)
         .application_name(name)
         .application_uri(uri)
         .product_uri("urn:fieldgate")
@@ -107,7 +120,7 @@ pub(super) fn build(spec: &Spec, cx: &Context, stop: CancellationToken) -> Resul
         return Err(format!("cannot read the certificate in {}", pki.display()));
     }
     let manager = handle.node_managers().get_of_type::<Manager>().ok_or("the tags have no node manager")?;
-    Ok(Ready { server, handle, manager, host, pki })
+    Ok(Ready { server, handle, manager, directory, space, host, pki })
 }
 
 fn server_has_no_certificate(handle: &ServerHandle) -> bool {

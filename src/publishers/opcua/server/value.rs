@@ -1,8 +1,12 @@
 //! Values, times and statuses in the library's types, and back: nothing is converted on the way.
 
-use opcua::types::{DataTypeId, DataValue, DateTime, StatusCode, VariableTypeId, Variant};
+use opcua::server::address_space::Variable;
+use opcua::types::{
+    DataEncoding, DataTypeId, DataValue, DateTime, LocalizedText, NumericRange, StatusCode,
+    TimestampsToReturn, VariableTypeId, Variant,
+};
 
-use crate::model::{Array, DataType, Sample, Timestamp, Value};
+use crate::model::{Array, DataType, Labels, Sample, Timestamp, Value};
 use crate::publishers::opcua::status::{self, Status};
 
 /// 100 ns ticks from 1601-01-01 to 1970-01-01 (Part 6 §5.2.2.5).
@@ -97,6 +101,25 @@ pub(super) fn data_value(sample: &Sample, now: DateTime) -> DataValue {
     value.source_timestamp = Some(date_time(sample.at));
     value.server_timestamp = Some(now);
     value
+}
+
+/// What a sample's value is called, with its status and times; no text where it has no name.
+pub(super) fn name(sample: &Sample, labels: &Labels, shown: &DataValue) -> DataValue {
+    let name = sample.value.as_ref().map(|value| match labels.of(value) {
+        Some(name) => Variant::from(LocalizedText::from(&**name)),
+        None => Variant::from(LocalizedText::null()),
+    });
+    DataValue { value: Some(name.unwrap_or(Variant::Empty)), ..shown.clone() }
+}
+
+/// What a node holds.
+pub(super) fn of(node: &Variable) -> DataValue {
+    node.value(TimestampsToReturn::Both, &NumericRange::None, &DataEncoding::Binary, 0.0)
+}
+
+/// A value of the server's own, of now.
+pub(super) fn plain(value: impl Into<Variant>) -> DataValue {
+    DataValue::new_now(value)
 }
 
 /// No value, and why. The variant is there and empty: without one the library forgets the status.
