@@ -522,6 +522,55 @@ async fn a_write_is_answered_when_the_device_has_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_answer_to_a_write_is_told_apart() {
+    let mut plant = Plant::start().await;
+    let client = plant.user("operator").await;
+    let answers = [
+        (Ok(()), StatusCode::Good),
+        (Err(Refusal::OutOfRange), StatusCode::BadOutOfRange),
+        (Err(Refusal::TooOften), StatusCode::BadTooManyOperations),
+        (Err(Refusal::LinkDown), StatusCode::BadNoCommunication),
+        (Err(Refusal::Fault(Fault::NotConnected)), StatusCode::BadNoCommunication),
+        (Err(Refusal::Fault(Fault::Timeout)), StatusCode::BadTimeout),
+        (Err(Refusal::Fault(Fault::Garbled)), StatusCode::BadCommunicationError),
+        (Err(Refusal::Fault(Fault::Refused(3))), StatusCode::BadDeviceFailure),
+        (Err(Refusal::Fault(Fault::Busy)), StatusCode::BadResourceUnavailable),
+        (Err(Refusal::Fault(Fault::Altered)), StatusCode::BadOutOfRange),
+        (Err(Refusal::Fault(Fault::Unsupported)), StatusCode::BadNotSupported),
+    ];
+    let device = tokio::spawn(async move {
+        for (answer, _) in answers {
+            plant.writes.recv().await.unwrap().reply.send(answer).unwrap();
+        }
+        plant
+    });
+    for (_, status) in answers {
+        assert_eq!(client.write("pump/motor/speed", plain(5u16)).await, status);
+    }
+    let plant = device.await.unwrap();
+    let part = WriteValue {
+        node_id: client.id("pump/profile"),
+        attribute_id: AttributeId::Value as u32,
+        index_range: "1".parse().unwrap(),
+        value: plain(vec![1f32]),
+    };
+    assert_eq!(client.session.write(&[part]).await.unwrap(), [StatusCode::BadWriteNotSupported]);
+    // The gate's own limit, in one request: more than it lets through in a second.
+    drop(plant.writes);
+    let reset = WriteValue {
+        node_id: client.id("pump/reset"),
+        attribute_id: AttributeId::Value as u32,
+        index_range: NumericRange::None,
+        value: plain(true),
+    };
+    let statuses = client.session.write(&vec![reset; 30]).await.unwrap();
+    let count = |wanted| statuses.iter().filter(|status| **status == wanted).count();
+    assert_eq!(count(StatusCode::BadNoCommunication), 20);
+    assert_eq!(count(StatusCode::BadTooManyOperations), 10);
+    client.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_array_has_a_rank_and_is_read_in_parts_and_written_as_a_whole() {
     let mut plant = Plant::start().await;
     let client = plant.user("operator").await;

@@ -238,7 +238,7 @@ impl<'a> Compiler<'a> {
             };
             let id = self.numbers.tag(&path(table.name.get_ref(), name.get_ref()));
             let rule = rule(id, tag, inherited, &mut self.mistakes);
-            let labels = labels::labels(tag, rule.value_type(), &mut self.mistakes);
+            let labels = labels::labels(tag, rule.value_type(), self.incomplete, &mut self.mistakes);
             let Some(class) = class else { continue };
             let (name, asked) = (name.get_ref(), asked(tag));
             drafts.push(TagDraft { id, name, class, rule, labels, asked, table: tag });

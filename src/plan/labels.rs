@@ -14,8 +14,14 @@ const LONGEST: usize = 100;
 /// Most labels of one tag.
 const MOST: usize = 1000;
 
-/// The labels of a tag whose values go north as `kind`; all mistakes are noted.
-pub(super) fn labels(tag: &config::Tag, kind: DataType, mistakes: &mut Vec<Mistake>) -> Option<Labels> {
+/// The labels of a tag whose values go north as `kind`; all mistakes are noted. `incomplete`: some may have
+/// been left out because of mistakes of form.
+pub(super) fn labels(
+    tag: &config::Tag,
+    kind: DataType,
+    incomplete: bool,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<Labels> {
     let table = tag.labels.as_ref()?;
     let mut wrong = |code, span, message: String, help: &str| {
         mistakes.push(Mistake::new(code, span, message, help));
@@ -44,7 +50,7 @@ pub(super) fn labels(tag: &config::Tag, kind: DataType, mistakes: &mut Vec<Mista
         }
     };
     let entries = table.get_ref();
-    if entries.is_empty() || entries.len() > MOST {
+    if entries.is_empty() && !incomplete || entries.len() > MOST {
         let message = format!("{} labels", entries.len());
         return wrong("labels-number", table.span(), message, "write 1 to 1000 of them, or remove `labels`");
     }
@@ -63,14 +69,14 @@ pub(super) fn labels(tag: &config::Tag, kind: DataType, mistakes: &mut Vec<Mista
         }
     }
     match range {
-        None => switch(table, mistakes),
+        None => switch(table, incomplete, mistakes),
         Some(range) => numbers(entries, kind, range, mistakes),
     }
 }
 
 type Table = BTreeMap<Spanned<String>, Spanned<String>>;
 
-fn switch(table: &Spanned<Table>, mistakes: &mut Vec<Mistake>) -> Option<Labels> {
+fn switch(table: &Spanned<Table>, incomplete: bool, mistakes: &mut Vec<Mistake>) -> Option<Labels> {
     let (mut off, mut on) = (None, None);
     for (key, name) in table.get_ref() {
         match key.get_ref().as_str() {
@@ -86,6 +92,9 @@ fn switch(table: &Spanned<Table>, mistakes: &mut Vec<Mistake>) -> Option<Labels>
     }
     if let (Some(off), Some(on)) = (off, on) {
         return Some(Labels::Switch { off, on });
+    }
+    if incomplete {
+        return None;
     }
     mistakes.push(Mistake::new(
         "labels-incomplete",

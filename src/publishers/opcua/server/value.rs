@@ -150,6 +150,57 @@ mod tests {
     use super::*;
     use crate::model::{Bad, TagId};
 
+    /// The lines of the table under a heading of the documentation.
+    fn table(heading: &str) -> Vec<&'static str> {
+        let documentation = include_str!("../../../../docs/opcua.md");
+        let section = documentation.split(&format!("\n## {heading}\n")).nth(1).unwrap();
+        let section = section.split("\n## ").next().unwrap();
+        section.lines().filter(|line| line.starts_with("| ")).collect()
+    }
+
+    #[test]
+    fn the_documentation_has_the_status_of_every_quality() {
+        for quality in (0..=u16::MAX).filter_map(crate::model::Quality::from_code) {
+            let words = quality.to_string();
+            let words = words.split("exception").next().unwrap().replace("refused with ", "refused with an exception");
+            let name = code(status::of_quality(quality)).to_string();
+            let line = table("Status").into_iter().find(|line| line.starts_with(&format!("| {words} |")));
+            let line = line.unwrap_or_else(|| panic!("docs/opcua.md has no line of `{words}`"));
+            let status = line.split('|').nth(2).unwrap().trim();
+            assert_eq!(status.split([' ', '(']).next(), Some(name.as_str()), "{words}");
+        }
+    }
+
+    #[test]
+    fn the_documentation_has_the_answer_to_every_refusal() {
+        use crate::command::Refusal;
+        use crate::model::Fault;
+        let faults = [
+            Fault::NotConnected,
+            Fault::Timeout,
+            Fault::Garbled,
+            Fault::Refused(4),
+            Fault::Busy,
+            Fault::Altered,
+            Fault::Unsupported,
+        ];
+        let refusals = [
+            Refusal::UnknownTag,
+            Refusal::ReadOnly,
+            Refusal::WrongType,
+            Refusal::OutOfRange,
+            Refusal::TooOften,
+            Refusal::NotAllowed,
+            Refusal::LinkDown,
+        ];
+        let answers: Vec<_> = table("Writing").into_iter().map(|line| line.split('|').nth(1).unwrap()).collect();
+        for refusal in refusals.into_iter().chain(faults.map(Refusal::Fault)) {
+            let name = code(status::of_refusal(refusal)).to_string();
+            let is_there = answers.iter().any(|answer| answer.split([' ', ',']).any(|word| word == name));
+            assert!(is_there, "{refusal}: {name}");
+        }
+    }
+
     #[test]
     fn a_value_comes_back_as_itself_and_as_no_other_type() {
         let values = [
