@@ -23,6 +23,7 @@ import plain
 import pymodbus_part
 import rules
 import silence
+import space
 import stopping
 import tls_part
 import ua
@@ -132,7 +133,7 @@ async def main():
         "libmodbus": libmodbus.run, "libmodbus-simulated": libmodbus.clients,
         "pymodbus": pymodbus_part.run, "pymodbus-simulated": pymodbus_part.clients,
         "framings": framings.run, "framings-simulated": framings.clients, "tls": tls_part.run,
-        "arrays": arrays_part.run,
+        "arrays": arrays_part.run, "space": space.run,
     }
     began = time.monotonic()
     print(f"gateway: {program()}")
