@@ -211,8 +211,8 @@ fn a_device_takes_its_tags_from_a_list_and_its_own_ones_go_first() {
     assert_eq!(diagnostics(folder.path()), []);
     let output = fieldgate(folder.path(), &["tags", "export", "a.toml"]);
     let wanted = format!(
-        "{}\nd,b,holding:9,u16,,,,,,,,,,,,,,\nd,a,holding:0,u16,,,,,m,,,,,,,,,\"of the; list\"\n\
-         e,b,40002,u16,,,,,,,,,,,,,,\ne,c,coil:1,bool,,,,,,,,,,,,,,\n",
+        "{}\nd,b,holding:9,u16,,,,,,,,,,,,,,,\nd,a,holding:0,u16,,,,,m,,,,,,,,,,\"of the; list\"\n\
+         e,b,40002,u16,,,,,,,,,,,,,,,\ne,c,coil:1,bool,,,,,,,,,,,,,,,\n",
         header()
     );
     assert_eq!(text(output.stdout), wanted);
@@ -228,6 +228,9 @@ fn mistakes_of_a_list_are_told_with_line_and_column() {
         ("", "missing-key", 1, 1),
         ("tag,address,type\na,holding:0,u17\n", "unknown-word", 2, 13),
         ("tag,address,type\na,,u16\n", "missing-key", 2, 1),
+        ("tag,address,type,labels\na,holding:0,u16,Idle\n", "wrong-value", 2, 17),
+        ("tag,address,type,labels\na,holding:0,u16,0=a;0=b\n", "label-twice", 2, 17),
+        ("tag,address,type,labels\na,holding:0,f32,0=a\n", "labels-without-states", 2, 17),
         ("tag,address,type\na,holding:x,u16\n", "bad-address", 2, 3),
         ("tag,address,type\nü,holding:x,u16\n", "bad-address", 2, 3),
         ("tag;address;type;scale\na;holding:0;u16;0,1\n", "wrong-value", 2, 17),
@@ -326,7 +329,8 @@ fn any_tag(place: usize) -> impl Strategy<Value = Tag> {
         Order::Cdab,
         Order::Dcba,
     ]));
-    let texts = (proptest::option::of(words), proptest::option::of(words));
+    let label = proptest::option::of("[a-z\"=,][ -:<-~ü]{0,8}[a-z\"]");
+    let texts = (proptest::option::of(words), proptest::option::of(words), label);
     let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
     let silence = proptest::option::of(1_000_u64..86_400_000_000);
     (kinds, order, scaling, texts, flags, silence, 1_u16..20).prop_map(
@@ -334,7 +338,7 @@ fn any_tag(place: usize) -> impl Strategy<Value = Tag> {
             kind,
             order,
             (scale, offset, range),
-            (unit, description),
+            (unit, description, label),
             (limits, percent, always, write),
             silence,
             length,
@@ -346,6 +350,15 @@ fn any_tag(place: usize) -> impl Strategy<Value = Tag> {
                 _ => format!("holding:{}", place * 10),
             };
             let limits = limits && number;
+            let whole = number
+                && !matches!(kind, DataType::F32 | DataType::F64)
+                && offset.is_none()
+                && scale.is_none_or(|scale| scale == 0.0);
+            let label = label.filter(|_| whole || kind == DataType::Bool).map(|label| {
+                let values = if whole { ["0", "7"] } else { ["off", "on"] };
+                let labels = values.into_iter().map(|value| (at_nothing(value.into()), at_nothing(label.clone())));
+                at_nothing(labels.collect())
+            });
             Tag {
                 at: at_nothing(at),
                 kind: at_nothing(kind),
@@ -373,6 +386,7 @@ fn any_tag(place: usize) -> impl Strategy<Value = Tag> {
                     _ if write => Access::ReadWrite,
                     _ => Access::Read,
                 },
+                labels: label,
                 description,
             }
         },
