@@ -621,6 +621,50 @@ async fn nothing_is_lost_for_many_tags_and_many_subscribers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_changes_while_an_item_is_made_is_told() {
+    const ITEMS: u32 = 2000;
+    let plant = Plant::start(directory(vec![tag(0, "a", DataType::U16)])).await;
+    let client = plant.connect().await;
+    for round in 1..=12u16 {
+        let (subscription, mut told) = client.subscribe(20).await;
+        let items = (1..=ITEMS).map(|n| item(n, client.id("pump/a"))).collect();
+        // Once, somewhere between the items' first values and their being there.
+        let change = async {
+            tokio::time::sleep(Duration::from_millis(3 * u64::from(round))).await;
+            plant.accept(vec![Sample::good(TagId(0), Value::U16(round), after(round.into()))]);
+        };
+        let (made, ()) = tokio::join!(client.monitor(subscription, items), change);
+        assert!(made.iter().all(|status| status.is_good()));
+        let mut missing: std::collections::HashSet<u32> = (1..=ITEMS).collect();
+        while !missing.is_empty() {
+            let (number, value) = next(&mut told).await;
+            if value.value == Some(Variant::UInt16(round)) {
+                missing.remove(&number);
+            }
+        }
+        client.session.delete_subscription(subscription).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_tags_are_changed_in_one_go() {
+    let all = |from: u32| directory((from..from + 10_000).map(|n| tag(n, &format!("t{n}"), DataType::U16)).collect());
+    let plant = Plant::start(all(0)).await;
+    let client = plant.connect().await;
+    let mut events = model_changes(&client).await;
+    plant.configure(all(5000));
+    let mut affected = 0;
+    while affected < 10_001 {
+        let changes = tokio::time::timeout(Duration::from_secs(30), events.recv()).await.unwrap().unwrap();
+        assert!(changes.len() <= 500);
+        affected += changes.len();
+    }
+    assert_eq!(affected, 10_001, "those that come, those that go, and their device");
+    assert_eq!(client.value("pump/t4999").await.status(), StatusCode::BadNodeIdUnknown);
+    assert_eq!(client.value("pump/t14999").await.status(), StatusCode::BadWaitingForInitialData);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_server_says_what_history_it_has() {
     let kept = |folder: &std::path::Path| Options {
         path: Some(folder.join("store")),

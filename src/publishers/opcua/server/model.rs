@@ -16,6 +16,9 @@ use super::value;
 use crate::publishers::opcua::change::{Change, verb};
 use crate::publishers::opcua::status::Status;
 
+/// Changes in one event: clients have limits to arrays, often a thousand.
+const MOST_CHANGES: usize = 500;
+
 /// Makes the nodes what they are now. A variable that stays keeps its value, also where it has other
 /// properties; not where it has another type.
 pub(super) fn apply(change: &Change<'_>, tags: &Tags, address_space: &mut AddressSpace) {
@@ -93,9 +96,9 @@ pub(super) fn tell(
         changes.push(ModelChangeStructureDataType { affected, affected_type, verb });
     }
     drop(notifier);
-    if !changes.is_empty() {
-        let event = ModelChange::new(changes);
-        let server = NodeId::from(ObjectId::Server);
+    let server = NodeId::from(ObjectId::Server);
+    for changes in changes.chunks(MOST_CHANGES) {
+        let event = ModelChange::new(changes.to_vec());
         subscriptions.notify_events(std::iter::once((&event as &dyn Event, &server)));
     }
 }

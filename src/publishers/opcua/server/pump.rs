@@ -169,13 +169,10 @@ impl Pump {
         }
         self.flush();
         let change = change::between(&self.space, &new);
-        let started = change.variables_new.iter().map(|v| &v.id);
-        let other_type = change.variables_changed.iter().filter(|(before, now)| before.kind != now.kind);
-        let afresh: HashSet<&String> = started.chain(other_type.map(|(_, now)| &now.id)).collect();
-        // What is not known to be shown is taken from the image; so are the words of what changed.
+        // What changed is shown anew from the image, with the words that it has now.
+        let changed: HashSet<&str> = change.variables_changed.iter().map(|(_, now)| now.id.as_str()).collect();
         let last = self.space.variables.iter().zip(&self.nodes);
-        let last = last.filter(|(variable, _)| !afresh.contains(&variable.id));
-        let last = last.filter(|(variable, _)| !change.variables_changed.iter().any(|(b, _)| b.id == variable.id));
+        let last = last.filter(|(variable, _)| !changed.contains(variable.id.as_str()));
         let last = last.filter_map(|(variable, shown)| Some((variable.id.clone(), shown.last?))).collect();
         if !change.is_empty() {
             let mut address_space = self.manager.address_space().write();
