@@ -81,6 +81,8 @@ fn context() -> Context {
             tag(4, 1, "valve/unread", DataType::Bool),
         ],
     );
+    let labels = Arc::new(Labels::Switch { off: "shut".into(), on: "open".into() });
+    let directory = directory.with_labels([(TagId(4), labels)].into());
     Context {
         outbox: fieldgate::store::Options::default().reader_rules(),
         name: "http".into(),
@@ -199,6 +201,9 @@ async fn one_tag_is_found_by_its_path() {
     let page = page().await;
     assert_eq!(page.json("/api/v1/tags/pump/total/count").await["type"], "u64");
     assert_eq!(page.json("/api/v1/tags/pump/fl%6Fw").await["path"], "pump/flow");
+    assert!(page.json("/api/v1/tags/pump/flow").await.get("labels").is_none());
+    let labels = &page.json("/api/v1/tags/valve/unread").await["labels"];
+    assert_eq!(*labels, serde_json::json!({"off": "shut", "on": "open"}));
     assert_eq!(page.get("/api/v1/tags/pump/none").await.status, 404);
 }
 

@@ -356,7 +356,8 @@ fn any_tag(place: usize) -> impl Strategy<Value = Tag> {
                 && scale.is_none_or(|scale| scale == 0.0);
             let label = label.filter(|_| whole || kind == DataType::Bool).map(|label| {
                 let values = if whole { ["0", "7"] } else { ["off", "on"] };
-                let labels = values.into_iter().map(|value| (at_nothing(value.into()), at_nothing(label.clone())));
+                let labels =
+                    values.into_iter().map(|value| (at_nothing(value.into()), at_nothing(label.clone())));
                 at_nothing(labels.collect())
             });
             Tag {

@@ -45,7 +45,9 @@ impl Labels {
     pub fn iter(&self) -> impl Iterator<Item = (String, &Arc<str>)> {
         let (switch, numbers) = match self {
             Labels::Switch { off, on } => (Some([("off".to_owned(), off), ("on".to_owned(), on)]), None),
-            Labels::Numbers(names) => (None, Some(names.iter().map(|(value, name)| (value.to_string(), name)))),
+            Labels::Numbers(names) => {
+                (None, Some(names.iter().map(|(value, name)| (value.to_string(), name))))
+            }
         };
         switch.into_iter().flatten().chain(numbers.into_iter().flatten())
     }

@@ -40,7 +40,8 @@ pub(super) fn labels(
         DataType::U64 => Some((0, i64::MAX)),
         DataType::F32 | DataType::F64 | DataType::Text | DataType::Array(..) => {
             let scaled = tag.scale.is_some() || tag.offset.is_some();
-            let why = if scaled { "with scale or offset it is no whole number" } else { "this tag has neither" };
+            let why =
+                if scaled { "with scale or offset it is no whole number" } else { "this tag has neither" };
             return wrong(
                 "labels-without-states",
                 table.span(),

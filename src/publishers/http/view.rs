@@ -338,7 +338,10 @@ fn view<'a>(cx: &Context, tag: &'a Tag) -> TagView<'a> {
         kind: tag.kind,
         unit: tag.unit.as_deref(),
         description: tag.description.as_deref(),
-        labels: cx.directory.labels(tag.id).map(|l| l.iter().map(|(v, name)| (v, name.to_string())).collect()),
+        labels: cx
+            .directory
+            .labels(tag.id)
+            .map(|l| l.iter().map(|(v, name)| (v, name.to_string())).collect()),
         writable: tag.access.is_writable(),
         low: tag.low.filter(|v| v.is_finite()),
         high: tag.high.filter(|v| v.is_finite()),

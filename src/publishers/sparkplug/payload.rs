@@ -432,6 +432,18 @@ mod tests {
     }
 
     #[test]
+    fn a_birth_says_what_values_are_called_unless_properties_are_off() {
+        let labels = Labels::Switch { off: "Stopped".into(), on: "Running".into() };
+        let metric = |properties| Metric { properties, ..Metric::default() };
+        let said = metric(Some(PropertySet::default())).labelled(Some(&labels), true);
+        let said = said.properties.unwrap();
+        assert_eq!(said.get("labels"), Some(&Property::Text("off=Stopped; on=Running".into())));
+        let silent = metric(Some(PropertySet::default())).labelled(Some(&labels), false);
+        assert!(silent.properties.unwrap().keys.is_empty());
+        assert_eq!(metric(None).labelled(Some(&labels), true).properties, None);
+    }
+
+    #[test]
     fn each_type_of_array_has_its_number() {
         let numbers = DataType::ALL.map(|of| datatype(DataType::array(of, 2).unwrap()));
         // BooleanArray, Int8Array, UInt8Array, … FloatArray, DoubleArray, StringArray (6.4.16).

@@ -66,3 +66,41 @@ impl Items {
 pub(super) fn without_source_time(value: &DataValue) -> DataValue {
     DataValue { server_timestamp: value.source_timestamp, source_timestamp: None, ..value.clone() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_items_whose_times_would_be_shifted_are_remembered_and_each_until_it_goes() {
+        let items = Items::default();
+        let item = |monitored_item_id| MonitoredItemHandle { subscription_id: 1, monitored_item_id };
+        let node = NodeId::new(2, "pump/a");
+        for (number, interval) in [(1, -1.0), (2, 0.0), (3, 0.001)] {
+            items.created(item(number), &node, interval);
+        }
+        let shifted = || {
+            let mut all: Vec<_> = items.shifted().iter().map(|item| item.monitored_item_id).collect();
+            all.sort_unstable();
+            all
+        };
+        assert_eq!(shifted(), [1]);
+        items.modified(item(2), 500.0);
+        items.modified(item(1), 0.0);
+        assert_eq!(shifted(), [2]);
+        items.deleted([item(2), item(3)]);
+        assert!(shifted().is_empty());
+    }
+
+    #[test]
+    fn a_node_with_new_items_is_given_once() {
+        let items = Items::default();
+        let node = NodeId::new(2, "pump/a");
+        for number in 1..=3 {
+            let item = MonitoredItemHandle { subscription_id: 1, monitored_item_id: number };
+            items.created(item, &node, 0.0);
+        }
+        assert_eq!(items.take_fresh(), HashSet::from([node]));
+        assert!(items.take_fresh().is_empty());
+    }
+}

@@ -1,13 +1,13 @@
 //! Changes of the address space while clients are there, and how they are told (Part 3 §9.32.7).
 
 use opcua::nodes::{BaseEventType, Event};
-use opcua::server::address_space::{AddressSpace, NodeType};
 use opcua::server::SubscriptionCache;
+use opcua::server::address_space::{AddressSpace, NodeType};
 use opcua::types::event_field::EventField;
 use opcua::types::{
     AttributeId, BrowseDirection, ByteString, DataValue, DateTime, ExtensionObject, LocalizedText,
-    ModelChangeStructureDataType, NodeId, NumericRange, ObjectId, ObjectTypeId, QualifiedName, ReferenceTypeId,
-    UAString, Variant, VariantScalarTypeId,
+    ModelChangeStructureDataType, NodeId, NumericRange, ObjectId, ObjectTypeId, QualifiedName,
+    ReferenceTypeId, UAString, Variant, VariantScalarTypeId,
 };
 
 use super::grow;

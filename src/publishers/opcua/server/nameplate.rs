@@ -2,8 +2,8 @@
 
 use opcua::server::address_space::{AddressSpace, ObjectTypeBuilder, VariableBuilder};
 use opcua::types::{
-    DataTypeId, LocalizedText, NodeId, ObjectId, ObjectTypeId, QualifiedName, ReferenceTypeId, VariableTypeId,
-    Variant,
+    DataTypeId, LocalizedText, NodeId, ObjectId, ObjectTypeId, QualifiedName, ReferenceTypeId,
+    VariableTypeId, Variant,
 };
 
 use super::grow;
@@ -117,7 +117,8 @@ mod tests {
 
     #[test]
     fn what_the_device_says_goes_before_what_its_profile_knows() {
-        let plate = Plate { manufacturer: Some("Acme".into()), model: Some("P-1".into()), ..Plate::default() };
+        let plate =
+            Plate { manufacturer: Some("Acme".into()), model: Some("P-1".into()), ..Plate::default() };
         let identity = Identity { vendor: Some("ACME GmbH".into()), ..Identity::default() };
         let shown = of_device(Some(&identity), Some(&plate));
         assert_eq!(shown, [("Manufacturer", "ACME GmbH".to_owned()), ("Model", "P-1".to_owned())]);

@@ -170,7 +170,8 @@ impl Pump {
         self.flush();
         let change = change::between(&self.space, &new);
         // What changed is shown anew from the image, with the words that it has now.
-        let changed: HashSet<&str> = change.variables_changed.iter().map(|(_, now)| now.id.as_str()).collect();
+        let changed: HashSet<&str> =
+            change.variables_changed.iter().map(|(_, now)| now.id.as_str()).collect();
         let last = self.space.variables.iter().zip(&self.nodes);
         let last = last.filter(|(variable, _)| !changed.contains(variable.id.as_str()));
         let last = last.filter_map(|(variable, shown)| Some((variable.id.clone(), shown.last?))).collect();
@@ -291,9 +292,8 @@ impl Pump {
         // To an item without a filter the library tells no change but one of the value, and bad ones have
         // none: no value instead of an empty one makes it tell.
         let worse = self.worse.drain(..);
-        let worse = worse.filter_map(|(place, value)| {
-            Some((value, &self.nodes.get(place)?.node, AttributeId::Value))
-        });
+        let worse = worse
+            .filter_map(|(place, value)| Some((value, &self.nodes.get(place)?.node, AttributeId::Value)));
         self.subscriptions.notify_data_change(worse);
     }
 

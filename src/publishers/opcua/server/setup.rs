@@ -8,8 +8,8 @@ use std::time::SystemTime;
 
 use opcua::crypto::{CertificateStore, SecurityPolicy, X509, X509Data};
 use opcua::server::address_space::AddressSpace;
-use opcua::server::node_manager::ServerContext;
 use opcua::server::diagnostics::DiagnosticsNodeManagerBuilder;
+use opcua::server::node_manager::ServerContext;
 use opcua::server::node_manager::memory::InMemoryNodeManagerBuilder;
 use opcua::server::{Limits, Server, ServerBuilder, ServerEndpoint, ServerHandle};
 use opcua::types::{BuildInfo, DateTime, MessageSecurityMode};
@@ -20,8 +20,8 @@ use super::auth::{Login, Users};
 use super::capabilities::Capabilities;
 use super::history::{self, History};
 use super::nodes::{Manager, Tags, Writing};
-use crate::publishers::opcua::config::{Security, Spec};
 use crate::model::Directory;
+use crate::publishers::opcua::config::{Security, Spec};
 use crate::publishers::opcua::space::{self, Space};
 use crate::publishers::publisher::Context;
 

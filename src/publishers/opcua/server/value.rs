@@ -162,7 +162,11 @@ mod tests {
     fn the_documentation_has_the_status_of_every_quality() {
         for quality in (0..=u16::MAX).filter_map(crate::model::Quality::from_code) {
             let words = quality.to_string();
-            let words = words.split("exception").next().unwrap().replace("refused with ", "refused with an exception");
+            let words = words
+                .split("exception")
+                .next()
+                .unwrap()
+                .replace("refused with ", "refused with an exception");
             let name = code(status::of_quality(quality)).to_string();
             let line = table("Status").into_iter().find(|line| line.starts_with(&format!("| {words} |")));
             let line = line.unwrap_or_else(|| panic!("docs/opcua.md has no line of `{words}`"));
@@ -193,7 +197,8 @@ mod tests {
             Refusal::NotAllowed,
             Refusal::LinkDown,
         ];
-        let answers: Vec<_> = table("Writing").into_iter().map(|line| line.split('|').nth(1).unwrap()).collect();
+        let answers: Vec<_> =
+            table("Writing").into_iter().map(|line| line.split('|').nth(1).unwrap()).collect();
         for refusal in refusals.into_iter().chain(faults.map(Refusal::Fault)) {
             let name = code(status::of_refusal(refusal)).to_string();
             let is_there = answers.iter().any(|answer| answer.split([' ', ',']).any(|word| word == name));
