@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::items::without_source_time;
 use super::nodes::Manager;
 use super::{grow, model, value};
-use crate::model::{Bad, DeviceId, Directory, Identity, Labels, Quality, Sample, TagId, Timestamp};
+use crate::model::{Bad, DataType, DeviceId, Directory, Identity, Labels, Quality, Sample, TagId, Timestamp};
 use crate::publishers::opcua::space::{self, Space, States};
 use crate::publishers::opcua::{change, status};
 use crate::publishers::publisher::Context;
@@ -51,6 +51,7 @@ pub(super) struct Pump {
 #[derive(Debug, Clone)]
 struct Shown {
     node: NodeId,
+    kind: DataType,
     /// The node that says what the value is called.
     text: Option<(NodeId, Arc<Labels>)>,
     last: Option<(Timestamp, Quality)>,
@@ -106,6 +107,7 @@ impl Pump {
         self.places = self.space.variables.iter().enumerate().map(|(at, v)| (v.tag, at)).collect();
         let shown = self.space.variables.iter().map(|variable| Shown {
             node: NodeId::new(index, variable.id.as_str()),
+            kind: variable.kind,
             text: match &variable.states {
                 Some(States::Values(labels)) => {
                     grow::value_as_text(variable, index).map(|node| (node, labels.clone()))
@@ -239,6 +241,11 @@ impl Pump {
     /// node holds in the end.
     fn put(&mut self, sample: &Sample, replace: bool) {
         let Some(place) = self.places.get(&sample.tag).copied() else { return };
+        let kind = self.nodes.get(place).map(|shown| shown.kind);
+        if sample.value.as_ref().is_some_and(|value| Some(value.data_type()) != kind) {
+            // The tag had another type when this was read.
+            return;
+        }
         let again = self.nodes.get(place).is_some_and(|shown| shown.wave == self.wave);
         if again && !replace {
             self.flush();
