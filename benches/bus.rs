@@ -32,12 +32,15 @@ struct Line {
     /// Requests that came too early.
     early: AtomicU64,
     answers: AtomicU64,
+    /// How long after its silence each request came.
+    late: Mutex<Vec<Duration>>,
     stop: AtomicBool,
 }
 
 /// Waits for a request. A line hears its first bit at once, where a thread that sleeps is late: around the moment
-/// from which one may come, this one does not sleep.
+/// from which one may come, this one does not sleep. Before that it leaves the processor to those who hand on bytes.
 fn first_byte(port: &mut File, byte: &mut [u8], from: Instant) -> bool {
+    std::thread::sleep(from.saturating_duration_since(Instant::now() + Duration::from_micros(300)));
     let blocking = rustix::fs::fcntl_getfl(&*port).unwrap();
     rustix::fs::fcntl_setfl(&*port, blocking | rustix::fs::OFlags::NONBLOCK).unwrap();
     let until = from + Duration::from_millis(1);
@@ -49,7 +52,9 @@ fn first_byte(port: &mut File, byte: &mut [u8], from: Instant) -> bool {
     heard || port.read_exact(byte).is_ok()
 }
 
-fn slaves(baud: u32, line: Arc<Line>) -> String {
+/// `way`: what the pseudo-terminal takes to hand on bytes, to one who does not sleep. A line takes none beside its
+/// characters, so it is taken off on both ways.
+fn slaves(baud: u32, way: Duration, line: Arc<Line>) -> String {
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&master).unwrap();
     unlockpt(&master).unwrap();
@@ -66,10 +71,11 @@ fn slaves(baud: u32, line: Arc<Line>) -> String {
         while !line.stop.load(Relaxed)
             && first_byte(&mut port, &mut request[..1], silent_since + pace.silence())
         {
-            let began = Instant::now();
+            let began = Instant::now() - way;
             if began < silent_since + pace.silence() {
                 line.early.fetch_add(1, Relaxed);
             }
+            line.late.lock().unwrap().push(began.saturating_duration_since(silent_since + pace.silence()));
             port.read_exact(&mut request[1..]).unwrap();
             assert!(rtu::decode(&request).is_some());
             let heard = began + pace.bytes(request.len());
@@ -86,11 +92,11 @@ fn slaves(baud: u32, line: Arc<Line>) -> String {
             // The answer is there when its last character is. A thread that sleeps is late by more than a line is.
             let end = heard + pace.silence() + TURNAROUND + pace.bytes(answer.len());
             std::thread::sleep(end.saturating_duration_since(Instant::now() + Duration::from_micros(300)));
-            while Instant::now() < end {
+            while Instant::now() + way < end {
                 std::hint::spin_loop();
             }
             // Before the write: the other side may read it before this thread runs again.
-            silent_since = Instant::now();
+            silent_since = Instant::now() + way;
             port.write_all(&answer).unwrap();
             line.answers.fetch_add(u64::from(asked == REGISTERS), Relaxed);
         }
@@ -101,7 +107,7 @@ fn slaves(baud: u32, line: Arc<Line>) -> String {
 /// How long bytes take from one end of a pseudo-terminal to a thread at the other that asks without a pause,
 /// and to one that sleeps until they are there: what this machine adds on each way. Medians.
 fn own_way() -> [Duration; 2] {
-    [true, false].map(|asks| {
+    let [asks, sleeps] = [true, false].map(|asks| {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
@@ -133,7 +139,8 @@ fn own_way() -> [Duration; 2] {
         let mut took: Vec<_> = reader.join().unwrap().iter().zip(&sent).map(|(s, w)| *s - *w).collect();
         took.sort();
         took[took.len() / 2]
-    })
+    });
+    [asks, sleeps]
 }
 
 async fn gateway(port: &str, baud: u32, period: &str) -> Gateway {
@@ -158,13 +165,13 @@ async fn gateway(port: &str, baud: u32, period: &str) -> Gateway {
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
     let seconds: u64 = std::env::args().filter_map(|a| a.parse().ok()).next().unwrap_or(20);
-    let [asks, sleeps] = own_way();
+    let [way, sleeps] = own_way();
     println!(
-        "a pseudo-terminal's own way: {asks:.0?} to a thread that asks all the time, {sleeps:.0?} to one that sleeps"
+        "a pseudo-terminal's own way: {way:.0?} to a thread that asks all the time, {sleeps:.0?} to one that sleeps"
     );
-    for baud in [9600, 19_200, 115_200] {
+    for baud in [19_200, 9600, 115_200] {
         let line = Arc::new(Line::default());
-        let gateway = gateway(&slaves(baud, line.clone()), baud, "5ms").await;
+        let gateway = gateway(&slaves(baud, way, line.clone()), baud, "5ms").await;
         while (1..=DEVICES).any(|unit| polls(&gateway, unit) < 3) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -185,7 +192,7 @@ async fn main() {
         line.stop.store(true, Relaxed);
         gateway.stop().await;
         if baud <= 19_200 {
-            load(baud, seconds).await;
+            load(baud, way, seconds).await;
         }
     }
     for connections in [1, 2] {
@@ -194,9 +201,9 @@ async fn main() {
 }
 
 /// A line that is not full: the load that the plan expects and the one that is measured.
-async fn load(baud: u32, seconds: u64) {
+async fn load(baud: u32, way: Duration, seconds: u64) {
     let line = Arc::new(Line::default());
-    let gateway = gateway(&slaves(baud, line.clone()), baud, "1s").await;
+    let gateway = gateway(&slaves(baud, way, line.clone()), baud, "1s").await;
     while (1..=DEVICES).any(|unit| polls(&gateway, unit) < 4) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -308,7 +315,18 @@ fn polls(gateway: &Gateway, unit: u8) -> u64 {
 async fn rate(_gateway: &Gateway, line: &Line, seconds: u64) -> (f64, f64) {
     let (began, before) = (Instant::now(), line.answers.load(Relaxed));
     line.early.store(0, Relaxed);
+    line.late.lock().unwrap().clear();
     tokio::time::sleep(Duration::from_secs(seconds)).await;
     let span = began.elapsed().as_secs_f64();
+    let mut late = std::mem::take(&mut *line.late.lock().unwrap());
+    late.sort();
+    let part = |share: usize| late.get(late.len() * share / 100).copied().unwrap_or_default();
+    println!(
+        "  requests after their silence: 10 % within {:.0?}, half {:.0?}, 90 % {:.0?}, 99 % {:.0?}",
+        part(10),
+        part(50),
+        part(90),
+        part(99)
+    );
     ((line.answers.load(Relaxed) - before) as f64 / span, span)
 }

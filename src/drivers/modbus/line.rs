@@ -6,7 +6,7 @@ use std::ops::{ControlFlow, DerefMut};
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::blocks::Reads;
 use super::carrier::LineSpec;
@@ -99,9 +99,15 @@ impl ModbusLine {
             }
             let before = self.heard.input.len();
             let Some(stream) = &mut self.stream else { return Err(self.closed()) };
-            match timeout_at(deadline, stream.read_buf(&mut self.heard.input)).await {
-                Err(_) if self.heard.input.is_empty() => return Err(Fault::Timeout),
-                Err(_) => return Err(Fault::Garbled),
+            // The runtime's timer is late by a millisecond in the mean, and a dead device costs its neighbours that.
+            let read = tokio::select! {
+                biased;
+                read = stream.read_buf(&mut self.heard.input) => Ok(read),
+                () = self.clock.until(deadline) => Err(()),
+            };
+            match read {
+                Err(()) if self.heard.input.is_empty() => return Err(Fault::Timeout),
+                Err(()) => return Err(Fault::Garbled),
                 Ok(Ok(0)) => return Err(self.ended()),
                 Ok(Err(error)) => return Err(self.lost(&error)),
                 Ok(Ok(bytes)) => {
@@ -204,8 +210,7 @@ impl Wire for ModbusLine {
         let answer = received.and_then(|length| self.heard.answer(framing, length, &asked, into));
         let now = Instant::now();
         // Where nobody spoke, the line has been silent since the request.
-        let silent_since = if answer == Err(Fault::Timeout) { self.came.unwrap_or(sent) } else { now };
-        self.quiet_until = (!silence.is_zero()).then(|| silent_since + silence);
+        self.quiet_until = (!silence.is_zero()).then(|| self.came.unwrap_or(sent) + silence);
         match (received, answer) {
             (Ok(length), Ok(()) | Err(Fault::Refused(_) | Fault::Busy)) => {
                 self.timeouts_in_a_row = 0;

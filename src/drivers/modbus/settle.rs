@@ -85,7 +85,7 @@ impl ModbusLine {
                     self.connect().await?;
                 }
                 if let Some(at) = self.quiet_until {
-                    self.clock.until(at).await;
+                    self.clock.sharply(at).await;
                 }
                 // What came meanwhile was not asked for: noise, or another master. Let it finish.
                 match self.overheard()? {
