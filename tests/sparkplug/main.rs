@@ -18,6 +18,8 @@ macro_rules! proves {
 
 mod commands;
 mod delivery;
+#[path = "../common/link.rs"]
+mod link;
 mod mqtt5;
 mod payloads;
 mod plant;
@@ -29,3 +31,4 @@ mod shapes;
 mod splits;
 mod topics;
 mod wire;
+mod withheld;

@@ -8,10 +8,10 @@ use std::net::TcpListener;
 use fieldgate::publishers::sparkplug::config;
 
 /// Type and flags, and what follows the length.
-type Packet = (u8, Vec<u8>);
+pub(super) type Packet = (u8, Vec<u8>);
 
 /// One packet; `None` at the end of the connection.
-fn packet(stream: &mut impl Read) -> Option<Packet> {
+pub(super) fn packet(stream: &mut impl Read) -> Option<Packet> {
     let mut byte = [0];
     stream.read_exact(&mut byte).ok()?;
     let kind = byte[0];

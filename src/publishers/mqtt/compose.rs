@@ -69,6 +69,8 @@ pub(super) struct Composer {
     shape: Shape,
     /// Payloads that are larger are not sent.
     largest: usize,
+    /// Messages of several samples are no larger where they can be cut.
+    cut: usize,
     directory: Arc<Directory>,
     tags: HashMap<TagId, Known>,
     /// Of messages of a device, by device, and of a batch.
@@ -132,6 +134,7 @@ impl Composer {
             too_large: 0,
             shape,
             largest: 0,
+            cut: usize::MAX,
             directory,
         };
         composer.limit_to(max_packet);
@@ -143,6 +146,11 @@ impl Composer {
         let of_tags = self.tags.values().map(|known| &known.topic);
         let longest = of_tags.chain(self.topics.values()).map(|topic| topic.len()).max().unwrap_or_default();
         self.largest = max_packet.saturating_sub(longest.max(self.topic.len()) + HEADER);
+    }
+
+    /// Several samples share a message of so many bytes from now on.
+    pub(super) fn cut_to(&mut self, bytes: u64) {
+        self.cut = usize::try_from(bytes).unwrap_or(usize::MAX);
     }
 
     /// As at the start: what was begun and what was told is forgotten.
@@ -278,7 +286,7 @@ impl Composer {
 
     /// Whether what was just written goes into the message that is begun.
     fn fits(&self, open: &Open, tag: TagId, device: DeviceId, historical: bool) -> bool {
-        let most = self.shape.max_bytes.min(self.largest);
+        let most = self.shape.max_bytes.min(self.largest).min(self.cut);
         open.payload.len() + 1 + self.scratch.len() + TAIL <= most
             && (self.shape.per == Per::Batch
                 || open.device == device && open.historical == historical && !open.tags.contains(&tag))

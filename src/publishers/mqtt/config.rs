@@ -212,6 +212,8 @@ pub fn compile(config: &Config) -> Result<Spec, Vec<Mistake>> {
     };
     let max_delay = period("max-delay", &config.max_delay, MAX_DELAY, Duration::ZERO, seconds(60));
     let ack_timeout = period("ack-timeout", &config.ack_timeout, ACK_TIMEOUT, seconds(1), seconds(600));
+    // An answer stands in line with that to a ping, which is due by then.
+    let ack_timeout = ack_timeout.min(mqtt.keep_alive);
     let start_delay =
         period("start-delay", &config.start_delay, Duration::ZERO, Duration::ZERO, seconds(3600));
     let max_bytes = match &config.max_bytes {

@@ -17,6 +17,7 @@ struct Message {
     /// The data that it brings, as the composer counts; 0: none.
     part: u64,
     proven: bool,
+    bytes: u64,
     at: Instant,
 }
 
@@ -43,6 +44,9 @@ pub(super) struct Flight {
     open: usize,
     /// QoS 0 since the last one.
     unnumbered: usize,
+    unnumbered_bytes: u64,
+    /// Of the messages that are not proven.
+    bytes: u64,
     samples: usize,
     /// All parts up to this one are proven.
     part: u64,
@@ -60,34 +64,41 @@ impl Flight {
     /// Batches under way: one without samples costs memory, too.
     const MOST_BATCHES: usize = 8192;
 
-    /// Whether one more message may be sent.
-    pub(super) fn has_slot(&self) -> bool {
-        self.open < Self::MOST_OPEN && self.messages.len() < Self::MOST_MESSAGES
+    /// Whether one more message may be sent, with a window of so many bytes.
+    pub(super) fn has_slot(&self, window: u64) -> bool {
+        self.open < Self::MOST_OPEN && self.messages.len() < Self::MOST_MESSAGES && self.bytes < window
     }
 
     /// Whether one more batch may be taken from the reader.
-    pub(super) fn has_room(&self) -> bool {
-        self.has_slot() && self.samples < Self::MOST_SAMPLES && self.batches.len() < Self::MOST_BATCHES
+    pub(super) fn has_room(&self, window: u64) -> bool {
+        self.has_slot(window)
+            && self.samples < Self::MOST_SAMPLES
+            && self.batches.len() < Self::MOST_BATCHES
     }
 
-    /// Whether the next message must have QoS 1 also where QoS 0 is wanted, so that what went before is proven.
-    pub(super) fn wants_proof(&self) -> bool {
-        self.unnumbered >= Self::MOST_UNNUMBERED || self.messages.len() + 1 >= Self::MOST_MESSAGES
+    /// Whether the next message, of so many bytes, must have QoS 1 also where QoS 0 is wanted, so that what went
+    /// before is proven, and the window never full of what nobody answers.
+    pub(super) fn wants_proof(&self, bytes: u64, window: u64) -> bool {
+        self.unnumbered >= Self::MOST_UNNUMBERED
+            || self.messages.len() + 1 >= Self::MOST_MESSAGES
+            || (self.unnumbered_bytes + bytes) * 2 >= window
     }
 
     /// A message was handed to the wire.
-    pub(super) fn message(&mut self, part: u64, acknowledged: bool, now: Instant) {
+    pub(super) fn message(&mut self, part: u64, acknowledged: bool, bytes: u64, now: Instant) {
         let number = acknowledged.then(|| {
             self.numbered += 1;
             self.numbered
         });
         if acknowledged {
             self.open += 1;
-            self.unnumbered = 0;
+            (self.unnumbered, self.unnumbered_bytes) = (0, 0);
         } else {
             self.unnumbered += 1;
+            self.unnumbered_bytes += bytes;
         }
-        self.messages.push_back(Message { number, part, proven: false, at: now });
+        self.bytes += bytes;
+        self.messages.push_back(Message { number, part, proven: false, bytes, at: now });
     }
 
     /// All parts of a batch are composed.
@@ -103,7 +114,10 @@ impl Flight {
             if i == at {
                 self.open -= usize::from(!message.proven);
             }
-            message.proven |= i == at || message.number.is_none();
+            if !message.proven && (i == at || message.number.is_none()) {
+                message.proven = true;
+                self.bytes -= message.bytes;
+            }
         }
         while self.messages.front().is_some_and(|m| m.proven) {
             self.part = self.messages.pop_front().map_or(0, |m| m.part).max(self.part);
@@ -114,6 +128,16 @@ impl Flight {
         }
         self.samples -= arrived.iter().map(|b| b.samples).sum::<usize>();
         arrived
+    }
+
+    /// Bytes of messages that are not proven.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// When the n-th message with QoS 1 was sent, where it is not proven yet.
+    pub(super) fn sent(&self, number: u64) -> Option<Instant> {
+        self.messages.iter().find(|m| m.number == Some(number) && !m.proven).map(|m| m.at)
     }
 
     /// When the oldest message was sent that is not answered.
@@ -131,6 +155,9 @@ impl Flight {
 mod tests {
     use super::*;
 
+    /// A window that nothing fills.
+    const MUCH: u64 = 1 << 20;
+
     fn sent(seq: u64, last: u64) -> Sent {
         Sent { seq: Seq(seq), samples: 1, history: false, last, whole: true }
     }
@@ -139,7 +166,7 @@ mod tests {
     async fn a_batch_is_settled_when_all_its_messages_are_acknowledged_and_not_before() {
         let mut flight = Flight::default();
         let now = Instant::now();
-        (1..=3).for_each(|part| flight.message(part, true, now));
+        (1..=3).for_each(|part| flight.message(part, true, 10, now));
         flight.batch(sent(10, 2));
         flight.batch(sent(11, 3));
         assert_eq!(flight.acknowledged(2), [], "its first message is not answered");
@@ -154,12 +181,12 @@ mod tests {
         let mut flight = Flight::default();
         let now = Instant::now();
         for (part, acknowledged) in [(1, false), (2, true), (3, false)] {
-            flight.message(part, acknowledged, now);
+            flight.message(part, acknowledged, 10, now);
             flight.batch(sent(part, part));
         }
         assert_eq!(flight.acknowledged(1), [sent(1, 1), sent(2, 2)]);
         assert!(!flight.is_empty());
-        flight.message(0, true, now);
+        flight.message(0, true, 10, now);
         assert_eq!(flight.acknowledged(1), [], "the old answer proves nothing new");
         assert_eq!(flight.acknowledged(2), [sent(3, 3)], "an answer to a command proves it as well");
     }
@@ -168,9 +195,9 @@ mod tests {
     async fn a_batch_whose_last_part_is_not_sent_yet_stays() {
         let mut flight = Flight::default();
         flight.batch(sent(1, 2));
-        flight.message(1, true, Instant::now());
+        flight.message(1, true, 10, Instant::now());
         assert_eq!(flight.acknowledged(1), []);
-        flight.message(2, true, Instant::now());
+        flight.message(2, true, 10, Instant::now());
         assert_eq!(flight.acknowledged(2), [sent(1, 2)]);
     }
 
@@ -178,14 +205,36 @@ mod tests {
     async fn what_is_under_way_is_bounded() {
         let mut flight = Flight::default();
         let now = Instant::now();
-        (0..Flight::MOST_OPEN as u64).for_each(|part| flight.message(part + 1, true, now));
-        assert!(!flight.has_slot() && !flight.has_room());
+        (0..Flight::MOST_OPEN as u64).for_each(|part| flight.message(part + 1, true, 10, now));
+        assert!(!flight.has_slot(MUCH) && !flight.has_room(MUCH));
         flight.acknowledged(50);
-        assert!(flight.has_slot(), "an answer out of order makes room, too");
+        assert!(flight.has_slot(MUCH), "an answer out of order makes room, too");
         flight.batch(Sent { samples: Flight::MOST_SAMPLES, ..sent(1, 99) });
-        assert!(flight.has_slot() && !flight.has_room());
+        assert!(flight.has_slot(MUCH) && !flight.has_room(MUCH));
         let mut flight = Flight::default();
-        (0..Flight::MOST_UNNUMBERED).for_each(|_| flight.message(1, false, now));
-        assert!(flight.wants_proof());
+        (0..Flight::MOST_UNNUMBERED).for_each(|_| flight.message(1, false, 10, now));
+        assert!(flight.wants_proof(10, MUCH));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_under_way_are_bounded_by_the_window_and_what_fills_it_is_always_answered() {
+        let (mut flight, now, window) = (Flight::default(), Instant::now(), 100);
+        for part in 1..=10 {
+            while flight.has_slot(window) {
+                flight.message(part, flight.wants_proof(30, window), 30, now);
+            }
+            assert_eq!(flight.bytes(), 120);
+            let numbers: Vec<_> = flight.messages.iter().filter_map(|m| m.number).collect();
+            for number in numbers {
+                assert_eq!(flight.sent(number), Some(now));
+                flight.acknowledged(number);
+                assert_eq!(flight.sent(number), None);
+            }
+            assert_eq!(flight.bytes(), 0);
+        }
+        let mut flight = Flight::default();
+        assert!(flight.wants_proof(1000, window) && flight.has_slot(window), "one larger than it goes alone");
+        flight.message(1, true, 1000, now);
+        assert!(!flight.has_slot(window));
     }
 }

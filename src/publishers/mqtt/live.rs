@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::command::Origin;
 use crate::model::{Class, TagId};
 use crate::publishers::mqtt_wire::address::Address;
 use crate::publishers::mqtt_wire::{
-    Asked, Down, FAREWELL, Inbound, LAST_ACK, Publish, Qos, Watchdog, Wire, stopped_and_stuck,
+    Asked, Down, FAREWELL, Inbound, LAST_ACK, Publish, Qos, Watchdog, Window, Wire, stopped_and_stuck,
 };
 use crate::publishers::publisher::Context;
 use crate::store::{Next, Reader, Settled};
@@ -45,6 +45,7 @@ pub(super) struct Live<'a> {
     cx: &'a Context,
     wire: Wire,
     composer: &'a mut Composer,
+    window: &'a mut Window,
     flight: Flight,
     /// Composed and not sent.
     out: VecDeque<Message>,
@@ -74,6 +75,7 @@ impl<'a> Live<'a> {
         cx: &'a Context,
         wire: Wire,
         composer: &'a mut Composer,
+        window: &'a mut Window,
     ) -> Live<'a> {
         let now = Instant::now();
         Live {
@@ -81,6 +83,7 @@ impl<'a> Live<'a> {
             broker,
             cx,
             wire,
+            window,
             flight: Flight::default(),
             out: VecDeque::new(),
             untold: VecDeque::new(),
@@ -135,7 +138,7 @@ impl<'a> Live<'a> {
             self.fill();
             self.send().await?;
             self.report(reader);
-            let pull = self.untold.is_empty() && self.out.is_empty() && self.flight.has_room();
+            let pull = self.untold.is_empty() && self.out.is_empty() && self.has_room();
             let listen = self.answers.len() + self.writes.len() < MOST_ANSWERS;
             let at = self.next_timer();
             tokio::select! {
@@ -162,13 +165,13 @@ impl<'a> Live<'a> {
     fn pass(&mut self, next: Next, reader: &mut Reader) {
         self.take(next, reader);
         for _ in 1..MOST_BATCHES {
-            if self.out.len() >= AHEAD || !self.flight.has_room() {
+            if self.out.len() >= AHEAD || !self.has_room() {
                 break;
             }
             let Some(next) = reader.next().now_or_never() else { break };
             self.take(next, reader);
         }
-        let full = !self.flight.has_room();
+        let full = !self.has_room();
         if self.spec.max_delay.is_zero() || full {
             self.flush();
         } else if self.composer.has_open() && self.flush_at.is_none() {
@@ -182,6 +185,7 @@ impl<'a> Live<'a> {
             Next::History(seq, batch) => (seq, batch, true),
         };
         let samples = batch.samples.len();
+        self.composer.cut_to(self.window.bytes());
         let (last, whole) = match self.composer.take(&batch, history, &mut self.out) {
             Taken::Empty => return reader.settle(seq, Settled::Sent),
             Taken::Never => return reader.settle(seq, Settled::Rejected),
@@ -194,6 +198,11 @@ impl<'a> Live<'a> {
             self.too_large = self.composer.too_large;
             tracing::warn!(publisher = self.cx.name, samples = lost, "larger than `max-packet`, not sent");
         }
+    }
+
+    /// Whether one more batch may be taken from the reader.
+    fn has_room(&self) -> bool {
+        self.flight.has_room(self.window.bytes())
     }
 
     fn flush(&mut self) {
@@ -222,7 +231,7 @@ impl<'a> Live<'a> {
 
     /// Sends what may be sent; never waits for an acknowledgement.
     async fn send(&mut self) -> Result<(), Down> {
-        while self.flight.has_slot() {
+        while self.flight.has_slot(self.window.bytes()) {
             let message = match self.answers.pop_front() {
                 Some(answer) => self.result(&answer),
                 None => match self.out.pop_front() {
@@ -232,7 +241,8 @@ impl<'a> Live<'a> {
             };
             // With QoS 0 the last of a run is acknowledged, and proves the others.
             let last = self.answers.is_empty() && self.out.is_empty();
-            let acknowledged = self.spec.acknowledged || last || self.flight.wants_proof();
+            let proof = self.flight.wants_proof(message.bytes(), self.window.bytes());
+            let acknowledged = self.spec.acknowledged || last || proof;
             self.hand(message, acknowledged).await?;
         }
         Ok(())
@@ -241,15 +251,14 @@ impl<'a> Live<'a> {
     async fn hand(&mut self, message: Message, acknowledged: bool) -> Result<(), Down> {
         self.cx.stats.messages.bump();
         self.spent += message.bytes();
-        self.flight.message(message.part, acknowledged, Instant::now());
+        self.flight.message(message.part, acknowledged, message.bytes(), Instant::now());
         let Message { topic, payload, retain, .. } = message;
         let qos = if acknowledged { Qos::AtLeastOnce } else { Qos::AtMostOnce };
         let message = Publish { topic, payload: payload.into(), qos, retain };
         tokio::select! {
             sent = self.wire.publish(message) => sent,
-            // A dead socket must hold up neither a clean stop nor the next connection.
+            // A dead socket must not hold up a clean stop.
             () = stopped_and_stuck(&self.cx.stop) => Err(Down::new("stopped while the broker took no data")),
-            () = sleep(self.spec.ack_timeout) => Err(self.silent("PUBLISH")),
         }
     }
 
@@ -263,6 +272,9 @@ impl<'a> Live<'a> {
     fn acknowledged(&mut self, number: u64, reader: &mut Reader) {
         let mut next = Some(number);
         while let Some(number) = next {
+            if let Some(sent) = self.flight.sent(number) {
+                self.window.answered(self.flight.bytes(), sent, Instant::now());
+            }
             for sent in self.flight.acknowledged(number) {
                 if !sent.whole {
                     reader.settle(sent.seq, Settled::Rejected);
@@ -396,6 +408,7 @@ impl<'a> Live<'a> {
 
     /// Why the connection ended.
     pub(super) async fn why(&mut self, down: Down) -> Down {
+        self.window.lost(self.flight.waits_since().map(|since| since.elapsed()));
         self.wire.why(down).await
     }
 

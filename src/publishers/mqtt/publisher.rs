@@ -1,7 +1,7 @@
 //! The publisher's task: from broker to broker, one connection after the other.
 
 use crate::publishers::mqtt_wire::address::Address;
-use crate::publishers::mqtt_wire::{Credentials, Down, Publish, Qos, Rounds, Walk, Wire};
+use crate::publishers::mqtt_wire::{Credentials, Down, Publish, Qos, Rounds, Walk, Window, Wire};
 use crate::publishers::publisher::{Context, PublishError, Publisher};
 use crate::store::{Reader, ReaderOptions};
 use crate::telemetry::Connection;
@@ -29,9 +29,10 @@ impl Publisher for Mqtt {
         let mut reader = cx.store.reader(&cx.name, ReaderOptions { durable: true, rules: Some(cx.outbox) });
         let mut composer = Composer::new(spec.shape.clone(), spec.mqtt.max_packet, cx.directory.clone());
         let mut walk = Walk::new(spec.mqtt.brokers.len());
+        let mut window = Window::new(spec.ack_timeout, spec.mqtt.keep_alive);
         let mut rounds = Rounds::new(&cx, &spec.mqtt.brokers, spec.start_delay);
         while let Some(broker) = rounds.next(&walk).await {
-            match connection(&spec, broker, &cx, &mut reader, &mut composer).await {
+            match connection(&spec, broker, &cx, &mut reader, &mut composer, &mut window).await {
                 Ok(()) => break,
                 Err(down) => rounds.ended(&mut walk, down.why, down.closed, true),
             }
@@ -48,6 +49,7 @@ async fn connection(
     cx: &Context,
     reader: &mut Reader,
     composer: &mut Composer,
+    window: &mut Window,
 ) -> Result<(), Down> {
     let id = format!("{}-{}-{}", cx.directory.group, cx.directory.node, cx.name);
     let failed = |why| Down { why, connect_sent: false, closed: false };
@@ -60,11 +62,11 @@ async fn connection(
     });
     let wire = tokio::select! {
         () = cx.stop.cancelled() => return Ok(()),
-        wire = Wire::open(&spec.mqtt, broker, credentials, will, None, cx.stats.clone()) => wire?,
+        wire = Wire::open(&spec.mqtt, broker, credentials, will, None, spec.ack_timeout, cx.stats.clone()) => wire?,
     };
     cx.stats.connects.bump();
     composer.limit_to(wire.limits.max_packet);
-    let mut live = Live::new(spec, broker, cx, wire, composer);
+    let mut live = Live::new(spec, broker, cx, wire, composer, window);
     let met = tokio::select! {
         () = cx.stop.cancelled() => Ok(()),
         met = live.meet(reader) => met,

@@ -73,6 +73,8 @@ pub(in crate::publishers) struct Wire {
     /// Which of the messages with QoS 1 was acknowledged, counted from 1.
     pub(in crate::publishers) acknowledged: mpsc::Receiver<u64>,
     pub(in crate::publishers) limits: Limits,
+    /// How long it may take to hand a packet over.
+    patience: Duration,
 }
 
 enum Client {
@@ -91,18 +93,19 @@ pub(in crate::publishers) struct Limits {
 pub(super) const REQUESTS: usize = 16;
 /// Larger packets end the connection; commands are never so large.
 pub(super) const MAX_INCOMING: usize = 16 << 20;
-/// How long TCP, TLS and CONNACK may take together, and a write to a full socket.
+/// How long TCP, TLS and CONNACK may take together: less than one and a half of the shortest keep-alive.
 pub(super) const CONNECT_SECONDS: u64 = 5;
 
 impl Wire {
     /// Connects to this broker, one of `spec`'s, and waits for the CONNACK. What comes of the topic `vital` is not left
-    /// out where much comes.
+    /// out where much comes. `patience`: how long the broker may take no data, once it is open.
     pub(in crate::publishers) async fn open(
         spec: &Spec,
         address: &Address,
         credentials: Credentials,
         will: Option<Publish>,
         vital: Option<Arc<str>>,
+        patience: Duration,
         stats: Arc<PublisherStats>,
     ) -> Result<Wire, Down> {
         let has_will = will.is_some();
@@ -113,7 +116,7 @@ impl Wire {
         let broker = address.clone();
         let (client, task, limits) = match spec.version {
             Version::V311 => {
-                let (client, events) = v4::open(spec, address, credentials, will).await?;
+                let (client, events) = v4::open(spec, address, credentials, will, patience).await?;
                 let task = tokio::spawn(v4::run(events, inbox, heard_in, receipts, broker));
                 (Client::V311(client), task, Limits { max_packet: spec.max_packet })
             }
@@ -123,37 +126,54 @@ impl Wire {
                 (Client::V5 { client, has_will }, task, limits)
             }
         };
-        Ok(Wire { client, task, commands, heard, acknowledged, limits })
+        Ok(Wire { client, task, commands, heard, acknowledged, limits, patience })
     }
 
     /// Asks for what matches, QoS 1; its SUBACK counts as `subacks`.
     pub(in crate::publishers) async fn subscribe(&self, filters: &[Arc<str>]) -> Result<(), Down> {
         // tck-id-message-flow-edge-node-ncmd-subscribe: QoS 1.
-        let sent = match &self.client {
-            Client::V311(client) => {
-                let filters = filters.iter().map(|f| SubscribeFilter::new(f.to_string(), QoS::AtLeastOnce));
-                client.subscribe_many(filters).await.is_ok()
+        self.handed(async {
+            match &self.client {
+                Client::V311(client) => {
+                    let filters =
+                        filters.iter().map(|f| SubscribeFilter::new(f.to_string(), QoS::AtLeastOnce));
+                    client.subscribe_many(filters).await.is_ok()
+                }
+                Client::V5 { client, .. } => {
+                    client.subscribe_many(filters.iter().map(|f| v5::filter(f))).await.is_ok()
+                }
             }
-            Client::V5 { client, .. } => {
-                client.subscribe_many(filters.iter().map(|f| v5::filter(f))).await.is_ok()
-            }
-        };
-        if sent { Ok(()) } else { Err(closing()) }
+        })
+        .await
     }
 
     /// Hands a message to the event loop; waits while it is busy. With QoS 1 its PUBACK counts as `pubacks`, and
     /// `acknowledged` tells its number.
     pub(in crate::publishers) async fn publish(&self, message: Publish) -> Result<(), Down> {
         let Publish { topic, payload, qos, retain } = message;
-        let sent = match &self.client {
-            Client::V311(client) => {
-                client.publish_bytes(&*topic, v4::level(qos), retain, payload).await.is_ok()
+        self.handed(async {
+            match &self.client {
+                Client::V311(client) => {
+                    client.publish_bytes(&*topic, v4::level(qos), retain, payload).await.is_ok()
+                }
+                Client::V5 { client, .. } => {
+                    client.publish_bytes(&*topic, v5::level(qos), retain, payload).await.is_ok()
+                }
             }
-            Client::V5 { client, .. } => {
-                client.publish_bytes(&*topic, v5::level(qos), retain, payload).await.is_ok()
-            }
-        };
-        if sent { Ok(()) } else { Err(closing()) }
+        })
+        .await
+    }
+
+    /// The event loop takes nothing while it writes to a full socket, and for MQTT 5 it would write for ever.
+    async fn handed(&self, sent: impl Future<Output = bool>) -> Result<(), Down> {
+        match timeout(self.patience, sent).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(closing()),
+            Err(_) => Err(Down::new(format!(
+                "the broker took no data for {:?}; the link or the broker is stuck; connecting anew",
+                self.patience
+            ))),
+        }
     }
 
     /// Says DISCONNECT and waits until it is written.

@@ -15,6 +15,7 @@ mod v4;
 mod v5;
 mod walk;
 mod watchdog;
+mod window;
 
 pub(super) use client::{Down, Inbound, Wire};
 pub(super) use credentials::Credentials;
@@ -23,3 +24,4 @@ pub(super) use parting::{FAREWELL, LAST_ACK, stopped_and_stuck};
 pub(super) use rounds::Rounds;
 pub(super) use walk::{Stay, Walk};
 pub(super) use watchdog::{Asked, Watchdog};
+pub(super) use window::Window;

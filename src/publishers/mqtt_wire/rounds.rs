@@ -22,7 +22,7 @@ pub(in crate::publishers) struct Rounds<'a> {
 
 impl<'a> Rounds<'a> {
     /// A connection that lasts so long was a good one.
-    const LASTING: Duration = Duration::from_secs(10);
+    const LASTING: Duration = Duration::from_secs(5);
 
     /// Begins after a random wait of up to `start_delay`.
     pub(in crate::publishers) fn new(

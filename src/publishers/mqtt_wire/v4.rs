@@ -22,6 +22,7 @@ pub(super) async fn open(
     address: &Address,
     credentials: Credentials,
     will: Option<Publish>,
+    patience: Duration,
 ) -> Result<(AsyncClient, EventLoop), Down> {
     let transport = transport(address, &credentials);
     let mut options = MqttOptions::new(credentials.client_id, host(address), address.port);
@@ -44,6 +45,10 @@ pub(super) async fn open(
     events.set_network_options(network);
     // The first poll connects and ends with the CONNACK.
     events.poll().await.map_err(|error| explain(error, address))?;
+    // Now the same option is how long a write to a full socket may take.
+    let mut network = events.network_options();
+    network.set_connection_timeout(patience.as_secs().max(1));
+    events.set_network_options(network);
     Ok((client, events))
 }
 

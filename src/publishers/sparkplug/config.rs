@@ -130,10 +130,12 @@ pub fn compile(config: &Config) -> Result<Spec, Vec<Mistake>> {
     let ack_timeout = mqtt_wire::period(
         "ack-timeout",
         config.ack_timeout.as_ref(),
-        ACK_TIMEOUT.min(mqtt.keep_alive),
+        ACK_TIMEOUT,
         Duration::from_secs(1)..=Duration::from_secs(600),
         &mut mistakes,
     );
+    // An answer stands in line with that to a ping, which is due by then.
+    let ack_timeout = ack_timeout.min(mqtt.keep_alive);
     let primary_host = primary_host(config, &mut mistakes);
     let mut allow = config.allow.clone();
     allow.sort();

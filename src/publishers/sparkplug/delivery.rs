@@ -22,6 +22,9 @@ pub(super) struct Fence {
     fenced: Vec<Sent>,
     under_way: bool,
     samples: usize,
+    /// Bytes behind the last fence, and in front of it.
+    open_bytes: u64,
+    fenced_bytes: u64,
 }
 
 impl Fence {
@@ -36,19 +39,39 @@ impl Fence {
         self.open.push(sent);
     }
 
-    /// Whether more may be sent.
-    pub(super) fn has_room(&self) -> bool {
-        self.samples < Self::MOST && self.open.len() + self.fenced.len() < Self::MOST_BATCHES
+    /// A message of so many bytes was handed to the wire.
+    pub(super) fn wrote(&mut self, bytes: u64) {
+        self.open_bytes += bytes;
+    }
+
+    /// Bytes under way.
+    pub(super) fn bytes(&self) -> u64 {
+        self.open_bytes + self.fenced_bytes
+    }
+
+    /// Whether one more message may be written, with a window of so many bytes.
+    pub(super) fn may_write(&self, window: u64) -> bool {
+        self.bytes() < window
+    }
+
+    /// Whether more may be taken to be sent.
+    pub(super) fn has_room(&self, window: u64) -> bool {
+        self.may_write(window)
+            && self.samples < Self::MOST
+            && self.open.len() + self.fenced.len() < Self::MOST_BATCHES
     }
 
     /// Whether a fence is wanted: something is not covered, and none is under way.
     pub(super) fn is_wanted(&self) -> bool {
-        !self.under_way && !self.open.is_empty()
+        !self.under_way && (!self.open.is_empty() || self.open_bytes > 0)
     }
 
     /// Whether it is wanted at once, so that sending need not pause.
-    pub(super) fn is_urgent(&self) -> bool {
-        self.is_wanted() && (self.samples * 2 > Self::MOST || self.open.len() * 2 > Self::MOST_BATCHES)
+    pub(super) fn is_urgent(&self, window: u64) -> bool {
+        let is_much = self.samples * 2 > Self::MOST
+            || self.open.len() * 2 > Self::MOST_BATCHES
+            || self.open_bytes * 2 >= window;
+        self.is_wanted() && is_much
     }
 
     /// Whether one is under way.
@@ -58,13 +81,28 @@ impl Fence {
 
     /// A fence was written after all that was sent so far.
     pub(super) fn raise(&mut self) {
-        self.under_way = true;
+        self.mark();
         self.fenced.append(&mut self.open);
+    }
+
+    /// A fence was written between the messages of batches: it tells that these bytes have arrived, and of no batch
+    /// that it has.
+    pub(super) fn mark(&mut self) {
+        self.under_way = true;
+        self.fenced_bytes += std::mem::take(&mut self.open_bytes);
+    }
+
+    /// The batches come again; the bytes are under way all the same.
+    pub(super) fn forget(&mut self) {
+        self.open.clear();
+        self.fenced.clear();
+        self.samples = 0;
     }
 
     /// The fence was answered: what it covers has arrived.
     pub(super) fn answered(&mut self) -> Vec<Sent> {
         self.under_way = false;
+        self.fenced_bytes = 0;
         let arrived = std::mem::take(&mut self.fenced);
         self.samples -= arrived.iter().map(|s| s.samples).sum::<usize>();
         arrived
@@ -72,7 +110,7 @@ impl Fence {
 
     /// Something written after everything was answered.
     pub(super) fn all_arrived(&mut self) -> Vec<Sent> {
-        self.fenced.append(&mut self.open);
+        self.raise();
         self.answered()
     }
 }
@@ -144,12 +182,34 @@ mod tests {
     fn what_is_under_way_is_bounded() {
         let mut fence = Fence::default();
         fence.sent(Sent { seq: Seq(0), samples: Fence::MOST, history: false });
-        assert!(!fence.has_room() && fence.is_urgent());
+        assert!(!fence.has_room(100) && fence.is_urgent(100));
         fence.raise();
         fence.answered();
-        assert!(fence.has_room());
+        assert!(fence.has_room(100));
         (0..Fence::MOST_BATCHES as u64).for_each(|i| fence.sent(Sent { samples: 0, ..sent(i) }));
-        assert!(!fence.has_room());
+        assert!(!fence.has_room(100));
+    }
+
+    #[test]
+    fn bytes_are_bounded_by_the_window_and_a_mark_frees_them_and_settles_nothing() {
+        let mut fence = Fence::default();
+        fence.sent(sent(1));
+        fence.wrote(60);
+        assert!(fence.may_write(100) && fence.is_urgent(100));
+        fence.wrote(60);
+        assert!(!fence.may_write(100) && !fence.has_room(100));
+        fence.mark();
+        fence.wrote(10);
+        assert_eq!((fence.answered(), fence.bytes()), (vec![], 10));
+        fence.raise();
+        assert_eq!((fence.answered(), fence.bytes()), (vec![sent(1)], 0));
+        // A birth has bytes and no batch; what is forgotten is under way all the same.
+        fence.wrote(10);
+        assert!(fence.is_wanted() && !fence.is_urgent(100));
+        fence.sent(sent(2));
+        fence.raise();
+        fence.forget();
+        assert_eq!((fence.bytes(), fence.answered(), fence.bytes()), (10, vec![], 0));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::publishers::mqtt_wire::{Down, Publish, Qos, Rounds, Walk};
+use crate::publishers::mqtt_wire::{Down, Publish, Qos, Rounds, Walk, Window};
 use crate::publishers::publisher::{Context, PublishError, Publisher};
 use crate::store::{Reader, ReaderOptions};
 use crate::telemetry::Connection;
@@ -42,6 +42,7 @@ struct Node {
     reader: Reader,
     bd_seq: BdSeq,
     walk: Walk,
+    window: Window,
     /// What the primary host told, broker by broker.
     hosts: Vec<Memory>,
     first_poll_until: Instant,
@@ -72,6 +73,7 @@ impl Publisher for Sparkplug {
             reader: cx.store.reader(&cx.name, ReaderOptions { durable: true, rules: Some(cx.outbox) }),
             bd_seq: BdSeq::load(&cx.folder).await,
             walk: Walk::new(spec.mqtt.brokers.len()),
+            window: Window::new(spec.ack_timeout, spec.mqtt.keep_alive),
             hosts: vec![Memory::default(); spec.mqtt.brokers.len()],
             first_poll_until: Instant::now() + FIRST_POLL,
         };

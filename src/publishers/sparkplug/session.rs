@@ -72,6 +72,8 @@ pub struct Session {
     directory: Arc<Directory>,
     topics: Topics,
     limit: usize,
+    /// Data are cut into packets of so many bytes where they can be.
+    cut: usize,
     controls: Vec<Control>,
     form: Form,
     layout: Layout,
@@ -146,6 +148,7 @@ impl Session {
             directory,
             topics,
             limit,
+            cut: usize::MAX,
             controls: Vec::new(),
             form: Form::default(),
             layout: Layout::default(),
@@ -165,6 +168,11 @@ impl Session {
     /// The broker takes no larger packets than this many bytes.
     pub fn limit_to(&mut self, limit: usize) {
         self.limit = self.limit.min(limit);
+    }
+
+    /// Data are cut into packets of so many bytes from now on; a metric is never cut.
+    pub fn cut_to(&mut self, bytes: u64) {
+        self.cut = usize::try_from(bytes).unwrap_or(usize::MAX);
     }
 
     /// The same with its payloads made up in another way.
@@ -355,7 +363,7 @@ impl Session {
 
     /// Most bytes of a packet with data.
     fn most_bytes(&self) -> usize {
-        self.limit.min(self.form.max_bytes)
+        self.limit.min(self.form.max_bytes).min(self.cut)
     }
 
     fn set(&mut self, device: DeviceId, status: Status) {

@@ -37,7 +37,7 @@ pub(super) async fn run(
     let vital = spec.primary_host.as_ref().map(|host| host.topic());
     let wire = tokio::select! {
         () = cx.stop.cancelled() => return End::Stopped,
-        wire = Wire::open(&spec.mqtt, broker, credentials, will, vital, cx.stats.clone()) => match wire {
+        wire = Wire::open(&spec.mqtt, broker, credentials, will, vital, spec.ack_timeout, cx.stats.clone()) => match wire {
             Ok(wire) => wire,
             Err(down) => {
                 if !down.connect_sent {
@@ -59,6 +59,7 @@ pub(super) async fn run(
         cx,
         reader: &mut node.reader,
         walk: &mut node.walk,
+        window: &mut node.window,
         first_poll_until: node.first_poll_until,
         session,
         wire,
@@ -83,6 +84,8 @@ pub(super) async fn run(
     };
     let end = live.run().await;
     *was_born = live.is_born;
+    let waited = live.fence.is_under_way().then(|| live.fence_raised.elapsed());
+    live.window.lost(waited.filter(|_| matches!(end, End::Lost(_))));
     match end {
         End::Lost(down) => End::Lost(live.wire.why(down).await),
         end => {

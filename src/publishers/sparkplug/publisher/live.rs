@@ -8,9 +8,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::command::WriteOutcome;
-use crate::model::DeviceState;
+use crate::model::{DeviceState, Sample};
 use crate::publishers::mqtt_wire::address::Address;
-use crate::publishers::mqtt_wire::{Asked, Down, Qos, Walk, Watchdog, Wire, stopped_and_stuck};
+use crate::publishers::mqtt_wire::{Asked, Down, Qos, Walk, Watchdog, Window, Wire, stopped_and_stuck};
 use crate::publishers::publisher::Context;
 use crate::publishers::sparkplug::config::Spec;
 use crate::publishers::sparkplug::delivery::{Fence, Held, Sent};
@@ -31,6 +31,7 @@ pub(super) struct Live<'a> {
     pub(super) cx: &'a Context,
     pub(super) reader: &'a mut Reader,
     pub(super) walk: &'a mut Walk,
+    pub(super) window: &'a mut Window,
     pub(super) first_poll_until: Instant,
     pub(super) session: Session,
     pub(super) wire: Wire,
@@ -69,6 +70,8 @@ impl Live<'_> {
             met = self.meet() => met,
         };
         if let Err(end) = met {
+            // It may have been cut off between messages: no batch of theirs counts as sent.
+            self.fence.forget();
             return end;
         }
         loop {
@@ -99,6 +102,7 @@ impl Live<'_> {
         let unknown = |d: &crate::model::Device| self.cx.store.device_state(d.id) == DeviceState::Unknown;
         while Instant::now() < self.first_poll_until && self.cx.directory.devices().iter().any(unknown) {
             sleep(Duration::from_millis(10)).await;
+            self.watch()?;
         }
         self.await_host().await?;
         self.rewind();
@@ -114,7 +118,7 @@ impl Live<'_> {
     /// what is left out as live is in them.
     fn rewind(&mut self) {
         self.reader.rewind();
-        self.fence = Fence::default();
+        self.fence.forget();
         self.held = Held::default();
     }
 
@@ -134,7 +138,7 @@ impl Live<'_> {
 
     /// Meets the next thing that comes or is due.
     async fn serve(&mut self) -> Result<(), End> {
-        let pull = !self.rebirth && self.fence.has_room();
+        let pull = !self.rebirth && self.fence.has_room(self.window.bytes());
         let at = self.next_timer();
         tokio::select! {
             () = self.cx.stop.cancelled() => return Err(End::Stopped),
@@ -155,15 +159,16 @@ impl Live<'_> {
 
     /// Passes a batch on, and all others that are there already.
     async fn pass(&mut self, next: Next) -> Result<(), End> {
-        self.take(next);
+        let window = self.window.bytes();
+        let mut bytes = self.take(next);
         for _ in 1..MOST_BATCHES {
-            if !self.fence.has_room() {
+            if self.fence.bytes() + bytes >= window || !self.fence.has_room(window) {
                 break;
             }
             let Some(next) = self.reader.next().now_or_never() else { break };
-            self.take(next);
+            bytes += self.take(next);
         }
-        let full = self.fence.is_urgent() || !self.fence.has_room();
+        let full = self.fence.is_urgent(window) || !self.fence.has_room(window) || bytes >= window;
         if self.spec.max_delay.is_zero() || full {
             self.flush_at = None;
             self.session.flush(self.cx.clock.now(), &mut self.out);
@@ -174,16 +179,20 @@ impl Live<'_> {
         self.release().await
     }
 
-    fn take(&mut self, next: Next) {
+    /// Gives about how many bytes it will be.
+    fn take(&mut self, next: Next) -> u64 {
         let (seq, batch, history) = match next {
             Next::Live(seq, batch) => (seq, batch, false),
             Next::History(seq, batch) => (seq, batch, true),
         };
+        self.session.cut_to(self.window.bytes());
+        let bytes = batch.samples.iter().map(weight).sum();
         match self.session.take(&batch, history, &self.cx.store, self.cx.clock.now(), &mut self.out) {
             Taken::Told => self.fence.sent(Sent { seq, samples: batch.samples.len(), history }),
             Taken::Unborn => self.held.hold(seq, batch),
             Taken::Never => self.reader.settle(seq, Settled::Rejected),
         }
+        bytes
     }
 
     /// Sends what was held for devices that are born now.
@@ -204,7 +213,13 @@ impl Live<'_> {
     }
 
     pub(super) async fn send(&mut self) -> Result<(), End> {
-        for message in std::mem::take(&mut self.out) {
+        let mut messages = std::mem::take(&mut self.out).into_iter();
+        while let Some(message) = messages.next() {
+            if let Err(end) = self.pace().await {
+                // A stop: they are sent before the farewell, or their batches would count as sent.
+                self.out = std::iter::once(message).chain(messages).collect();
+                return Err(end);
+            }
             let stats = &self.cx.stats;
             match message.kind {
                 Kind::Birth => stats.births.bump(),
@@ -213,6 +228,7 @@ impl Live<'_> {
             }
             stats.messages.bump();
             self.spent += message.bytes();
+            self.fence.wrote(message.bytes());
             // A dead socket must not hold up a clean stop.
             tokio::select! {
                 sent = self.wire.publish(publish(message, Qos::AtMostOnce)) => sent?,
@@ -220,6 +236,25 @@ impl Live<'_> {
                     return Err(Down::new("stopped while the broker took no data").into());
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Waits until less is under way than the window.
+    async fn pace(&mut self) -> Result<(), End> {
+        while !self.fence.may_write(self.window.bytes()) {
+            if !self.fence.is_under_way() {
+                self.subscribe(1).await?;
+                self.fence_raised = Instant::now();
+                self.fence.mark();
+            }
+            let due = self.watchdog.next().map_or_else(Instant::now, |(at, _)| at);
+            tokio::select! {
+                () = self.cx.stop.cancelled() => return Err(End::Stopped),
+                heard = self.wire.heard.changed() => self.is_heard(heard.is_ok())?,
+                () = sleep_until(due) => {}
+            }
+            self.watch()?;
         }
         Ok(())
     }
@@ -252,4 +287,9 @@ impl Live<'_> {
         }
         Ok(())
     }
+}
+
+/// About how many bytes a sample takes in a payload: alias, time stamp, flag and value.
+fn weight(sample: &Sample) -> u64 {
+    24 + sample.value.as_ref().map_or(0, |value| value.bytes() as u64)
 }

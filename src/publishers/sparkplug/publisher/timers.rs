@@ -25,6 +25,7 @@ impl Live<'_> {
         if heard.subacks >= self.fences {
             self.watchdog.answered(Asked::Subscribe);
             if self.fence.is_under_way() {
+                self.window.answered(self.fence.bytes(), self.fence_raised, Instant::now());
                 let arrived = self.fence.answered();
                 self.settle(arrived);
             }
@@ -79,7 +80,7 @@ impl Live<'_> {
         let may_fence = !self.session.has_pending();
         if may_fence
             && self.fence.is_wanted()
-            && (self.fence.is_urgent() || now >= self.fence_raised + FENCE_EVERY)
+            && (self.fence.is_urgent(self.window.bytes()) || now >= self.fence_raised + FENCE_EVERY)
         {
             self.subscribe(1).await?;
             self.fence_raised = now;
