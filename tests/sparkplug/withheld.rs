@@ -50,6 +50,7 @@ async fn a_connack_that_never_comes_is_noticed_and_the_next_broker_takes_the_nod
     let brokers = [silent.address, broker.address()];
     let clock = Clock::system();
     let node = Node::at(directory(), &brokers, folder.path(), KEEP_ALIVE, Store::in_memory(), clock);
+    until("it begins", || node.cx.stats.state.get() == Connection::Connecting).await;
     node.all_devices_answer_but_late();
     (1..=20).for_each(|i| node.level(f64::from(i)));
     let took = noticed(&node, began).await;

@@ -18,6 +18,8 @@ struct Message {
     part: u64,
     proven: bool,
     bytes: u64,
+    /// Bytes under way when it was sent, with its own.
+    ahead: u64,
     at: Instant,
 }
 
@@ -98,7 +100,7 @@ impl Flight {
             self.unnumbered_bytes += bytes;
         }
         self.bytes += bytes;
-        self.messages.push_back(Message { number, part, proven: false, bytes, at: now });
+        self.messages.push_back(Message { number, part, proven: false, bytes, ahead: self.bytes, at: now });
     }
 
     /// All parts of a batch are composed.
@@ -130,14 +132,10 @@ impl Flight {
         arrived
     }
 
-    /// Bytes of messages that are not proven.
-    pub(super) fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    /// When the n-th message with QoS 1 was sent, where it is not proven yet.
-    pub(super) fn sent(&self, number: u64) -> Option<Instant> {
-        self.messages.iter().find(|m| m.number == Some(number) && !m.proven).map(|m| m.at)
+    /// When the n-th message with QoS 1 was sent, and how many bytes were under way with it; where it is not proven
+    /// yet.
+    pub(super) fn sent(&self, number: u64) -> Option<(u64, Instant)> {
+        self.messages.iter().find(|m| m.number == Some(number) && !m.proven).map(|m| (m.ahead, m.at))
     }
 
     /// When the oldest message was sent that is not answered.
@@ -223,14 +221,14 @@ mod tests {
             while flight.has_slot(window) {
                 flight.message(part, flight.wants_proof(30, window), 30, now);
             }
-            assert_eq!(flight.bytes(), 120);
+            assert_eq!(flight.bytes, 120);
             let numbers: Vec<_> = flight.messages.iter().filter_map(|m| m.number).collect();
             for number in numbers {
-                assert_eq!(flight.sent(number), Some(now));
+                assert_eq!(flight.sent(number).map(|(_, at)| at), Some(now));
                 flight.acknowledged(number);
                 assert_eq!(flight.sent(number), None);
             }
-            assert_eq!(flight.bytes(), 0);
+            assert_eq!(flight.bytes, 0);
         }
         let mut flight = Flight::default();
         assert!(flight.wants_proof(1000, window) && flight.has_slot(window), "one larger than it goes alone");

@@ -185,7 +185,7 @@ impl<'a> Live<'a> {
             Next::History(seq, batch) => (seq, batch, true),
         };
         let samples = batch.samples.len();
-        self.composer.cut_to(self.window.bytes());
+        self.composer.cut_to(self.window.packet());
         let (last, whole) = match self.composer.take(&batch, history, &mut self.out) {
             Taken::Empty => return reader.settle(seq, Settled::Sent),
             Taken::Never => return reader.settle(seq, Settled::Rejected),
@@ -272,8 +272,8 @@ impl<'a> Live<'a> {
     fn acknowledged(&mut self, number: u64, reader: &mut Reader) {
         let mut next = Some(number);
         while let Some(number) = next {
-            if let Some(sent) = self.flight.sent(number) {
-                self.window.answered(self.flight.bytes(), sent, Instant::now());
+            if let Some((bytes, sent)) = self.flight.sent(number) {
+                self.window.answered(bytes, sent, Instant::now());
             }
             for sent in self.flight.acknowledged(number) {
                 if !sent.whole {

@@ -30,20 +30,26 @@ impl Window {
         Window { bytes: Self::FIRST, patience: patience.min(keep_alive / 2), changed: None }
     }
 
-    /// More is sent while less than this is under way, in packets no larger than this where they can be cut.
+    /// More is sent while less than this is under way.
     pub(in crate::publishers) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// What was sent at `sent` was answered, while so many bytes were under way: the window grows while answers come
-    /// soon, and shrinks before they come too late.
-    pub(in crate::publishers) fn answered(&mut self, under_way: u64, sent: Instant, now: Instant) {
+    /// Packets are no larger where they can be cut: so much more than the window is under way at most.
+    pub(in crate::publishers) fn packet(&self) -> u64 {
+        self.bytes / 4
+    }
+
+    /// So many bytes, of which the first was sent at `sent`, were answered: the window grows while answers come soon,
+    /// and shrinks before they come too late. Half of it tells enough: with one twice as large five times as many
+    /// bytes may be under way, in five eighths of the patience.
+    pub(in crate::publishers) fn answered(&mut self, answered: u64, sent: Instant, now: Instant) {
         let is_of_now = self.changed.is_none_or(|changed| sent >= changed);
-        if under_way * 2 < self.bytes || !is_of_now {
+        if answered * 2 < self.bytes || !is_of_now {
             return;
         }
         let took = now.saturating_duration_since(sent);
-        let bytes = if took * 4 <= self.patience {
+        let bytes = if took * 8 <= self.patience {
             (self.bytes * 2).min(Self::MOST)
         } else if took * 2 > self.patience {
             (self.bytes / 2).max(Self::LEAST)
@@ -76,7 +82,7 @@ mod tests {
         let (mut now, mut lost) = (Instant::now(), 0);
         for _ in 0..rounds {
             // Filled up to the window, and one more packet.
-            let under_way = window.bytes() * 2;
+            let under_way = window.bytes() + window.packet();
             let took = Duration::from_millis(1000 * under_way / bytes_a_second);
             if took > window.patience {
                 lost += 1;
@@ -112,9 +118,9 @@ mod tests {
         let (mut window, start) = (Window::new(SECOND * 4, SECOND * 60), Instant::now());
         window.answered(100, start, start);
         assert_eq!(window.bytes(), Window::FIRST);
-        window.answered(Window::FIRST, start, start + SECOND);
+        window.answered(Window::FIRST, start, start + SECOND / 2);
         assert_eq!(window.bytes(), Window::FIRST * 2);
-        (0..9).for_each(|_| window.answered(Window::FIRST * 2, start, start + SECOND));
+        (0..9).for_each(|_| window.answered(Window::FIRST * 2, start, start + SECOND / 2));
         assert_eq!(window.bytes(), Window::FIRST * 2, "they were sent before it grew");
         window.answered(Window::FIRST * 2, start + SECOND, start + SECOND * 4);
         assert_eq!(window.bytes(), Window::FIRST, "halved while there is time");

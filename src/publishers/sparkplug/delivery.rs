@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use crate::model::{Batch, DeviceId};
 use crate::store::Seq;
 
@@ -25,6 +27,9 @@ pub(super) struct Fence {
     /// Bytes behind the last fence, and in front of it.
     open_bytes: u64,
     fenced_bytes: u64,
+    /// When the first of them was written.
+    open_since: Option<Instant>,
+    fenced_since: Option<Instant>,
 }
 
 impl Fence {
@@ -40,8 +45,14 @@ impl Fence {
     }
 
     /// A message of so many bytes was handed to the wire.
-    pub(super) fn wrote(&mut self, bytes: u64) {
+    pub(super) fn wrote(&mut self, bytes: u64, now: Instant) {
         self.open_bytes += bytes;
+        self.open_since.get_or_insert(now);
+    }
+
+    /// What the fence under way covers, and when the first of it was written.
+    pub(super) fn fenced(&self) -> Option<(u64, Instant)> {
+        self.fenced_since.map(|since| (self.fenced_bytes, since))
     }
 
     /// Bytes under way.
@@ -90,6 +101,7 @@ impl Fence {
     pub(super) fn mark(&mut self) {
         self.under_way = true;
         self.fenced_bytes += std::mem::take(&mut self.open_bytes);
+        self.fenced_since = self.fenced_since.or(self.open_since.take());
     }
 
     /// The batches come again; the bytes are under way all the same.
@@ -103,6 +115,7 @@ impl Fence {
     pub(super) fn answered(&mut self) -> Vec<Sent> {
         self.under_way = false;
         self.fenced_bytes = 0;
+        self.fenced_since = None;
         let arrived = std::mem::take(&mut self.fenced);
         self.samples -= arrived.iter().map(|s| s.samples).sum::<usize>();
         arrived
@@ -192,19 +205,20 @@ mod tests {
 
     #[test]
     fn bytes_are_bounded_by_the_window_and_a_mark_frees_them_and_settles_nothing() {
-        let mut fence = Fence::default();
+        let (mut fence, now) = (Fence::default(), Instant::now());
         fence.sent(sent(1));
-        fence.wrote(60);
+        fence.wrote(60, now);
         assert!(fence.may_write(100) && fence.is_urgent(100));
-        fence.wrote(60);
+        fence.wrote(60, now);
         assert!(!fence.may_write(100) && !fence.has_room(100));
         fence.mark();
-        fence.wrote(10);
+        assert_eq!(fence.fenced(), Some((120, now)));
+        fence.wrote(10, now);
         assert_eq!((fence.answered(), fence.bytes()), (vec![], 10));
         fence.raise();
         assert_eq!((fence.answered(), fence.bytes()), (vec![sent(1)], 0));
         // A birth has bytes and no batch; what is forgotten is under way all the same.
-        fence.wrote(10);
+        fence.wrote(10, now);
         assert!(fence.is_wanted() && !fence.is_urgent(100));
         fence.sent(sent(2));
         fence.raise();

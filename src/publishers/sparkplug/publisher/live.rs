@@ -185,7 +185,7 @@ impl Live<'_> {
             Next::Live(seq, batch) => (seq, batch, false),
             Next::History(seq, batch) => (seq, batch, true),
         };
-        self.session.cut_to(self.window.bytes());
+        self.session.cut_to(self.window.packet());
         let bytes = batch.samples.iter().map(weight).sum();
         match self.session.take(&batch, history, &self.cx.store, self.cx.clock.now(), &mut self.out) {
             Taken::Told => self.fence.sent(Sent { seq, samples: batch.samples.len(), history }),
@@ -228,7 +228,7 @@ impl Live<'_> {
             }
             stats.messages.bump();
             self.spent += message.bytes();
-            self.fence.wrote(message.bytes());
+            self.fence.wrote(message.bytes(), Instant::now());
             // A dead socket must not hold up a clean stop.
             tokio::select! {
                 sent = self.wire.publish(publish(message, Qos::AtMostOnce)) => sent?,

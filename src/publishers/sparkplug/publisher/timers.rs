@@ -25,7 +25,9 @@ impl Live<'_> {
         if heard.subacks >= self.fences {
             self.watchdog.answered(Asked::Subscribe);
             if self.fence.is_under_way() {
-                self.window.answered(self.fence.bytes(), self.fence_raised, Instant::now());
+                if let Some((bytes, since)) = self.fence.fenced() {
+                    self.window.answered(bytes, since, Instant::now());
+                }
                 let arrived = self.fence.answered();
                 self.settle(arrived);
             }
