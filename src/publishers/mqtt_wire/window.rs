@@ -18,8 +18,8 @@ pub(in crate::publishers) struct Window {
 }
 
 impl Window {
-    /// At the start: what takes 4 s at 2 kB/s, and on a good link grows to the most within ten answers.
-    const FIRST: u64 = 8 << 10;
+    /// At the start: what takes 8 s at 2 kB/s, and on a good link grows to the most within seven answers.
+    const FIRST: u64 = 16 << 10;
     /// A few metrics.
     const LEAST: u64 = 512;
     /// So much is lost with a connection at most.
