@@ -475,7 +475,12 @@ async fn a_link_too_slow_for_all_that_waits_gets_it_bit_by_bit_and_not_again_and
         let node = Node::start(&[link.address], folder.path(), &keys);
     node.is(Connection::Up).await;
         link.pace(8_000);
-        (1..=600).for_each(|i| node.level(f64::from(i)));
+        let now = node.cx.clock.now().0;
+        let level = |i: i64| Sample::good(LEVEL, Value::F64(i as f64), Timestamp(now + i * 1000));
+        for i in 0..2 {
+            let samples = (i * 300 + 1..=i * 300 + 300).map(level).collect();
+            node.cx.store.accept(Batch { device: PLC, state: DeviceState::Alive, samples });
+        }
         let end = Instant::now() + Duration::from_secs(60);
         while node.cx.stats.delivered.get() < 600 {
             assert!(Instant::now() < end, "{} of 600 delivered", node.cx.stats.delivered.get());

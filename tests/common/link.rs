@@ -93,20 +93,24 @@ async fn forward(
     paced: bool,
 ) {
     const TICKS: u64 = 20;
-    let mut buffer = vec![0; 64 << 10];
+    let mut buffer = vec![0; 16 << 10];
     loop {
-        let pace = if paced { state.pace.load(SeqCst) } else { 0 };
-        let most = if pace == 0 { buffer.len() } else { (pace / TICKS) as usize };
-        let read = from.read(&mut buffer[..most]).await;
-        if state.dead.load(SeqCst) {
-            return std::future::pending().await;
-        }
-        let Ok(read @ 1..) = read else { return };
-        if to.write_all(&buffer[..read]).await.is_err() {
-            return;
-        }
-        if pace > 0 {
-            tokio::time::sleep(Duration::from_micros(1_000_000 * read as u64 / pace)).await;
+        let Ok(read @ 1..) = from.read(&mut buffer).await else { return };
+        let mut left = &buffer[..read];
+        while !left.is_empty() {
+            if state.dead.load(SeqCst) {
+                return std::future::pending().await;
+            }
+            let pace = if paced { state.pace.load(SeqCst) } else { 0 };
+            let most = if pace == 0 { left.len() } else { left.len().min((pace / TICKS) as usize) };
+            let (now, later) = left.split_at(most);
+            if to.write_all(now).await.is_err() {
+                return;
+            }
+            if let Some(micros) = (1_000_000 * most as u64).checked_div(pace) {
+                tokio::time::sleep(Duration::from_micros(micros)).await;
+            }
+            left = later;
         }
     }
 }

@@ -178,7 +178,11 @@ async fn a_link_too_slow_for_all_that_waits_gets_it_bit_by_bit_and_not_again_and
     let (_broker, host, link, node) = behind_a_link(folder.path(), "ack-timeout = \"1s\"").await;
     link.pace(4_000);
     let since = Instant::now();
-    (1..=1500).for_each(|i| node.level(f64::from(i)));
+    let now = node.now().0;
+    let level = |i: u32| Sample::good(LEVEL, Value::F64(f64::from(i)), Timestamp(now + i64::from(i) * 1000));
+    for i in 0..3 {
+        node.batch(PLC, DeviceState::Alive, (i * 500 + 1..=i * 500 + 500).map(level).collect());
+    }
     let end = since + Duration::from_secs(60);
     while node.cx.stats.delivered.get() < 1500 {
         assert!(Instant::now() < end, "{} of 1500 delivered", node.cx.stats.delivered.get());
