@@ -433,11 +433,8 @@ async fn a_connack_that_never_comes_is_noticed_and_the_next_broker_is_asked() {
     let folder = tempfile::tempdir().unwrap();
     let (silent, broker) = (Link::to_nobody().await, broker().await);
     let since = Instant::now();
-    let node = Node::start(
-        &[silent.address, broker.address()],
-        folder.path(),
-        &format!("{PER_TAG}\n{KEEP_ALIVE}"),
-    );
+    let node =
+        Node::start(&[silent.address, broker.address()], folder.path(), &format!("{PER_TAG}\n{KEEP_ALIVE}"));
     node.is(Connection::Connecting).await;
     (1..=50).for_each(|i| node.level(f64::from(i)));
     assert!(is_noticed(&node, since).await.contains("no answer within"));
@@ -473,7 +470,7 @@ async fn a_link_too_slow_for_all_that_waits_gets_it_bit_by_bit_and_not_again_and
         let link = Link::to(broker.address()).await;
         let keys = format!("per = \"batch\"\ntopic = \"plant/{{node}}\"\nack-timeout = \"1s\"\nqos = {qos}");
         let node = Node::start(&[link.address], folder.path(), &keys);
-    node.is(Connection::Up).await;
+        node.is(Connection::Up).await;
         link.pace(8_000);
         let now = node.cx.clock.now().0;
         let level = |i: i64| Sample::good(LEVEL, Value::F64(i as f64), Timestamp(now + i * 1000));

@@ -73,9 +73,7 @@ impl Flight {
 
     /// Whether one more batch may be taken from the reader.
     pub(super) fn has_room(&self, window: u64) -> bool {
-        self.has_slot(window)
-            && self.samples < Self::MOST_SAMPLES
-            && self.batches.len() < Self::MOST_BATCHES
+        self.has_slot(window) && self.samples < Self::MOST_SAMPLES && self.batches.len() < Self::MOST_BATCHES
     }
 
     /// Whether the next message, of so many bytes, must have QoS 1 also where QoS 0 is wanted, so that what went
