@@ -22,8 +22,8 @@ from host import Host, bd_seq, sessions
 from plant import free_port
 
 # 30 kills, 10 s apart, are the full length: FIELDGATE_KILLS=30 FIELDGATE_KILL_EVERY=10.
-KILLS = int(os.environ.get("FIELDGATE_KILLS", "8"))
-EVERY = float(os.environ.get("FIELDGATE_KILL_EVERY", "4"))
+KILLS = int(os.environ.get("FIELDGATE_KILLS", "6"))
+EVERY = float(os.environ.get("FIELDGATE_KILL_EVERY", "8"))
 SEED = int(os.environ.get("FIELDGATE_KILL_SEED", str(int(time.time()))))
 CLIENT = "durable-gateway"
 TYPES = ("NBIRTH", "DBIRTH", "NDATA", "DDATA", "DDEATH")
