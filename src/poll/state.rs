@@ -303,7 +303,7 @@ mod tests {
             (hasty, patient) = (hasty + u32::from(quick), patient + u32::from(!quick));
             health.failed(Fault::Timeout, took, now + took);
         }
-        assert!((1300..1500).contains(&hasty) && (13..16).contains(&patient), "{hasty}, {patient}");
+        assert!((1200..1400).contains(&hasty) && (13..16).contains(&patient), "{hasty}, {patient}");
     }
 
     #[tokio::test(start_paused = true)]
