@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the interop suite: the gateway between mosquitto, pymodbus, libmodbus, asyncua and pysparkplug.
+# Runs the interop suite: the gateway between mosquitto, pymodbus, libmodbus, asyncua, node-opcua and pysparkplug.
 # Makes its own Python environment; a peer that is missing is a failure, never a skip.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -25,5 +25,17 @@ if [ "$(cat "$venv/made-from" 2>/dev/null)" != "$wanted" ]; then
     "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement tests/interop/requirements.txt
     echo "$wanted" >"$venv/made-from"
 fi
+
+# Node itself comes with the Python environment.
+peers=target/interop-node
+wanted=$(sha256sum tests/interop/node/package-lock.json)
+if [ "$(cat "$peers/made-from" 2>/dev/null)" != "$wanted" ]; then
+    rm -rf "$peers"
+    mkdir -p "$peers"
+    cp tests/interop/node/package*.json "$peers"
+    (cd "$peers" && PATH="$OLDPWD/$venv/bin:$PATH" npm ci --no-audit --no-fund --silent)
+    echo "$wanted" >"$peers/made-from"
+fi
+cp tests/interop/node/*.js "$peers"
 
 PYTHONDONTWRITEBYTECODE=1 exec "$venv/bin/python" tests/interop/suite.py "$@"

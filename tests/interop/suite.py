@@ -17,6 +17,7 @@ import framings
 import history
 import kills
 import libmodbus
+import node_part
 import outage
 import page
 import plain
@@ -134,6 +135,7 @@ async def main():
         "pymodbus": pymodbus_part.run, "pymodbus-simulated": pymodbus_part.clients,
         "framings": framings.run, "framings-simulated": framings.clients, "tls": tls_part.run,
         "arrays": arrays_part.run, "space": space.run,
+        "node": node_part.run,
     }
     began = time.monotonic()
     print(f"gateway: {program()}")
