@@ -15,6 +15,7 @@ import check
 import drain
 import framings
 import history
+import hostile
 import kills
 import libmodbus
 import node_part
@@ -129,13 +130,24 @@ async def main():
     shutil.rmtree(folder, ignore_errors=True)
     # Short names: a pseudo-terminal's link and a Unix path have their limits.
     parts = {
-        "main": main_part, "outage": outage.run, "kills": kills.run, "drain": drain.run,
-        "budget": budget.run, "history": history.run, "plain": plain.run,
-        "libmodbus": libmodbus.run, "libmodbus-simulated": libmodbus.clients,
-        "pymodbus": pymodbus_part.run, "pymodbus-simulated": pymodbus_part.clients,
-        "framings": framings.run, "framings-simulated": framings.clients, "tls": tls_part.run,
-        "arrays": arrays_part.run, "space": space.run,
+        "main": main_part,
+        "outage": outage.run,
+        "kills": kills.run,
+        "drain": drain.run,
+        "budget": budget.run,
+        "history": history.run,
+        "plain": plain.run,
+        "libmodbus": libmodbus.run,
+        "libmodbus-simulated": libmodbus.clients,
+        "pymodbus": pymodbus_part.run,
+        "pymodbus-simulated": pymodbus_part.clients,
+        "framings": framings.run,
+        "framings-simulated": framings.clients,
+        "tls": tls_part.run,
+        "arrays": arrays_part.run,
+        "space": space.run,
         "node": node_part.run,
+        "hostile": hostile.run,
     }
     began = time.monotonic()
     print(f"gateway: {program()}")
