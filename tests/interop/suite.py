@@ -24,6 +24,7 @@ import page
 import plain
 import pymodbus_part
 import rules
+import shapes_part
 import silence
 import space
 import stopping
@@ -148,6 +149,7 @@ async def main():
         "space": space.run,
         "node": node_part.run,
         "hostile": hostile.run,
+        "shapes": shapes_part.run,
     }
     began = time.monotonic()
     print(f"gateway: {program()}")
