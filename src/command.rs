@@ -85,6 +85,8 @@ pub struct Gate(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     rules: RwLock<HashMap<TagId, WriteRule>>,
+    /// The tags that say whether an alarm is acknowledged.
+    alarms: RwLock<HashMap<TagId, WriteRule>>,
     /// When the present second of a tag began, and how often it was written in it.
     recent: Mutex<HashMap<TagId, (Instant, u32)>>,
     started: Instant,
@@ -95,6 +97,7 @@ impl Default for Inner {
     fn default() -> Inner {
         Inner {
             rules: RwLock::default(),
+            alarms: RwLock::default(),
             recent: Mutex::default(),
             started: Instant::now(),
             restart: Notify::new(),
@@ -133,6 +136,30 @@ impl Gate {
         *self.0.rules.write().unwrap_or_else(|e| e.into_inner()) = rules;
     }
 
+    /// Replaces what can be acknowledged: the tags that say whether an alarm is, which need not be writable.
+    pub fn load_alarms(&self, alarms: HashMap<TagId, WriteRule>) {
+        *self.0.alarms.write().unwrap_or_else(|e| e.into_inner()) = alarms;
+    }
+
+    /// Acknowledges an alarm, by the tag that says whether it is. One audit event a call. Whether the origin may
+    /// is for the publisher to know, as with writes.
+    pub async fn acknowledge(&self, tag: TagId, origin: &Origin) -> WriteOutcome {
+        let rule = self.0.alarms.read().unwrap_or_else(|e| e.into_inner()).get(&tag).cloned();
+        let Some(rule) = rule else { return Err(Refusal::UnknownTag) };
+        let outcome = match self.too_often(tag) {
+            false => hand_over(&rule, tag, Value::Bool(true)).await,
+            true => Err(Refusal::TooOften),
+        };
+        let (publisher, who) = (&origin.publisher, &origin.who);
+        match outcome {
+            Ok(()) => tracing::info!(target: "audit", tag = %rule.path, publisher, who, "alarm acknowledged"),
+            Err(refusal) => {
+                tracing::warn!(target: "audit", tag = %rule.path, publisher, who, %refusal, "acknowledging refused");
+            }
+        }
+        outcome
+    }
+
     /// Writes a tag and waits for the device's answer. One audit event a call.
     pub async fn write(&self, tag: TagId, value: Value, origin: &Origin) -> WriteOutcome {
         let (path, outcome) = self.try_write(tag, &value, origin).await;
@@ -160,13 +187,7 @@ impl Gate {
             Ok(value) => value,
             Err(refusal) => return (rule.path, Err(refusal)),
         };
-        let (reply, answer) = oneshot::channel();
-        let sent = rule.mailbox.try_send(Write { tag, value, reply });
-        let outcome = match sent {
-            Err(mpsc::error::TrySendError::Full(_)) => Err(Refusal::TooOften),
-            Err(mpsc::error::TrySendError::Closed(_)) => Err(Refusal::LinkDown),
-            Ok(()) => answer.await.unwrap_or(Err(Refusal::LinkDown)),
-        };
+        let outcome = hand_over(&rule, tag, value).await;
         (rule.path, outcome)
     }
 
@@ -192,6 +213,11 @@ impl Gate {
             return Err(Refusal::OutOfRange);
         }
         let value = value.coerce(rule.kind).ok_or(Refusal::OutOfRange)?;
+        if self.too_often(tag) { Err(Refusal::TooOften) } else { Ok(value) }
+    }
+
+    /// Counts one more; whether it is too many.
+    fn too_often(&self, tag: TagId) -> bool {
         let mut recent = self.0.recent.lock().unwrap_or_else(|e| e.into_inner());
         let now = Instant::now();
         let (since, count) = recent.entry(tag).or_insert((now, 0));
@@ -199,10 +225,20 @@ impl Gate {
             (*since, *count) = (now, 0);
         }
         if *count >= Self::MOST_A_SECOND {
-            return Err(Refusal::TooOften);
+            return true;
         }
         *count += 1;
-        Ok(value)
+        false
+    }
+}
+
+/// To the tag's link, and waits for what became of it.
+async fn hand_over(rule: &WriteRule, tag: TagId, value: Value) -> WriteOutcome {
+    let (reply, answer) = oneshot::channel();
+    match rule.mailbox.try_send(Write { tag, value, reply }) {
+        Err(mpsc::error::TrySendError::Full(_)) => Err(Refusal::TooOften),
+        Err(mpsc::error::TrySendError::Closed(_)) => Err(Refusal::LinkDown),
+        Ok(()) => answer.await.unwrap_or(Err(Refusal::LinkDown)),
     }
 }
 

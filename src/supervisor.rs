@@ -1,6 +1,6 @@
 //! Starts the children of a plan, starts them again when they fall, stops them in order.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
@@ -99,17 +99,23 @@ impl Gateway {
         for publisher in plan.publishers {
             gateway.start_publisher(publisher, &folder, &clock);
         }
-        let mut rules = HashMap::new();
+        let (mut rules, mut alarms) = (HashMap::new(), HashMap::new());
+        let acked: HashSet<TagId> = gateway.directory.alarms().iter().map(|alarm| alarm.acked).collect();
         for link in plan.links {
             let (mailbox, inbox) = mpsc::channel(Self::MAILBOX);
             for tag in link.devices.iter().flat_map(|d| &d.tags) {
                 if let Some(tag) = gateway.directory.tag(*tag) {
-                    rules.insert(tag.id, write_rule(tag, mailbox.clone()));
+                    let rule = write_rule(tag, mailbox.clone());
+                    if acked.contains(&tag.id) {
+                        alarms.insert(tag.id, rule.clone());
+                    }
+                    rules.insert(tag.id, rule);
                 }
             }
             gateway.start_link(link, inbox, &clock);
         }
         gateway.gate.load(rules);
+        gateway.gate.load_alarms(alarms);
         gateway.start_chores(clock, trusted);
         gateway
     }

@@ -15,6 +15,7 @@ const SECTIONS: &[(&str, &str, &str)] = &[
     ("src/config/tables.rs", "Profile", "[profile.NAME]"),
     ("src/config/tables.rs", "ProfileTest", "[[profile.NAME.test]]"),
     ("src/config/tables.rs", "Tag", "[device.tag]"),
+    ("src/config/alarm.rs", "Alarm", "alarm of a tag"),
     ("src/config/tables.rs", "Store", "[store]"),
     ("src/config/tables.rs", "History", "[store.history]"),
     ("src/config/tables.rs", "Publishers", ""),

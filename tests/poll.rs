@@ -25,6 +25,7 @@ struct Rig {
     telemetry: Arc<Telemetry>,
     stop: CancellationToken,
     task: tokio::task::JoinHandle<()>,
+    mailbox: mpsc::Sender<fieldgate::command::Write>,
 }
 
 fn rig() -> Rig {
@@ -47,7 +48,7 @@ fn rig_with(change: impl FnOnce(&mut poll::LinkPlan)) -> Rig {
         access: Access::ReadWrite,
         low: None,
         high: None,
-        mailbox,
+        mailbox: mailbox.clone(),
     };
     gate.load(HashMap::from([(TagId(0), rule)]));
     let stop = CancellationToken::new();
@@ -59,7 +60,7 @@ fn rig_with(change: impl FnOnce(&mut poll::LinkPlan)) -> Rig {
         stop: stop.clone(),
     };
     let task = tokio::spawn(poll::run(plan, cx));
-    Rig { bench, store, reader, gate, telemetry, stop, task }
+    Rig { bench, store, reader, gate, telemetry, stop, task, mailbox }
 }
 
 impl Rig {
@@ -297,4 +298,108 @@ async fn what_the_device_refuses_is_told_to_the_writer() {
 
 fn origin() -> Origin {
     Origin { publisher: "test".into(), who: String::new() }
+}
+
+const STATE: TagId = TagId(10);
+const ACKED: TagId = TagId(12);
+
+/// Tag 0 of device 0, polled every 100 ms, is in alarm at 50 and above, after a delay.
+fn watched(plan: &mut poll::LinkPlan, delay: Duration) {
+    let alarm = Alarm {
+        source: TagId(0),
+        path: "device-0/tag".into(),
+        state: STATE,
+        active: TagId(11),
+        acked: ACKED,
+        trigger: Trigger::Limits(Limits { hi: Some(50.0), hysteresis: 5.0, ..Limits::default() }),
+        on_delay: delay,
+        off_delay: Duration::ZERO,
+        priority: Priority::Medium,
+        message: None,
+    };
+    plan.blocks[0].rules[0].rule.alarm = Some(Arc::new(alarm));
+}
+
+impl Rig {
+    /// Lets the alarm be acknowledged.
+    fn alarms(&self) {
+        let rule = WriteRule {
+            path: "device-0/tag/alarm-acked".into(),
+            kind: DataType::Bool,
+            access: Access::Read,
+            low: None,
+            high: None,
+            mailbox: self.mailbox.clone(),
+        };
+        self.gate.load_alarms(HashMap::from([(ACKED, rule)]));
+    }
+
+    fn word(&self, tag: TagId) -> Option<Value> {
+        self.store.latest(tag).and_then(|sample| sample.value)
+    }
+
+    /// Waits until a tag has this value.
+    async fn shows(&mut self, tag: TagId, value: Value) {
+        while self.word(tag).as_ref() != Some(&value) {
+            self.next().await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_alarm_sees_values_that_the_deadband_keeps_back_and_its_delay_ends_between_two_polls() {
+    let mut rig = rig_with(|plan| {
+        watched(plan, Duration::from_secs(5));
+        plan.blocks[0].period = Duration::from_secs(60);
+        plan.blocks[0].rules[0].rule.deadband = 100.0;
+    });
+    rig.bench.set_words(0, 10, &[7]);
+    rig.until(0, DeviceState::Alive).await;
+    assert_eq!(rig.word(STATE), Some(Value::Text("normal".into())));
+    rig.bench.set_words(0, 10, &[60]);
+    rig.shows(STATE, Value::Text("hi".into())).await;
+    assert_eq!(rig.word(TagId(0)), Some(Value::U16(60)), "within the deadband, but it made the alarm");
+    let (alarm, polled) = (rig.store.latest(STATE).unwrap().at.0, 60_000_000);
+    let late = (alarm - 1_700_000_000_000_000) % polled;
+    assert!((5_000_000..6_500_000).contains(&late), "{late} us after a poll");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_alarm_is_acknowledged_through_the_gate_also_while_its_device_is_dead() {
+    let mut rig = rig_with(|plan| watched(plan, Duration::ZERO));
+    let origin = Origin { publisher: "test".into(), who: "op".into() };
+    assert_eq!(rig.gate.acknowledge(ACKED, &origin).await, Err(Refusal::UnknownTag));
+    rig.alarms();
+    rig.bench.set_words(0, 10, &[60]);
+    rig.until(0, DeviceState::Alive).await;
+    assert_eq!(rig.word(ACKED), Some(Value::Bool(false)));
+    rig.bench.set_fault(0, Some(Fault::Timeout));
+    rig.until(0, DeviceState::Dead).await;
+    assert_eq!(rig.word(STATE), Some(Value::Text("hi".into())));
+    assert_eq!(rig.quality(STATE.0), Quality::Uncertain(Uncertain::LastKnown));
+    assert_eq!(rig.gate.acknowledge(ACKED, &origin).await, Ok(()));
+    assert_eq!(rig.word(ACKED), Some(Value::Bool(true)));
+    assert_eq!(rig.gate.write(ACKED, Value::Bool(true), &origin).await, Err(Refusal::UnknownTag));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_acknowledged_is_so_after_the_links_task_began_anew() {
+    let mut rig = rig_with(|plan| watched(plan, Duration::ZERO));
+    rig.alarms();
+    rig.bench.set_words(0, 10, &[60]);
+    rig.until(0, DeviceState::Alive).await;
+    let origin = Origin { publisher: "test".into(), who: "op".into() };
+    assert_eq!(rig.gate.acknowledge(ACKED, &origin).await, Ok(()));
+    let kept = rig.store.recall("bench/#alarms").unwrap();
+    assert_eq!(kept, "\"device-0/tag\" = \"hi acknowledged\"\n");
+    let mut plan = common::bench_plan("bench", &rig.bench, 0);
+    watched(&mut plan, Duration::ZERO);
+    let rules: Vec<_> = plan.blocks.iter().map(|block| block.rules.as_slice()).collect();
+    let mut later = fieldgate::normalize::Normalizer::new(rules);
+    later.restore_alarms(&kept);
+    let (mut samples, now) = (Vec::new(), (Timestamp(1), Stamp::Synchronised));
+    later.apply(0, Ok(&Raw { words: vec![47], ..Raw::default() }), now, &mut samples);
+    let told: Vec<_> = samples.iter().filter_map(|s| s.value.clone()).collect();
+    let hi = Value::Text("hi".into());
+    assert_eq!(told, [Value::U16(47), hi, Value::Bool(true), Value::Bool(true)], "within the hysteresis");
 }

@@ -381,6 +381,7 @@ fn any_tag(place: usize) -> impl Strategy<Value = Tag> {
                 report: if always { Report::Always } else { Report::Change },
                 max_silence: silence
                     .map(|micros| at_nothing(Period(std::time::Duration::from_micros(micros)))),
+                alarm: None,
                 class: percent.then_some(if always { Class::Critical } else { Class::Diagnostic }),
                 access: match kind {
                     DataType::I8 | DataType::U8 => Access::Read,

@@ -67,6 +67,12 @@ fn export(path: &Path, only: Option<&str>) -> Result<String, String> {
     };
     let known: Vec<&str> = config.device.iter().map(|d| d.get_ref().name.get_ref().as_str()).collect();
     known_device(only, &known, &name)?;
+    let devices = config.device.iter().map(|d| d.get_ref());
+    let listed = devices.filter(|d| only.is_none_or(|only| only == d.name.get_ref()));
+    let alarms = listed.flat_map(|d| config.tags_of(d)).filter(|(_, tag)| tag.alarm.is_some()).count();
+    if alarms > 0 {
+        eprintln!("{name}: {} not in the list, which has no column for them", count(alarms, "alarm"));
+    }
     Ok(list(&config, only))
 }
 

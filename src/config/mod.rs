@@ -1,5 +1,6 @@
 //! The whole TOML as data: files, secrets, places; no meaning.
 
+pub mod alarm;
 pub mod csv;
 mod include;
 pub mod leaf;

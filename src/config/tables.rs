@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::alarm::Alarm;
 use super::leaf::{Deadband, Scalar};
 use crate::drivers::modbus::config::{SerialLink, TcpLink};
 use crate::model::{Access, Class, DataType, Order, Period, Size};
@@ -257,6 +258,8 @@ pub struct Tag {
     pub access: Access,
     /// What its values are called: of a bool `off` and `on`, else of whole numbers.
     pub labels: Option<Spanned<BTreeMap<Spanned<String>, Spanned<String>>>>,
+    /// What of its values is an alarm.
+    pub alarm: Option<Spanned<Alarm>>,
     /// For people.
     pub description: Option<String>,
 }

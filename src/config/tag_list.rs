@@ -179,6 +179,8 @@ impl Reader {
                 .map(Spanned::into_inner)
                 .unwrap_or_default(),
             labels: self.labels(row),
+            // An alarm has more keys than a cell can hold well: it is written in the file.
+            alarm: None,
             description: self.field(row, "description").map(|f| f.text.clone()),
             at: text(at?),
             kind: kind?,

@@ -1,5 +1,6 @@
 //! The vocabulary: values, qualities, faults, raw words, tags, samples, time. Imports nothing of ours.
 
+pub mod alarm;
 pub mod array;
 pub mod class;
 pub mod clock;
@@ -19,6 +20,7 @@ pub mod time;
 pub mod units;
 pub mod value;
 
+pub use alarm::{Alarm, Level, Limits, Priority, Trigger};
 pub use array::Array;
 pub use class::Class;
 pub use clock::{Boot, Clock, Era, Followed};

@@ -19,6 +19,8 @@ pub enum Uncertain {
     OutOfLimits,
     /// It is not known when it was taken: the clock was not synchronised, and cannot be put right any more.
     TimeUnknown,
+    /// It is of before: what it is made from has no value now. So alarms keep their state.
+    LastKnown,
 }
 
 /// Why there is no value.
@@ -65,6 +67,7 @@ impl Quality {
             Quality::Good => 0x0000,
             Quality::Uncertain(Uncertain::OutOfLimits) => 0x4001,
             Quality::Uncertain(Uncertain::TimeUnknown) => 0x4002,
+            Quality::Uncertain(Uncertain::LastKnown) => 0x4003,
             Quality::Bad(bad) => match bad {
                 Bad::Waiting => 0x8001,
                 Bad::NotConnected => 0x8002,
@@ -87,6 +90,7 @@ impl Quality {
             0x0000 => Quality::Good,
             0x4001 => Quality::Uncertain(Uncertain::OutOfLimits),
             0x4002 => Quality::Uncertain(Uncertain::TimeUnknown),
+            0x4003 => Quality::Uncertain(Uncertain::LastKnown),
             0x8001 => Quality::Bad(Bad::Waiting),
             0x8002 => Quality::Bad(Bad::NotConnected),
             0x8003 => Quality::Bad(Bad::NoAnswer),
@@ -109,6 +113,7 @@ impl std::fmt::Display for Quality {
             Quality::Good => write!(f, "good"),
             Quality::Uncertain(Uncertain::OutOfLimits) => write!(f, "uncertain: out of limits"),
             Quality::Uncertain(Uncertain::TimeUnknown) => write!(f, "uncertain: time not known"),
+            Quality::Uncertain(Uncertain::LastKnown) => write!(f, "uncertain: last known value"),
             Quality::Bad(bad) => match bad {
                 Bad::Waiting => write!(f, "bad: not read yet"),
                 Bad::NotConnected => write!(f, "bad: not connected"),

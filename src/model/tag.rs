@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, Class, DataType, Labels, Table, Template};
+use super::{Alarm, Batch, Class, DataType, Labels, Table, Template};
 
 /// A tag's number: small, stable while the process runs, also over a change of configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -126,6 +126,7 @@ pub struct Directory {
     templates: HashMap<DeviceId, Arc<Template>>,
     tables: Vec<Table>,
     labels: HashMap<TagId, Arc<Labels>>,
+    alarms: Vec<Arc<Alarm>>,
 }
 
 /// What classes the tags of one device have.
@@ -152,7 +153,18 @@ impl Directory {
             templates: HashMap::new(),
             tables: Vec::new(),
             labels: HashMap::new(),
+            alarms: Vec::new(),
         }
+    }
+
+    /// The same with the alarms of its tags.
+    pub fn with_alarms(self, alarms: Vec<Arc<Alarm>>) -> Directory {
+        Directory { alarms, ..self }
+    }
+
+    /// All alarms, in the order of the file.
+    pub fn alarms(&self) -> &[Arc<Alarm>] {
+        &self.alarms
     }
 
     /// The same with what tags form together.

@@ -1,5 +1,7 @@
-//! Says what raw words mean: decode, scale, quality, deadband; and encode, the way back.
+//! Says what raw words mean: decode, scale, quality, deadband, alarms; and encode, the way back.
 
+mod alarm;
+mod alarms;
 mod deadband;
 pub mod decode;
 pub mod encode;

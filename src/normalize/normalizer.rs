@@ -1,5 +1,6 @@
 //! What a block's answer makes of its tags; remembers what was reported last.
 
+use super::alarm::Engine;
 use super::deadband::{Reported, is_news};
 use super::decode::decode;
 use super::quality;
@@ -9,22 +10,34 @@ use crate::model::{Fault, Quality, Raw, Sample, Stamp, TagId, Timestamp};
 /// The rules of all blocks of one link, with the last report of each tag.
 #[derive(Debug)]
 pub struct Normalizer {
-    blocks: Vec<Vec<Tracked>>,
+    pub(super) blocks: Vec<Vec<Tracked>>,
+    /// No delay of an alarm is over before.
+    pub(super) deadline: Option<Timestamp>,
+    /// Alarms stand otherwise than they did when that was last asked.
+    pub(super) alarms_changed: bool,
 }
 
 #[derive(Debug)]
-struct Tracked {
+pub(super) struct Tracked {
     placed: PlacedRule,
     last: Option<Reported>,
     /// Reads of the block that are still passed over.
     skip: u32,
+    pub(super) alarm: Option<Box<Engine>>,
 }
 
 impl Normalizer {
     /// The rules, in the order of the plan's blocks.
     pub fn new<'a>(blocks: impl IntoIterator<Item = &'a [PlacedRule]>) -> Normalizer {
-        let track = |placed: &PlacedRule| Tracked { placed: placed.clone(), last: None, skip: 0 };
-        Normalizer { blocks: blocks.into_iter().map(|rules| rules.iter().map(track).collect()).collect() }
+        let alarm = |placed: &PlacedRule| Some(Box::new(Engine::new(placed.rule.alarm.clone()?)));
+        let track = |placed: &PlacedRule| Tracked {
+            placed: placed.clone(),
+            last: None,
+            skip: 0,
+            alarm: alarm(placed),
+        };
+        let blocks = blocks.into_iter().map(|rules| rules.iter().map(track).collect()).collect();
+        Normalizer { blocks, deadline: None, alarms_changed: false }
     }
 
     /// Adds to `samples` what is news in the answer to block `block`: values, or bad quality for
@@ -38,7 +51,7 @@ impl Normalizer {
     ) {
         let Some(tags) = self.blocks.get_mut(block) else { return };
         for tracked in tags {
-            let Tracked { placed: PlacedRule { place, rule, every }, last, skip } = tracked;
+            let Tracked { placed: PlacedRule { place, rule, every }, last, skip, alarm } = tracked;
             // A fault concerns every tag at once, and so does the first good answer after it.
             let was_good = last.as_ref().is_some_and(|last| !last.quality.is_bad());
             if answer.is_ok() && was_good && *skip > 0 {
@@ -53,6 +66,12 @@ impl Normalizer {
                     decode(rule, *place, raw, old).map_err(quality::of_decode_error)
                 }
             };
+            // Before the deadband: an alarm sees every value.
+            let mut crossed = false;
+            if let Some(alarm) = alarm {
+                crossed = alarm.take(decoded.as_ref().map_err(|bad| *bad), now);
+                self.deadline = [self.deadline, alarm.deadline()].into_iter().flatten().min();
+            }
             let (value, quality) = match decoded {
                 Ok(value) => {
                     let quality = quality::of_value(rule, &value);
@@ -60,9 +79,12 @@ impl Normalizer {
                 }
                 Err(bad) => (None, Quality::Bad(bad)),
             };
-            if is_news(rule, last.as_ref(), value.as_ref(), quality, now) {
+            if crossed || is_news(rule, last.as_ref(), value.as_ref(), quality, now) {
                 *last = Some(Reported { value: value.clone(), quality, at: now });
                 samples.push(Sample { tag: rule.tag, value, quality, at: now, stamp });
+            }
+            if let Some(alarm) = alarm {
+                self.alarms_changed |= alarm.tell(now, stamp, samples);
             }
         }
     }

@@ -1,8 +1,9 @@
 //! What to make of the raw words of one tag: plain data, compiled from the configuration.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{DataType, Order, Place, TagId};
+use crate::model::{Alarm, DataType, Order, Place, TagId};
 
 /// How one tag is made from its raw words and back.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +27,8 @@ pub struct Rule {
     pub always: bool,
     /// An unchanged value is reported again after this time.
     pub max_silence: Option<Duration>,
+    /// What of its values is an alarm.
+    pub alarm: Option<Arc<Alarm>>,
 }
 
 /// Linear scaling, of each element of an array. A scaled tag's values are doubles.
@@ -50,6 +53,7 @@ impl Rule {
             deadband: 0.0,
             always: false,
             max_silence: None,
+            alarm: None,
         }
     }
 

@@ -11,7 +11,7 @@ use super::links::LinkTable;
 use super::tags::{Inherited, asked, rule};
 use super::{GatewayPlan, case, doors, labels, links, load, names, north, ranges, tests};
 use crate::config::{self, ClockSource, Config, closest};
-use crate::model::{Class as Urgency, Device, DeviceId, Directory, Labels, Mistake, Tag, TagId};
+use crate::model::{Alarm, Class as Urgency, Device, DeviceId, Directory, Labels, Mistake, Tag, TagId};
 
 /// Compiles a file. `incomplete`: tables were left out because of mistakes of form, so a name that is
 /// not there is no mistake of its own. `previous` gives tags and devices that stay their old numbers.
@@ -42,7 +42,7 @@ pub fn compile(
 }
 
 /// Numbers for devices and tags: those of before where the name stays.
-struct Numbers<'a> {
+pub(super) struct Numbers<'a> {
     previous: Option<&'a Directory>,
     next_device: u32,
     next_tag: u32,
@@ -63,7 +63,7 @@ impl<'a> Numbers<'a> {
         })
     }
 
-    fn tag(&mut self, path: &str) -> TagId {
+    pub(super) fn tag(&mut self, path: &str) -> TagId {
         self.previous.and_then(|p| p.find(path)).map(|t| t.id).unwrap_or_else(|| {
             self.next_tag += 1;
             TagId(self.next_tag - 1)
@@ -74,7 +74,7 @@ impl<'a> Numbers<'a> {
 pub(super) struct Compiler<'a> {
     pub(super) config: &'a Config,
     incomplete: bool,
-    numbers: Numbers<'a>,
+    pub(super) numbers: Numbers<'a>,
     pub(super) mistakes: Vec<Mistake>,
     pub(super) warnings: Vec<Mistake>,
 }
@@ -113,6 +113,7 @@ impl<'a> Compiler<'a> {
                 .with_plates(links::plates(&links, &devices))
                 .with_classes(urgency)
                 .with_labels(named(&devices))
+                .with_alarms(alarms(&devices))
                 .with_shapes(self.templates(&devices), self.tables(&devices));
         let directory = Arc::new(directory);
         self.splits(&directory, &publishers);
@@ -193,7 +194,7 @@ impl<'a> Compiler<'a> {
             duplicate("device", "duplicate-device", &table.name, &mut seen, &mut self.mistakes);
             let id = self.numbers.device(table.name.get_ref());
             let profile = self.profile(table);
-            let tags = self.tags(table, profile, classes);
+            let tags = self.tags(table, profile, classes, id);
             let Some(link) = links.iter().position(|l| l.name == table.link.get_ref()) else {
                 self.unknown("link", "unknown-link", &table.link, links.iter().map(|l| l.name));
                 links::addresses(&tags, &mut self.mistakes);
@@ -220,6 +221,7 @@ impl<'a> Compiler<'a> {
         table: &'a config::Device,
         profile: Option<&'a config::Profile>,
         classes: &[Class<'a>],
+        device: DeviceId,
     ) -> Vec<TagDraft<'a>> {
         let device_class = self.class(table.scan.as_ref(), classes);
         if let Some(silence) = &table.max_silence {
@@ -237,11 +239,12 @@ impl<'a> Compiler<'a> {
                 None => device_class,
             };
             let id = self.numbers.tag(&path(table.name.get_ref(), name.get_ref()));
-            let rule = rule(id, tag, inherited, &mut self.mistakes);
+            let mut rule = rule(id, tag, inherited, &mut self.mistakes);
+            let shown = self.alarm(table, name, tag, device, &mut rule);
             let labels = labels::labels(tag, rule.value_type(), self.incomplete, &mut self.mistakes);
             let Some(class) = class else { continue };
             let (name, asked) = (name.get_ref(), asked(tag));
-            drafts.push(TagDraft { id, name, class, rule, labels, asked, table: tag });
+            drafts.push(TagDraft { id, name, class, rule, labels, asked, table: tag, shown });
         }
         drafts
     }
@@ -290,12 +293,19 @@ impl<'a> Compiler<'a> {
     }
 }
 
+/// All alarms, in the order of the file.
+fn alarms(drafts: &[DeviceDraft<'_>]) -> Vec<Arc<Alarm>> {
+    drafts.iter().flat_map(|draft| &draft.tags).filter_map(|tag| tag.rule.alarm.clone()).collect()
+}
+
 /// How urgent each tag is: as it says, or its device.
 fn urgency(drafts: &[DeviceDraft<'_>]) -> HashMap<TagId, Urgency> {
     let of = |draft: &DeviceDraft<'_>, tag: &TagDraft<'_>| {
         (tag.id, tag.table.class.or(draft.table.class).unwrap_or_default())
     };
-    drafts.iter().flat_map(|draft| draft.tags.iter().map(move |tag| of(draft, tag))).collect()
+    let shown = drafts.iter().flat_map(|draft| &draft.tags).flat_map(|tag| &tag.shown);
+    let alarms = shown.map(|tag| (tag.id, Urgency::Critical));
+    drafts.iter().flat_map(|draft| draft.tags.iter().map(move |tag| of(draft, tag))).chain(alarms).collect()
 }
 
 /// What the values of tags are called.
@@ -331,6 +341,7 @@ fn directory(links: &[LinkTable<'_>], drafts: &[DeviceDraft<'_>]) -> (Vec<Device
                 high: tag.rule.high,
                 description: text(&tag.table.description),
             });
+            tags.extend(tag.shown.iter().cloned());
         }
     }
     (devices, tags)

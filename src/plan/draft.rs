@@ -8,7 +8,7 @@ use toml::Spanned;
 
 use super::tags::Asked;
 use crate::config;
-use crate::model::{DeviceId, Labels, Mistake, TagId};
+use crate::model::{DeviceId, Labels, Mistake, Tag, TagId};
 use crate::normalize::Rule;
 
 /// The name of the gateway's own link and device.
@@ -32,6 +32,8 @@ pub(super) struct TagDraft<'a> {
     pub(super) labels: Option<Labels>,
     pub(super) asked: Asked<'a>,
     pub(super) table: &'a config::Tag,
+    /// The tags that show its alarm.
+    pub(super) shown: Vec<Tag>,
 }
 
 /// A scan class: its name and period.

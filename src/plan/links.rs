@@ -222,7 +222,7 @@ pub(super) fn compile(
                 let devices = devices.iter().map(|d| DevicePlan {
                     id: d.id,
                     name: d.table.name.get_ref().clone(),
-                    tags: d.tags.iter().map(|t| t.id).collect(),
+                    tags: d.tags.iter().flat_map(|t| t.shown.iter().map(|s| s.id).chain([t.id])).collect(),
                 });
                 let rules: Vec<Rule> = rules.into_iter().map(|(rule, _)| rule).collect();
                 let periods: Vec<Duration> = requests.iter().map(|r| r.period).collect();

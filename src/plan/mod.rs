@@ -1,5 +1,6 @@
 //! The compiled configuration: plain data, comparable; and all that can be wrong with a file.
 
+mod alarms;
 mod case;
 mod compile;
 pub mod diagnostic;

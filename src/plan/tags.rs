@@ -87,6 +87,8 @@ pub(super) fn rule(id: TagId, tag: &config::Tag, inherited: Inherited, mistakes:
         deadband: deadband(tag, mistakes),
         always: tag.report == config::Report::Always,
         max_silence: tag.max_silence.as_ref().map(|p| p.get_ref().0).or(inherited.max_silence),
+        // It needs the numbers of its own tags: see alarms.rs.
+        alarm: None,
     }
 }
 

@@ -92,6 +92,10 @@ impl Hub {
         // Different for each link and each start.
         let seed = cx.clock.now().0 as u64
             ^ (plan.name.bytes().fold(7, |s: u64, b| s.wrapping_mul(31) + u64::from(b)));
+        let mut normalizer = Normalizer::new(plan.blocks.iter().map(|b| b.rules.as_slice()));
+        if let Some(text) = cx.store.recall(&plan.alarms_kept_as()) {
+            normalizer.restore_alarms(&text);
+        }
         let lane = |at: usize| LaneState {
             up: false,
             proven: false,
@@ -105,7 +109,7 @@ impl Hub {
         Hub {
             turns: Turns::new(&plan, seed, now),
             inventory: Inventory::default(),
-            normalizer: Normalizer::new(plan.blocks.iter().map(|b| b.rules.as_slice())),
+            normalizer,
             stats: cx.telemetry.link(&plan.name),
             load: LoadMeter::new(now, plan.lanes()),
             devices: plan.devices.iter().map(|d| cx.telemetry.device(&d.name, &plan.name)).collect(),
@@ -138,7 +142,7 @@ impl Hub {
                 self.turns.hold(task.device, true);
                 self.writes.push_back(write);
             }
-            None => drop(write.reply.send(Err(Refusal::ReadOnly))),
+            None => self.acknowledge(write),
         }
     }
 

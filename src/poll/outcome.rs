@@ -7,8 +7,9 @@ use tokio::time::Instant;
 
 use super::hub::Hub;
 use super::state::{Health, Verdict};
+use crate::command::{Refusal, Write};
 use crate::drivers::driver::Tally;
-use crate::model::{Bad, Batch, DeviceState, Fault, Identified, Identity, Raw, Sample};
+use crate::model::{Bad, Batch, DeviceState, Fault, Identified, Identity, Raw, Sample, Value};
 
 impl Hub {
     /// A device of which nothing is ever read is there while its link is: what it does not take, each write
@@ -134,6 +135,41 @@ impl Hub {
         self.normalizer.apply(block, answer, self.clock.stamp(), samples);
     }
 
+    /// A write of what is in no device: that an alarm is acknowledged. It is done at once, whether the link is up
+    /// or not.
+    pub(super) fn acknowledge(&mut self, write: Write) {
+        let outcome = match write.value {
+            Value::Bool(true) => match self.normalizer.acknowledge(write.tag, self.clock.stamp()) {
+                Some((block, samples)) => {
+                    self.hand_on_of(block, samples);
+                    Ok(())
+                }
+                None => Err(Refusal::ReadOnly),
+            },
+            // What was seen cannot be unseen.
+            Value::Bool(false) => Err(Refusal::OutOfRange),
+            _ => Err(Refusal::WrongType),
+        };
+        // Who asked may have gone meanwhile.
+        let _ = write.reply.send(outcome);
+    }
+
+    /// Alarms whose delay is over without a new value; when the next one is.
+    pub(super) fn settle_alarms(&mut self) -> Option<Duration> {
+        let (now, stamp) = self.clock.stamp();
+        for (block, samples) in self.normalizer.settle_alarms(now, stamp) {
+            self.hand_on_of(block, samples);
+        }
+        let due = self.normalizer.alarms_due()?;
+        Some(Duration::from_micros(u64::try_from(due.0.saturating_sub(now.0)).unwrap_or(0)))
+    }
+
+    fn hand_on_of(&mut self, block: usize, samples: Vec<Sample>) {
+        if let Some(device) = self.plan.blocks.get(block).map(|block| block.device) {
+            self.hand_on(device, samples, false);
+        }
+    }
+
     /// The device is dead: all its tags bad, in one batch.
     pub(super) fn bury(&mut self, device: usize, fault: Fault) {
         let mut samples = Vec::new();
@@ -174,6 +210,9 @@ impl Hub {
                 DeviceState::Alive => 1,
                 DeviceState::Dead => 2,
             });
+        }
+        if let Some(text) = self.normalizer.changed_alarms() {
+            self.store.remember(&self.plan.alarms_kept_as(), text);
         }
         self.stats.samples.add(samples.len() as u64);
         self.store.accept(Batch { device: plan.id, state, samples });

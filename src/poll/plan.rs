@@ -50,6 +50,11 @@ impl LinkPlan {
         Some(format!("{}/{}", self.name, self.devices.get(device)?.name))
     }
 
+    /// Under which name the store keeps how its alarms stand. No device's name has a `#`.
+    pub fn alarms_kept_as(&self) -> String {
+        format!("{}/#alarms", self.name)
+    }
+
     /// The load of the link, or of that device which asks for most where that is more: a device has one
     /// transaction at a time, in a pipeline a few reads, however many lanes there are.
     pub fn tightest_load(&self) -> f64 {

@@ -127,7 +127,8 @@ async fn desk(shared: &Shared, inbox: &mut mpsc::Receiver<Write>, stats: &LinkSt
                     Next::Wait(until) => break until,
                 }
             };
-            (until, hub.takes_writes())
+            let alarms = hub.settle_alarms().map(|wait| Instant::now() + wait);
+            ([until, alarms].into_iter().flatten().min(), hub.takes_writes())
         };
         // Wakes at least once a second, so that the load shown is fresh.
         let second = Instant::now() + Duration::from_secs(1);

@@ -9,6 +9,7 @@ import traceback
 from pathlib import Path
 
 import access
+import alarms_part
 import arrays_part
 import budget
 import check
@@ -150,6 +151,7 @@ async def main():
         "node": node_part.run,
         "hostile": hostile.run,
         "shapes": shapes_part.run,
+        "alarms": alarms_part.run,
     }
     began = time.monotonic()
     print(f"gateway: {program()}")

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "opcua")]
 mod change;
+#[cfg(feature = "opcua")]
+mod conditions;
 pub mod config;
 #[cfg(feature = "opcua")]
 mod history;

@@ -1,6 +1,6 @@
 //! Which nodes a directory makes: `Objects/<group>/<node>/<device>/<folder…>/<tag>`.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::units::{self, Unit};
@@ -118,7 +118,18 @@ pub(super) fn space(directory: &Directory) -> Space {
     let mut variables = Vec::with_capacity(directory.tags().len());
     objects.extend(directory.devices().iter().map(|device| object(device, &node)));
     let mut folders = HashSet::new();
+    // What shows an alarm is a part of the variable whose alarm it is.
+    let alarms = directory
+        .alarms()
+        .iter()
+        .flat_map(|alarm| [alarm.state, alarm.active, alarm.acked].map(|shown| (shown, alarm.path.clone())));
+    let alarms: HashMap<TagId, Arc<str>> = alarms.collect();
     for tag in directory.tags() {
+        if let Some(source) = alarms.get(&tag.id) {
+            let name = tag.name.rsplit('/').next().unwrap_or_default();
+            variables.push(variable(tag, directory.labels(tag.id), source.to_string(), name));
+            continue;
+        }
         let Some(device) = directory.device(tag.device) else { continue };
         let mut parent = device.name.to_string();
         let mut path = parent.clone();

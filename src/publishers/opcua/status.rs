@@ -10,6 +10,7 @@ pub(super) struct Status(pub(super) u32);
 impl Status {
     pub(super) const GOOD: Status = Status(0);
     pub(super) const UNCERTAIN: Status = Status(0x4000_0000);
+    pub(super) const UNCERTAIN_LAST_USABLE_VALUE: Status = Status(0x4090_0000);
     pub(super) const UNCERTAIN_ENGINEERING_UNITS_EXCEEDED: Status = Status(0x4094_0000);
     pub(super) const BAD_RESOURCE_UNAVAILABLE: Status = Status(0x8004_0000);
     pub(super) const BAD_COMMUNICATION_ERROR: Status = Status(0x8005_0000);
@@ -32,6 +33,8 @@ impl Status {
     pub(super) const BAD_AGGREGATE_INVALID_INPUTS: Status = Status(0x80D6_0000);
     pub(super) const BAD_BOUND_NOT_FOUND: Status = Status(0x80D7_0000);
     pub(super) const UNCERTAIN_DATA_SUB_NORMAL: Status = Status(0x40A4_0000);
+    pub(super) const BAD_EVENT_ID_UNKNOWN: Status = Status(0x809A_0000);
+    pub(super) const BAD_CONDITION_BRANCH_ALREADY_ACKED: Status = Status(0x80CF_0000);
     pub(super) const BAD_OUT_OF_SERVICE: Status = Status(0x808D_0000);
 }
 
@@ -42,6 +45,7 @@ pub(super) fn of_quality(quality: Quality) -> Status {
         Quality::Uncertain(Uncertain::OutOfLimits) => Status::UNCERTAIN_ENGINEERING_UNITS_EXCEEDED,
         // No code of Part 8 speaks of the time stamp.
         Quality::Uncertain(Uncertain::TimeUnknown) => Status::UNCERTAIN,
+        Quality::Uncertain(Uncertain::LastKnown) => Status::UNCERTAIN_LAST_USABLE_VALUE,
         Quality::Bad(bad) => match bad {
             Bad::Waiting => Status::BAD_WAITING_FOR_INITIAL_DATA,
             Bad::NotConnected => Status::BAD_NO_COMMUNICATION,

@@ -8,9 +8,7 @@ use async_trait::async_trait;
 use opcua::nodes::DefaultTypeTree;
 use opcua::server::CreateMonitoredItem;
 use opcua::server::diagnostics::NamespaceMetadata;
-use opcua::server::node_manager::memory::{
-    CoreNodeManager, CoreNodeManagerBuilder, InMemoryNodeManagerBuilder,
-};
+use opcua::server::node_manager::memory::InMemoryNodeManagerBuilder;
 use opcua::server::node_manager::{
     BrowseNode, BrowsePathItem, DynNodeManager, ExternalReferenceRequest, MethodCall, MonitoredItemRef,
     MonitoredItemUpdateRef, NodeManager, NodeManagerBuilder, ReadNode, RequestContext, ServerContext,
@@ -21,6 +19,7 @@ use opcua::types::{
     TimestampsToReturn, VariableId, Variant,
 };
 
+use super::core::{Builder, CoreManager, Methods};
 use super::history::{MOST_VALUES, SERVED};
 
 /// The nodes of namespace 0.
@@ -31,9 +30,10 @@ pub(super) struct Capabilities {
 
 impl Capabilities {
     /// With the library's own behind it; `history` says whether any is kept.
-    pub(super) fn new(context: ServerContext, history: bool) -> Capabilities {
-        let core = Box::new(InMemoryNodeManagerBuilder::new(CoreNodeManagerBuilder)).build(context);
-        if let Ok(nodes) = core.clone().into_any_arc().downcast::<CoreNodeManager>()
+    pub(super) fn new(context: ServerContext, history: bool, methods: Arc<Methods>) -> Capabilities {
+        let core = Box::new(InMemoryNodeManagerBuilder::new(Builder(methods))).build(context);
+        let made = Capabilities { core, history };
+        if let Some(nodes) = made.library()
             && history
         {
             let functions = NodeId::from(ObjectId::HistoryServerCapabilities_AggregateFunctions);
@@ -42,7 +42,12 @@ impl Capabilities {
                 address_space.insert_reference(&functions, &served.into(), ReferenceTypeId::Organizes);
             }
         }
-        Capabilities { core, history }
+        made
+    }
+
+    /// The nodes that stand behind.
+    pub(super) fn library(&self) -> Option<Arc<CoreManager>> {
+        self.core.clone().into_any_arc().downcast::<CoreManager>().ok()
     }
 
     /// What there is to say, `None` where the library knows it.

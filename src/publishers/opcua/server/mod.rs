@@ -1,7 +1,11 @@
 //! The wire of the OPC UA server: only files of this folder name the library.
 
+mod alarms;
+mod audit;
 mod auth;
 mod capabilities;
+mod core;
+mod events;
 mod grow;
 mod history;
 mod items;

@@ -15,12 +15,15 @@ use opcua::server::node_manager::{
 };
 use opcua::sync::RwLock;
 use opcua::types::{
-    AttributeId, Identifier, NumericRange, ReadProcessedDetails, ReadRawModifiedDetails, StatusCode,
-    TimestampsToReturn,
+    AttributeId, DataEncoding, Identifier, NumericRange, ReadProcessedDetails, ReadRawModifiedDetails,
+    StatusCode, TimestampsToReturn, Variant,
 };
 use tokio::sync::watch;
 
+use super::alarms::Alarms;
+use super::audit::Written;
 use super::auth::Users;
+use super::events;
 use super::history::History;
 use super::items::Items;
 use super::{grow, nameplate, value};
@@ -48,6 +51,7 @@ pub(super) struct Tags {
     namespace: NamespaceMetadata,
     devices: NamespaceMetadata,
     items: Items,
+    pub(super) alarms: Arc<Alarms>,
     writing: Writing,
     history: History,
 }
@@ -58,11 +62,14 @@ impl Tags {
     /// What a client is told that asks for a sampling interval, in milliseconds: every change is taken.
     /// The library shifts the source time of values that come sooner than the interval, and takes no zero here.
     const SAMPLING: f64 = 0.001;
+    /// Values queued for an item.
+    pub(super) const QUEUE: usize = 100;
 
     /// Makes all nodes.
     pub(super) fn build(
         space: &Space,
         writing: Writing,
+        alarms: Arc<Alarms>,
         history: History,
         context: &ServerContext,
         address_space: &mut AddressSpace,
@@ -88,11 +95,14 @@ impl Tags {
                 ..NamespaceMetadata::default()
             },
             items: Items::default(),
+            alarms,
             writing,
             history,
         };
         space.objects.iter().for_each(|object| tags.add_object(object, address_space));
         space.variables.iter().for_each(|variable| tags.add_variable(variable, address_space));
+        tags.alarms.build(index, address_space);
+        events::teach(&mut context.type_tree.write());
         tags
     }
 
@@ -211,6 +221,7 @@ impl InMemoryNodeManagerImpl for Tags {
     ) {
         let address_space = address_space.read();
         for item in items.iter_mut() {
+            item.revise_queue_size(Self::QUEUE);
             let wanted = item.item_to_monitor();
             let status = match address_space.find(&wanted.node_id) {
                 None => StatusCode::BadNodeIdUnknown,
@@ -273,6 +284,15 @@ impl InMemoryNodeManagerImpl for Tags {
         nodes_to_write: &mut [&mut WriteNode],
     ) -> Result<(), StatusCode> {
         let stats = &self.writing.stats;
+        // What is there before, for the audit.
+        let old: Vec<Option<Variant>> = {
+            let address_space = address_space.read();
+            let shown = |node: &&mut WriteNode| match address_space.find(&node.value().node_id) {
+                Some(NodeType::Variable(variable)) => shown(variable),
+                _ => None,
+            };
+            nodes_to_write.iter().map(shown).collect()
+        };
         let mut accepted = Vec::new();
         for (at, node) in nodes_to_write.iter_mut().enumerate() {
             stats.commands.bump();
@@ -303,6 +323,22 @@ impl InMemoryNodeManagerImpl for Tags {
             };
             node.set_status(value::code(status));
         }
+        for (node, old) in nodes_to_write.iter().zip(old) {
+            let wanted = node.value();
+            self.alarms.audit.written(&Written {
+                node: &wanted.node_id,
+                attribute: wanted.attribute_id,
+                who: &origin.who,
+                old,
+                new: &wanted.value,
+                status: node.status(),
+            });
+        }
         Ok(())
     }
+}
+
+/// The value that a variable has now.
+fn shown(variable: &opcua::server::address_space::Variable) -> Option<Variant> {
+    variable.value(TimestampsToReturn::Neither, &NumericRange::None, &DataEncoding::Binary, 0.0).value
 }

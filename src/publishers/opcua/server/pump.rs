@@ -226,6 +226,9 @@ impl Pump {
             if batch.samples.is_empty() {
                 self.show_identity(batch.device);
             }
+            let (store, alarms) = (&self.cx.store, &self.manager.inner().alarms);
+            let latest = |tag| store.latest(tag);
+            alarms.take(batch.samples.iter(), latest, &self.manager, &self.subscriptions);
             for sample in &batch.samples {
                 self.put(sample, lags);
                 if self.waiting.len() >= Self::AT_ONCE {
@@ -310,12 +313,14 @@ impl Pump {
         self.behind = false;
         let directory = self.directory.borrow().clone();
         directory.devices().iter().for_each(|device| self.show_identity(device.id));
+        let mut changed = Vec::new();
         for (at, tag) in directory.tags().iter().enumerate() {
             let Some(sample) = self.cx.store.latest(tag.id) else { continue };
             let place = self.places.get(&tag.id).copied().unwrap_or(usize::MAX);
             let last = self.nodes.get(place).and_then(|shown| shown.last);
             if last != Some((sample.at, sample.quality)) {
                 self.put(&sample, true);
+                changed.push(sample);
             }
             if at % Self::AT_ONCE == Self::AT_ONCE - 1 {
                 self.flush();
@@ -323,6 +328,8 @@ impl Pump {
             }
         }
         self.flush();
+        let (store, alarms) = (&self.cx.store, &self.manager.inner().alarms);
+        alarms.take(changed.iter(), |tag| store.latest(tag), &self.manager, &self.subscriptions);
     }
 
     fn show_identity(&mut self, device: DeviceId) {

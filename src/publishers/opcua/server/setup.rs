@@ -3,24 +3,28 @@
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use opcua::crypto::{CertificateStore, SecurityPolicy, X509, X509Data};
-use opcua::server::address_space::AddressSpace;
+use opcua::server::address_space::{AddressSpace, NodeType};
 use opcua::server::diagnostics::DiagnosticsNodeManagerBuilder;
 use opcua::server::node_manager::ServerContext;
 use opcua::server::node_manager::memory::InMemoryNodeManagerBuilder;
 use opcua::server::{Limits, Server, ServerBuilder, ServerEndpoint, ServerHandle};
-use opcua::types::{BuildInfo, DateTime, MessageSecurityMode};
+use opcua::types::{BuildInfo, DataValue, DateTime, MessageSecurityMode, NodeId, VariableId};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::alarms::Alarms;
+use super::audit::{Audit, Audited};
 use super::auth::{Login, Users};
 use super::capabilities::Capabilities;
+use super::core::Methods;
 use super::history::{self, History};
 use super::nodes::{Manager, Tags, Writing};
 use crate::model::Directory;
+use crate::publishers::opcua::conditions::Conditions;
 use crate::publishers::opcua::config::{Security, Spec};
 use crate::publishers::opcua::space::{self, Space};
 use crate::publishers::publisher::Context;
@@ -78,13 +82,26 @@ pub(super) fn build(spec: &Spec, cx: &Context, stop: CancellationToken) -> Resul
     };
     let history = History::new(cx.store.clone(), shown);
     let kept = history.is_kept();
+    let run = u64::try_from(cx.clock.now().0).unwrap_or(0);
+    let audit = Arc::new(Audit::new(run));
+    let alarms = Arc::new(Alarms {
+        conditions: Mutex::new(Conditions::new(&cx.directory, run)),
+        publisher: cx.name.clone(),
+        gate: cx.gate.clone(),
+        users: users.clone(),
+        clock: cx.clock.clone(),
+        audit: audit.clone(),
+    });
+    let (methods, told) = (Arc::new(Methods::default()), alarms.clone());
+    let answering = methods.clone();
+    let audited = Arc::new(Audited { inner: users, audit: audit.clone() });
     let tags = move |context: ServerContext, address_space: &mut AddressSpace| {
-        Tags::build(&nodes, writing, history, &context, address_space)
+        Tags::build(&nodes, writing, told, history, &context, address_space)
     };
     let version = env!("CARGO_PKG_VERSION");
     let mut builder = ServerBuilder::new()
         .without_node_managers()
-        .with_node_manager(move |context: ServerContext| Capabilities::new(context, kept))
+        .with_node_manager(move |context: ServerContext| Capabilities::new(context, kept, answering))
         .with_node_manager(DiagnosticsNodeManagerBuilder)
         .application_name(name)
         .application_uri(uri)
@@ -109,7 +126,7 @@ pub(super) fn build(spec: &Spec, cx: &Context, stop: CancellationToken) -> Resul
         .hello_timeout(5)
         .max_session_timeout_ms(3_600_000)
         .diagnostics_enabled(true)
-        .with_authenticator(users)
+        .with_authenticator(audited)
         .with_node_manager(InMemoryNodeManagerBuilder::new(tags))
         .token(stop);
     for security in &spec.security {
@@ -120,6 +137,19 @@ pub(super) fn build(spec: &Spec, cx: &Context, stop: CancellationToken) -> Resul
         return Err(format!("cannot read the certificate in {}", pki.display()));
     }
     let manager = handle.node_managers().get_of_type::<Manager>().ok_or("the tags have no node manager")?;
+    let core = handle.node_managers().get_of_type::<Capabilities>().ok_or("there is no core namespace")?;
+    if let Some(core) = core.library() {
+        let mut core = core.address_space().write();
+        alarms.link_methods(manager.inner().index(), &mut core);
+        if let Some(NodeType::Variable(auditing)) = core.find_mut(&NodeId::from(VariableId::Server_Auditing))
+        {
+            auditing.set_data_value(DataValue::new_now(true));
+        }
+    }
+    // Weak: what it answers for owns it.
+    let _ = methods.0.set((alarms, Arc::downgrade(&manager)));
+    let _ = audit.subscriptions.set(handle.subscriptions().clone());
+    let _ = audit.server.set(handle.info().application_uri.to_string());
     Ok(Ready { server, handle, manager, directory, space, host, pki })
 }
 
@@ -157,7 +187,8 @@ fn limits() -> Limits {
     // Nothing is sampled: who asks for 0 gets every change with its own source time.
     subscriptions.min_sampling_interval_ms = 0.0;
     subscriptions.max_monitored_items_per_sub = 50_000;
-    subscriptions.max_monitored_item_queue_size = 100;
+    // Of events; fewer of values, see `nodes.rs`.
+    subscriptions.max_monitored_item_queue_size = 1000;
     subscriptions.max_notifications_per_publish = 5_000;
     subscriptions.max_queued_notifications = 100;
     let calls = &mut limits.operational;
