@@ -286,7 +286,7 @@ shows! {
     };
     tck_id_payloads_template_definition_parameters_default => || {
         let unit = parameters(&definition()).into_iter().find(|(name, ..)| name == "Unit");
-        assert_eq!(unit, Some(("Unit".into(), 6, (3, Field::Varint(1)))));
+        assert_eq!(unit, Some(("Unit".into(), 7, (4, Field::Varint(1)))));
     };
     tck_id_payloads_template_instance_is_definition,
     tck_id_payloads_template_is_definition_instance => || {
@@ -324,7 +324,7 @@ shows! {
         let units: Vec<_> = templates(&["DBIRTH"], false).iter().map(|(_, t, _)| {
             parameters(t).into_iter().find(|(name, ..)| name == "Unit").unwrap().2
         }).collect();
-        assert_eq!(units[..2], [(3, Field::Varint(7)), (3, Field::Varint(8))]);
+        assert_eq!(units[..2], [(4, Field::Varint(7)), (4, Field::Varint(8))]);
     };
     tck_id_payloads_template_version => || {
         let versions: std::collections::BTreeSet<_> = templates(BIRTHS, false).into_iter()

@@ -222,6 +222,18 @@ fn closing() -> Down {
     Down::new("the connection was lost")
 }
 
+/// Why a connection broke. In TLS 1.3 a broker refuses a certificate after the handshake is over, so that its alert
+/// comes like any other trouble (RFC 8446, section 6.2).
+pub(super) fn broke(error: &dyn std::fmt::Display) -> String {
+    let said = error.to_string();
+    match said.split_once("received fatal alert: ") {
+        Some((_, alert)) => format!(
+            "it refused TLS with the alert {alert}; check `certificate` and `key`, and whether the broker trusts who signed them"
+        ),
+        None => format!("the connection broke: {said}"),
+    }
+}
+
 /// What rumqttc calls the host: with websockets it is the whole address.
 pub(super) fn host(address: &Address) -> String {
     if address.path.is_some() { address.to_string() } else { address.host.clone() }
@@ -243,4 +255,16 @@ pub(super) fn transport(address: &Address, credentials: &Credentials) -> Transpo
         return Transport::ws();
     }
     Transport::tcp()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_certificate_is_told_as_one() {
+        let said = broke(&"Mqtt serialization/deserialization error: IO: received fatal alert: UnknownCA");
+        assert!(said.starts_with("it refused TLS with the alert UnknownCA; check `certificate`"), "{said}");
+        assert_eq!(broke(&"reset by peer"), "the connection broke: reset by peer");
+    }
 }

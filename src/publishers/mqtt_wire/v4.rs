@@ -9,7 +9,7 @@ use rumqttc::{
 use tokio::sync::watch;
 
 use super::address::Address;
-use super::client::{CONNECT_SECONDS, Down, Heard, Inbound, MAX_INCOMING, REQUESTS, host, transport};
+use super::client::{CONNECT_SECONDS, Down, Heard, Inbound, MAX_INCOMING, REQUESTS, broke, host, transport};
 use super::config::Spec;
 use super::credentials::Credentials;
 use super::inbox::Inbox;
@@ -141,7 +141,7 @@ fn explain(error: ConnectionError, address: &Address) -> Down {
         ) => {
             let why = match error {
                 StateError::ConnectionAborted => "it closed the connection".into(),
-                other => format!("the connection broke: {other}"),
+                other => broke(&other),
             };
             down(why, true, true)
         }

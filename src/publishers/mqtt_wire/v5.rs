@@ -12,7 +12,9 @@ use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, S
 use tokio::sync::watch;
 
 use super::address::Address;
-use super::client::{CONNECT_SECONDS, Down, Heard, Inbound, Limits, MAX_INCOMING, REQUESTS, host, transport};
+use super::client::{
+    CONNECT_SECONDS, Down, Heard, Inbound, Limits, MAX_INCOMING, REQUESTS, broke, host, transport,
+};
 use super::config::Spec;
 use super::credentials::Credentials;
 use super::inbox::Inbox;
@@ -153,7 +155,7 @@ fn explain(error: ConnectionError, address: &Address) -> Down {
             down("it closed the connection".into(), true, true)
         }
         ConnectionError::MqttState(error @ (StateError::Io(_) | StateError::Deserialization(_))) => {
-            down(format!("the connection broke: {error}"), true, true)
+            down(broke(&error), true, true)
         }
         other => down(other.to_string(), true, false),
     }

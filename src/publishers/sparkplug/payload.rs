@@ -110,7 +110,7 @@ pub struct PropertyValue {
     #[prost(uint32, optional, tag = "1")]
     pub kind: Option<u32>,
     /// The value.
-    #[prost(oneof = "Property", tags = "3, 6, 7, 8")]
+    #[prost(oneof = "Property", tags = "3, 4, 6, 7, 8")]
     pub value: Option<Property>,
 }
 
@@ -120,6 +120,9 @@ pub enum Property {
     /// Int32.
     #[prost(uint32, tag = "3")]
     Int(u32),
+    /// UInt32, which lies in `long_value` (6.4.17).
+    #[prost(uint64, tag = "4")]
+    Long(u64),
     /// Double.
     #[prost(double, tag = "6")]
     Double(f64),
@@ -136,7 +139,7 @@ pub const INT32: u32 = 3;
 /// See above.
 pub const INT64: u32 = 4;
 /// See above.
-pub const UINT16: u32 = 6;
+pub const UINT32: u32 = 7;
 /// See above.
 pub const DOUBLE: u32 = 10;
 /// See above.
@@ -156,8 +159,8 @@ pub fn datatype(kind: DataType) -> u32 {
         DataType::I32 => INT32,
         DataType::I64 => INT64,
         DataType::U8 => 5,
-        DataType::U16 => UINT16,
-        DataType::U32 => 7,
+        DataType::U16 => 6,
+        DataType::U32 => UINT32,
         DataType::U64 => 8,
         DataType::F32 => 9,
         DataType::F64 => DOUBLE,

@@ -106,6 +106,6 @@ pub struct Parameter {
     #[prost(uint32, optional, tag = "2")]
     pub kind: Option<u32>,
     /// The value; in a definition the default one.
-    #[prost(oneof = "Property", tags = "3, 6, 7, 8")]
+    #[prost(oneof = "Property", tags = "3, 4, 6, 7, 8")]
     pub value: Option<Property>,
 }

@@ -7,7 +7,7 @@ use crate::model::{DeviceId, Directory, Plate, Sample, Table, TagId, Template, T
 
 use super::super::payload::{
     self, Cell, DATA_SET, DataSet, Metric, Parameter, Property, PropertySet, Raw, Row, STRING, Say, TEMPLATE,
-    UINT16,
+    UINT32,
 };
 use super::{Group, Session, alias};
 
@@ -72,11 +72,12 @@ fn partial(template: &Template, members: Vec<Metric>) -> payload::Template {
 /// What is told once of each device of the kind. All are known from the file.
 fn parameters(plate: &Plate) -> Vec<Parameter> {
     let text = |text: &Option<String>| text.clone().map(Property::Text);
-    let unit = plate.unit.map(|unit| Property::Int(unit.into()));
+    // Not a UInt16: npm's sparkplug-payload takes a payload with one in a parameter for broken.
+    let unit = plate.unit.map(|unit| Property::Long(unit.into()));
     let all = [
         ("Manufacturer", STRING, text(&plate.manufacturer)),
         ("Model", STRING, text(&plate.model)),
-        ("Unit", UINT16, unit),
+        ("Unit", UINT32, unit),
     ];
     let told = all.into_iter().filter(|(.., value)| value.is_some());
     told.map(|(name, kind, value)| Parameter { name: Some(name.to_owned()), kind: Some(kind), value })
