@@ -1,5 +1,7 @@
 //! The publishers; this file is the registry: one line a publisher in each match.
 
+#[cfg(feature = "opcua")]
+mod apart;
 pub mod http;
 pub mod mqtt;
 pub mod mqtt_wire;
@@ -45,7 +47,7 @@ pub async fn run(spec: PublisherSpec, cx: Context) -> Result<(), PublishError> {
         PublisherSpec::Sparkplug(spec) => sparkplug::Sparkplug::new(spec).run(cx).await,
         PublisherSpec::Mqtt(spec) => mqtt::Mqtt::new(spec).run(cx).await,
         #[cfg(feature = "opcua")]
-        PublisherSpec::OpcUa(spec) => opcua::OpcUa::new(spec).run(cx).await,
+        PublisherSpec::OpcUa(spec) => apart::run(cx, |cx| opcua::OpcUa::new(spec).run(cx)).await,
         // `compile` lets none through that this build leaves out.
         #[cfg(not(all(feature = "http", feature = "opcua")))]
         spec => Err(PublishError(format!("this build has no {}", spec.kind()))),
