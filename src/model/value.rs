@@ -113,7 +113,8 @@ impl Value {
 
     /// This value as another type, `None` where it would not be exactly the same
     /// (300 is no `u8`, 1.5 is no integer, a number is no `bool`); only a double may lose
-    /// precision on its way to a single, never its range. An array is coerced element by element, to one of its
+    /// precision on its way to a single, never its range: neither to infinity nor to 0. A zero has no sign as an
+    /// integer. An array is coerced element by element, to one of its
     /// own length.
     pub fn coerce(&self, to: DataType) -> Option<Value> {
         if self.data_type() == to {
@@ -127,6 +128,11 @@ impl Value {
             }
             _ => self.as_integer(),
         };
+        // An integer beyond 2^53 may lie between two doubles.
+        let exact = || {
+            let f = self.as_f64()?;
+            self.as_integer().is_none_or(|whole| f as i128 == whole).then_some(f)
+        };
         Some(match to {
             DataType::Bool | DataType::Text => return None,
             DataType::I8 => Value::I8(whole()?.try_into().ok()?),
@@ -138,14 +144,16 @@ impl Value {
             DataType::I64 => Value::I64(whole()?.try_into().ok()?),
             DataType::U64 => Value::U64(whole()?.try_into().ok()?),
             DataType::F32 => {
-                let f = self.as_f64()?;
+                let f = exact()?;
                 let narrow = f as f32;
-                if f.is_finite() && !narrow.is_finite() {
+                let out_of_range = f.is_finite() && !narrow.is_finite() || f != 0.0 && narrow == 0.0;
+                let rounded = self.as_integer().is_some() && f64::from(narrow) != f;
+                if out_of_range || rounded {
                     return None;
                 }
                 Value::F32(narrow)
             }
-            DataType::F64 => Value::F64(self.as_f64()?),
+            DataType::F64 => Value::F64(exact()?),
             DataType::Array(of, length) => {
                 let Value::Array(array) = self else { return None };
                 let elements = array.iter().map_while(|element| element.coerce(*of));
@@ -183,6 +191,13 @@ mod tests {
         assert_eq!(Value::U8(1).coerce(DataType::Bool), None);
         assert_eq!(Value::F64(1e300).coerce(DataType::F32), None);
         assert_eq!(Value::F64(0.1).coerce(DataType::F32), Some(Value::F32(0.1)));
+        assert_eq!(Value::F64(1e-300).coerce(DataType::F32), None);
+        assert_eq!(Value::I64((1 << 53) + 1).coerce(DataType::F64), None);
+        assert_eq!(Value::I64(1 << 53).coerce(DataType::F64), Some(Value::F64(9_007_199_254_740_992.0)));
+        assert_eq!(Value::U64(u64::MAX).coerce(DataType::F64), None);
+        assert_eq!(Value::I32(16_777_217).coerce(DataType::F32), None);
+        assert_eq!(Value::I32(16_777_216).coerce(DataType::F32), Some(Value::F32(16_777_216.0)));
+        assert_eq!(Value::F64(-0.0).coerce(DataType::I8), Some(Value::I8(0)));
     }
 
     #[test]

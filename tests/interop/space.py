@@ -58,7 +58,7 @@ profile = "plate"
 run = {{ at = "input:1.0", type = "bool", labels = {{ off = "Stopped", on = "Running" }} }}
 state = {{ at = "input:0", type = "u16", labels = {{ 0 = "Idle", 1 = "Running" }} }}
 mode = {{ at = "input:0", type = "i16", labels = {{ -1 = "Reverse", 0 = "Off" }} }}
-count = {{ at = "input:0", type = "u32", low = 0, high = 1000, description = "what was counted" }}
+count = {{ at = "input:0", type = "u32", low = 0, high = 100000, description = "what was counted" }}
 """
     for device in range(DEVICES):
         text += f'\n[[device]]\nname = "d{device}"\nlink = "net"\nunit = 2\n[device.tag]\n'
@@ -209,7 +209,7 @@ async def deadbands(reader):
         del trigger
         return item
 
-    handle = await status(count, ua.DeadbandType.Percent, 0.3)
+    handle = await status(count, ua.DeadbandType.Percent, 0.003)
     ok("space: a percent deadband on a variable with EURange", isinstance(handle, int), handle)
     try:
         refused = await status(plain, ua.DeadbandType.Percent, 10)
@@ -219,7 +219,7 @@ async def deadbands(reader):
     equal("space: a percent deadband without EURange", refused, "BadDeadbandFilterInvalid")
     await asyncio.sleep(6)
     values = [v for v, d in told.values.get(count.nodeid, []) if d.StatusCode.is_good()]
-    ok("space: changes of 3 and less of 1,000 are not told", len(values) >= 2
+    ok("space: changes of 3 and less of 100,000 are not told", len(values) >= 2
        and all(b - a > 3 for a, b in zip(values, values[1:])), values)
     await subscription.delete()
 

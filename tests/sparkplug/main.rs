@@ -16,6 +16,7 @@ macro_rules! proves {
     };
 }
 
+mod coercion;
 mod commands;
 mod delivery;
 #[path = "../common/link.rs"]

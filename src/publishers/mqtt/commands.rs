@@ -111,6 +111,8 @@ fn value(json: &serde_json::Value, kind: DataType) -> Option<Value> {
             DataType::U64 => text.parse().ok().map(Value::U64),
             _ => Some(Value::Text(text.as_str().into())),
         },
+        // What JSON writes without a point is a number like any other.
+        serde_json::Value::Number(number) if kind == DataType::F32 => number.as_f64().map(Value::F64),
         serde_json::Value::Number(number) => number
             .as_i64()
             .map(Value::I64)

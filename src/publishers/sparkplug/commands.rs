@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::model::{DataType, TagId, Timestamp, Value};
 
-use super::payload::{self, Metric, Payload, Raw, Template};
+use super::payload::{self, Metric, Payload, Raw, Template, weigh};
 use super::topic::{Target, Topics};
 
 /// Commands that are older than this are refused: a write must not come when nobody expects it any more.
@@ -91,6 +91,9 @@ pub fn read(
     if bytes.len() > MAX_BYTES {
         return refused("too large");
     }
+    if !weigh::is_light(bytes, weigh::MOST) {
+        return refused("too many metrics");
+    }
     let Some(payload) = Payload::parse(bytes) else { return refused("no Sparkplug payload") };
     let payload = match payload.expanded(MAX_BYTES) {
         Ok(payload) => payload,
@@ -100,11 +103,15 @@ pub fn read(
         return refused("no metrics");
     }
     let mut asked = Vec::new();
+    // All or nothing: half of a recipe is worse than none.
+    let writes = |metric: &Metric| match &metric.value {
+        Some(Raw::Template(instance)) => instance.metrics.len(),
+        _ => 1,
+    };
+    if payload.metrics.iter().map(writes).sum::<usize>() > MAX_WRITES {
+        return refused("too many metrics");
+    }
     for metric in &payload.metrics {
-        if asked.len() >= MAX_WRITES {
-            asked.push(Asked::Refused("too many metrics"));
-            break;
-        }
         if let Some(Raw::Template(instance)) = &metric.value {
             members(target, metric, instance, payload.timestamp, now, names, &mut asked);
         } else if let Some(one) = one(target, metric, payload.timestamp, now, names) {
@@ -133,13 +140,14 @@ fn members(
         return asked.push(Asked::Refused("no such instance of a template"));
     };
     let of_another = template.template_ref.as_deref().is_some_and(|name| name != &*instance.template);
-    if of_another || template.is_definition == Some(true) || metric.is_historical == Some(true) {
+    if of_another
+        || template.is_definition == Some(true)
+        || metric.is_historical == Some(true)
+        || metric.is_null == Some(true)
+    {
         return asked.push(Asked::Refused("not an instance of this template"));
     }
     for member in &template.metrics {
-        if asked.len() >= MAX_WRITES {
-            return;
-        }
         let member =
             Metric { timestamp: member.timestamp.or(metric.timestamp), alias: None, ..member.clone() };
         asked.push(
@@ -164,7 +172,9 @@ fn one(
     let control = Control::ALL.into_iter().find(control).filter(|_| device.is_none());
     if control.is_some() || device.is_none() && metric.name.as_deref() == Some(REBIRTH) {
         // Hosts send it with and without type and time stamp; false asks for nothing.
-        return match metric.value {
+        let is_said = metric.is_null != Some(true) && metric.is_historical != Some(true);
+        let is_bool = matches!(metric.datatype, None | Some(0 | payload::BOOLEAN));
+        return match metric.value.as_ref().filter(|_| is_said && is_bool) {
             Some(Raw::Bool(true)) => Some(match control {
                 None => Asked::Rebirth,
                 // Late, it would come when nobody expects it any more; a late rebirth does no harm.
@@ -172,7 +182,7 @@ fn one(
                 Some(control) => Asked::Control(control),
             }),
             Some(Raw::Bool(false)) => None,
-            _ => Some(Asked::Refused("a node control is true or false")),
+            _ => Some(Asked::Refused("a node control is true or false, now")),
         };
     }
     Some(
@@ -271,7 +281,16 @@ mod tests {
             let old = payload::millis(NOW) - EXPIRY_MS - 1;
             let late = Metric { timestamp: Some(old), ..named(name, Raw::Bool(true)) };
             assert_eq!(ask("NCMD", vec![late]), [Asked::Refused("expired")]);
-            assert!(matches!(ask("NCMD", vec![named(name, Raw::Int(1))])[..], [Asked::Refused(_)]));
+            let yes = || named(name, Raw::Bool(true));
+            for metric in [
+                named(name, Raw::Int(1)),
+                Metric { is_null: Some(true), ..yes() },
+                Metric { is_historical: Some(true), ..yes() },
+                Metric { datatype: Some(12), ..yes() },
+            ] {
+                let asked = ask("NCMD", vec![metric.clone()]);
+                assert!(matches!(asked[..], [Asked::Refused(_)]), "{metric:?}: {asked:?}");
+            }
             assert!(matches!(ask("DCMD", vec![named(name, Raw::Bool(true))])[..], [Asked::Refused(_)]));
         }
     }
@@ -308,6 +327,16 @@ mod tests {
             let asked = ask("DCMD", vec![metric.clone()]);
             assert!(matches!(asked[..], [Asked::Refused(_)]), "{metric:?}: {asked:?}");
         }
+    }
+
+    #[test]
+    fn too_many_metrics_are_refused_together_and_none_is_carried_out() {
+        let many = |count| ask("DCMD", vec![named("speed", Raw::Int(1)); count]);
+        assert_eq!(many(MAX_WRITES).len(), MAX_WRITES);
+        assert_eq!(many(MAX_WRITES + 1), [Asked::Refused("too many metrics")]);
+        let aliases = |alias| Metric { alias: Some(alias), value: Some(Raw::Int(1)), ..Metric::default() };
+        assert_eq!(ask("DCMD", (0..10_000).map(aliases).collect()), [Asked::Refused("too many metrics")]);
+        assert_eq!(ask("DCMD", vec![Metric::default(); 500_000]), [Asked::Refused("too many metrics")]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod compressed;
 mod shapes;
+pub mod weigh;
 
 pub use compressed::{Algorithm, COMPRESSED};
 pub use shapes::{Cell, CellValue, DataSet, Parameter, Row, Template};
@@ -176,6 +177,8 @@ pub fn kind(datatype: u32, tag: DataType) -> Option<DataType> {
         Some(of @ 1..) => (of, true),
         _ => (datatype, false),
     };
+    // Text (14) differs from String in nothing that a tag has.
+    let of = if of == 14 && !array { STRING } else { of };
     let of = DataType::ALL.into_iter().find(|k| self::datatype(*k) == of)?;
     if array { DataType::array(of, tag.length()?.into()) } else { Some(of) }
 }
@@ -243,7 +246,8 @@ impl Raw {
             DataType::U16 => Value::U16(unsigned()?.try_into().ok()?),
             DataType::U32 => Value::U32(unsigned()?.try_into().ok()?),
             DataType::I64 => match self {
-                Raw::Int(v) => Value::I64(i64::from(*v as i32)),
+                // Above that it may be a large number or a negative one that was not extended: nobody knows.
+                Raw::Int(v) => Value::I64(i64::from(i32::try_from(*v).ok()?)),
                 _ => Value::I64(unsigned()? as i64),
             },
             DataType::U64 => Value::U64(unsigned()?),
@@ -453,9 +457,9 @@ mod tests {
         assert_eq!(numbers, [32, 22, 26, 23, 27, 24, 28, 25, 29, 30, 31, 33]);
         let pair = DataType::array(DataType::U16, 2).unwrap();
         assert_eq!(kind(27, pair), Some(pair));
-        // No array for a tag that is none; dates, texts and what there is not.
+        // No array for a tag that is none; dates and what there is not.
         assert_eq!(kind(27, DataType::U16), None);
-        assert_eq!([13, 14, 21, 34, 35].map(|number| kind(number, pair)), [None; 5]);
+        assert_eq!([13, 21, 34, 35].map(|number| kind(number, pair)), [None; 4]);
         let three = Raw::from(&Value::Array(crate::model::Array::U16([1, 2, 3].into())));
         assert_eq!(three.value(pair), None);
     }

@@ -103,6 +103,9 @@ impl Payload {
         if plain.len() > most {
             return Err("too large when inflated");
         }
+        if !super::weigh::is_light(&plain, super::weigh::MOST) {
+            return Err("too many metrics");
+        }
         Payload::parse(&plain).ok_or("no Sparkplug payload")
     }
 }
