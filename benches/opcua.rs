@@ -281,7 +281,7 @@ async fn serve(port: u16, tags: usize) {
         security: vec![Security::None],
         anonymous: true,
         users: Vec::new(),
-        host: None,
+        ..Spec::default()
     };
     let stats = cx.stats.clone();
     tokio::spawn(OpcUa::new(spec).run(cx));

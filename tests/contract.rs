@@ -356,7 +356,7 @@ mod opcua_server {
                 security: vec![Security::None],
                 anonymous: true,
                 users: vec![],
-                host: None,
+                ..Spec::default()
             })
         }
         async fn obstruct(&mut self) {

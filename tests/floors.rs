@@ -47,6 +47,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("opcua::server", &["publishers/opcua/server"]),
     ("opcua::types", &["publishers/opcua/server"]),
     ("opcua::crypto", &["publishers/opcua/server"]),
+    ("argon2", &["publishers/opcua/users/hash.rs"]),
     ("sled", &["store/spool.rs"]),
     ("prost", &["publishers/sparkplug/payload"]),
     ("flate2", &["publishers/sparkplug/payload/compressed.rs"]),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use fieldgate::command::{Gate, Refusal, Write, WriteRule};
 use fieldgate::model::*;
 use fieldgate::publishers::opcua::OpcUa;
-use fieldgate::publishers::opcua::config::{Security, Spec, User};
+use fieldgate::publishers::opcua::config::{Bounds, Role, Security, Spec, User};
 use fieldgate::publishers::publisher::{Context, PublishError, Publisher};
 use fieldgate::store::{History, Options, Store};
 use fieldgate::telemetry::{Connection, Telemetry};
@@ -59,17 +59,20 @@ struct Plant {
 }
 
 fn spec(folder: &Path, port: u16) -> Spec {
-    let user = |name: &str, write| {
+    let user = |name: &str, role| {
         let file = folder.join(name);
         std::fs::write(&file, format!("{name} secret\n")).unwrap();
-        User { name: name.into(), password: Secret::File(file), write }
+        User { name: name.into(), password: Secret::File(file), role }
     };
     Spec {
         listen: SocketAddr::from(([127, 0, 0, 1], port)),
         security: vec![Security::None, Security::Basic256Sha256, Security::Aes256],
         anonymous: true,
-        users: vec![user("operator", true), user("viewer", false)],
+        users: vec![user("operator", Role::Operator), user("viewer", Role::Observer)],
         host: None,
+        engineer_only: Vec::new(),
+        reverse_connect: Vec::new(),
+        bounds: Bounds::default(),
     }
 }
 

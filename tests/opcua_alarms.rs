@@ -12,7 +12,7 @@ use fieldgate::command::{Gate, Write, WriteRule};
 use fieldgate::model::*;
 use fieldgate::normalize::{Normalizer, PlacedRule, Rule};
 use fieldgate::publishers::opcua::OpcUa;
-use fieldgate::publishers::opcua::config::{Security, Spec, User};
+use fieldgate::publishers::opcua::config::{Role, Security, Spec, User};
 use fieldgate::publishers::publisher::{Context, PublishError, Publisher};
 use fieldgate::store::{Options, Store};
 use fieldgate::telemetry::{Connection, Telemetry};
@@ -128,17 +128,17 @@ impl Plant {
         let [pressure, fault] = &alarms()[..] else { panic!() };
         let rules = [placed(0, PRESSURE, pressure), placed(1, FAULT, fault)];
         let normalizer = Arc::new(Mutex::new(Normalizer::new([&rules[..]])));
-        let user = |name: &str, write| {
+        let user = |name: &str, role| {
             let file = folder.path().join(name);
             std::fs::write(&file, format!("{name} secret\n")).unwrap();
-            User { name: name.into(), password: Secret::File(file), write }
+            User { name: name.into(), password: Secret::File(file), role }
         };
         let spec = Spec {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             security: vec![Security::None, Security::Basic256Sha256],
             anonymous: true,
-            users: vec![user("operator", true), user("viewer", false)],
-            host: None,
+            users: vec![user("operator", Role::Operator), user("viewer", Role::Observer)],
+            ..Spec::default()
         };
         let cx = Context {
             outbox: Options::default().reader_rules(),

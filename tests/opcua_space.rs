@@ -96,7 +96,7 @@ impl Plant {
             security: vec![Security::None],
             anonymous: true,
             users: Vec::new(),
-            host: None,
+            ..Spec::default()
         };
         let task = tokio::spawn(OpcUa::new(spec).following(changes).run(cx.clone()));
         for _ in 0..1200 {

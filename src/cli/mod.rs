@@ -19,6 +19,8 @@ mod store;
 mod tags;
 pub mod target;
 mod test;
+#[cfg(feature = "opcua")]
+mod user;
 mod watch;
 mod wire;
 mod write;
@@ -71,6 +73,9 @@ enum Command {
     Store(store::Arguments),
     /// Tag lists as CSV: export those of a configuration file, import one as TOML
     Tags(tags::Arguments),
+    /// Who may log in at the OPC UA server: add, change, remove and list users
+    #[cfg(feature = "opcua")]
+    User(user::Arguments),
 }
 
 /// A subcommand that only reads a file.
@@ -100,6 +105,8 @@ pub fn main() -> ExitCode {
         Command::Simulate(arguments) => simulate::main(&arguments),
         Command::Store(arguments) => store::main(&arguments),
         Command::Tags(arguments) => tags::main(&arguments),
+        #[cfg(feature = "opcua")]
+        Command::User(arguments) => user::main(&arguments),
     };
     ExitCode::from(code)
 }

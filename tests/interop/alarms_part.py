@@ -44,7 +44,7 @@ security = ["basic256sha256"]
 [[publish.opcua.user]]
 name = "operator"
 password = {{ file = "{folder}/operator" }}
-write = true
+role = "operator"
 [[publish.opcua.user]]
 name = "viewer"
 password = {{ file = "{folder}/operator" }}

@@ -42,7 +42,7 @@ anonymous = true
 [[publish.opcua.user]]
 name = "operator"
 password = {{ file = "{folder}/password" }}
-write = true
+role = "operator"
 
 [[publish.opcua.user]]
 name = "observer"

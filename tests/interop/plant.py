@@ -97,7 +97,7 @@ anonymous = true
 [[publish.opcua.user]]
 name = "operator"
 password = {{ file = "{folder}/password" }}
-write = true
+role = "operator"
 
 [publish.http]
 listen = "127.0.0.1:{self.http}"

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::ops::Range;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use crate::model::{Mistake, Secret};
@@ -25,6 +25,45 @@ pub struct Config {
     pub user: Vec<UserTable>,
     /// Host name that clients use, for the endpoint's address and the certificate; default that of the machine.
     pub host: Option<Spanned<String>>,
+    /// Tags that only an engineer may write: `device/tag`, or `device/folder/*` for all below.
+    #[serde(default)]
+    pub engineer_only: Vec<Spanned<String>>,
+    /// Clients that this server dials (Reverse Connect): `opc.tcp://host:port`.
+    #[serde(default)]
+    pub reverse_connect: Vec<Spanned<String>>,
+    /// Most connections at a time. Default 200.
+    pub max_connections: Option<Spanned<u32>>,
+    /// Most connections of one address. Default 50.
+    pub max_connections_per_address: Option<Spanned<u32>>,
+    /// Most sessions. Default 100.
+    pub max_sessions: Option<Spanned<u32>>,
+}
+
+/// What a user may do; each has what the one before has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Reads.
+    #[default]
+    Observer,
+    /// Writes tags that can be written.
+    Operator,
+    /// Writes the tags of `engineer-only`, too.
+    Engineer,
+}
+
+impl Role {
+    /// All, the least first.
+    pub const ALL: [Role; 3] = [Role::Observer, Role::Operator, Role::Engineer];
+
+    /// The name in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Observer => "observer",
+            Role::Operator => "operator",
+            Role::Engineer => "engineer",
+        }
+    }
 }
 
 /// A security policy, always sign-and-encrypt but for `none`.
@@ -58,9 +97,11 @@ pub struct UserTable {
     pub name: Spanned<String>,
     /// Password, by reference.
     pub password: Secret,
-    /// May write tags that can be written. Default false.
+    /// What the user may do. Default observer.
     #[serde(default)]
-    pub write: bool,
+    pub role: Role,
+    /// As it was before there were roles; only to say what to write.
+    write: Option<Spanned<bool>>,
 }
 
 /// Who may log in.
@@ -70,8 +111,8 @@ pub struct User {
     pub name: String,
     /// Password, by reference.
     pub password: Secret,
-    /// May write tags that can be written.
-    pub write: bool,
+    /// What the user may do.
+    pub role: Role,
 }
 
 /// Compiled: plain data, comparable.
@@ -87,6 +128,45 @@ pub struct Spec {
     pub users: Vec<User>,
     /// Host name for the endpoint's address.
     pub host: Option<String>,
+    /// Tags that only an engineer may write: paths, or what they begin with up to a `*`.
+    pub engineer_only: Vec<String>,
+    /// Clients to dial: host and port.
+    pub reverse_connect: Vec<(String, u16)>,
+    /// Bounds.
+    pub bounds: Bounds,
+}
+
+/// How many may come at a time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Bounds {
+    /// Connections.
+    pub connections: usize,
+    /// Connections of one address.
+    pub per_address: usize,
+    /// Sessions.
+    pub sessions: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Bounds {
+        Bounds { connections: 200, per_address: 50, sessions: 100 }
+    }
+}
+
+/// As of a table without a key.
+impl Default for Spec {
+    fn default() -> Spec {
+        Spec {
+            listen: SocketAddr::from(([127, 0, 0, 1], 4840)),
+            security: vec![Security::Basic256Sha256, Security::Aes256],
+            anonymous: false,
+            users: Vec::new(),
+            host: None,
+            engineer_only: Vec::new(),
+            reverse_connect: Vec::new(),
+            bounds: Bounds::default(),
+        }
+    }
 }
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:4840";
@@ -116,9 +196,102 @@ pub fn compile(config: &Config) -> Result<Spec, Vec<Mistake>> {
     let users = users(config, &mut mistakes);
     logins(config, &security, anonymous, &mut mistakes);
     let host = config.host.as_ref().and_then(|host| host_name(host, &mut mistakes));
+    let engineer_only = engineer_only(config, &mut mistakes);
+    let reverse_connect = reverse_connect(config, &mut mistakes);
+    let bounds = bounds(config, &mut mistakes);
     match listen {
-        Some(listen) if mistakes.is_empty() => Ok(Spec { listen, security, anonymous, users, host }),
+        Some(listen) if mistakes.is_empty() => {
+            Ok(Spec { listen, security, anonymous, users, host, engineer_only, reverse_connect, bounds })
+        }
         _ => Err(mistakes),
+    }
+}
+
+/// Whether a user can have this name.
+pub fn is_user_name(name: &str) -> bool {
+    !name.trim().is_empty()
+        && name.trim() == name
+        && name.len() <= 128
+        && name != RESERVED
+        && !name.contains(char::is_control)
+}
+
+fn engineer_only(config: &Config, mistakes: &mut Vec<Mistake>) -> Vec<String> {
+    let mut patterns = Vec::new();
+    for pattern in &config.engineer_only {
+        let text = pattern.get_ref();
+        let path = text.strip_suffix("/*").unwrap_or(text);
+        if path.is_empty() || path.contains('*') || (path == text && !path.contains('/')) {
+            mistakes.push(Mistake::new(
+                "bad-engineer-only",
+                pattern.span(),
+                format!("`{text}` names no tag"),
+                "write \"device/tag\", or \"device/*\" or \"device/folder/*\" for all tags below",
+            ));
+        }
+        patterns.push(text.strip_suffix('*').unwrap_or(text).to_owned());
+    }
+    patterns
+}
+
+fn reverse_connect(config: &Config, mistakes: &mut Vec<Mistake>) -> Vec<(String, u16)> {
+    let mut clients = Vec::new();
+    for written in &config.reverse_connect {
+        let parsed = url::Url::parse(written.get_ref()).ok().filter(|url| {
+            url.scheme() == "opc.tcp"
+                && url.username().is_empty()
+                && matches!(url.path(), "" | "/")
+                && url.query().is_none()
+        });
+        let client = parsed.as_ref().and_then(|url| Some((url.host_str()?.to_owned(), url.port()?)));
+        match client {
+            Some(client) if clients.contains(&client) => mistakes.push(Mistake::new(
+                "duplicate-reverse-connect",
+                written.span(),
+                format!("`{}` is written twice", written.get_ref()),
+                "remove one of them",
+            )),
+            Some(client) if clients.len() < 16 => clients.push(client),
+            Some(_) => mistakes.push(Mistake::new(
+                "too-many-reverse-connect",
+                written.span(),
+                "more than 16 clients to dial",
+                "leave some out",
+            )),
+            None => mistakes.push(Mistake::new(
+                "bad-reverse-connect",
+                written.span(),
+                format!("`{}` is no client to dial", written.get_ref()),
+                "write its address with the port that it listens on, as \"opc.tcp://scada.plant.example:4841\"",
+            )),
+        }
+    }
+    clients
+}
+
+fn bounds(config: &Config, mistakes: &mut Vec<Mistake>) -> Bounds {
+    let mut bound = |key: &str, written: &Option<Spanned<u32>>, default: usize, most: u32| match written {
+        None => default,
+        Some(value) => {
+            if !(1..=most).contains(value.get_ref()) {
+                mistakes.push(Mistake::new(
+                    "out-of-range",
+                    value.span(),
+                    format!("`{key}` is {}", value.get_ref()),
+                    format!("write 1 to {most}"),
+                ));
+            }
+            usize::try_from(*value.get_ref()).unwrap_or(default)
+        }
+    };
+    let default = Bounds::default();
+    let connections = bound("max-connections", &config.max_connections, default.connections, 1000);
+    let per_address = &config.max_connections_per_address;
+    Bounds {
+        connections,
+        per_address: bound("max-connections-per-address", per_address, default.per_address, 1000)
+            .min(connections),
+        sessions: bound("max-sessions", &config.max_sessions, default.sessions, 1000),
     }
 }
 
@@ -187,7 +360,7 @@ fn users(config: &Config, mistakes: &mut Vec<Mistake>) -> Vec<User> {
     let mut users = Vec::new();
     for user in &config.user {
         let name = user.name.get_ref();
-        if name.trim().is_empty() || name.trim() != name || name.len() > 128 || name == RESERVED {
+        if !is_user_name(name) {
             mistakes.push(Mistake::new(
                 "bad-user-name",
                 user.name.span(),
@@ -203,12 +376,22 @@ fn users(config: &Config, mistakes: &mut Vec<Mistake>) -> Vec<User> {
                 "remove or rename one of them",
             ));
         }
-        users.push(User { name: name.clone(), password: user.password.clone(), write: user.write });
+        if let Some(write) = &user.write {
+            let role = if *write.get_ref() { Role::Operator } else { Role::Observer };
+            mistakes.push(Mistake::new(
+                "write-is-a-role",
+                write.span(),
+                "`write` of a user has become a role",
+                format!("write `role = \"{}\"` in its place", role.name()),
+            ));
+        }
+        users.push(User { name: name.clone(), password: user.password.clone(), role: user.role });
     }
     users
 }
 
-/// Every endpoint must let somebody in: users through the encrypted ones, others through `none`.
+/// Each endpoint must be able to let somebody in: users through the encrypted ones, others through `none`. Whether
+/// there are users is known at run time only: `fieldgate user add` makes them.
 fn logins(config: &Config, security: &[Security], anonymous: bool, mistakes: &mut Vec<Mistake>) {
     let place = |one: Security| -> Range<usize> {
         let written = config.security.as_ref();
@@ -216,22 +399,7 @@ fn logins(config: &Config, security: &[Security], anonymous: bool, mistakes: &mu
             .and_then(|list| list.get_ref().iter().find(|s| *s.get_ref() == one))
             .map_or(written.map_or(0..0, |list| list.span()), |s| s.span())
     };
-    let encrypted = security.iter().find(|one| **one != Security::None);
-    if config.user.is_empty() && !anonymous {
-        mistakes.push(Mistake::new(
-            "no-login",
-            config.security.as_ref().map_or(0..0, |list| list.span()),
-            "nobody can log in: there is no user, and `anonymous` is not set",
-            "add a [[publish.opcua.user]] with a name and a password; on loopback `security = [\"none\"]` with `anonymous = true` works, too",
-        ));
-    } else if let (true, Some(one)) = (config.user.is_empty(), encrypted) {
-        mistakes.push(Mistake::new(
-            "endpoint-without-user",
-            place(*one),
-            format!("nobody can log in at the endpoint `{}`: it needs a user", one.name()),
-            "add a [[publish.opcua.user]], or write `security = [\"none\"]`",
-        ));
-    } else if security.contains(&Security::None) && !anonymous {
+    if security.contains(&Security::None) && !anonymous {
         mistakes.push(Mistake::new(
             "none-without-anonymous",
             place(Security::None),
@@ -239,7 +407,8 @@ fn logins(config: &Config, security: &[Security], anonymous: bool, mistakes: &mu
             "add `anonymous = true`, or remove \"none\"",
         ));
     }
-    if let (false, None, Some(user)) = (security.is_empty(), encrypted, config.user.first()) {
+    let encrypted = security.iter().any(|one| *one != Security::None);
+    if let (false, false, Some(user)) = (security.is_empty(), encrypted, config.user.first()) {
         mistakes.push(Mistake::new(
             "user-without-endpoint",
             user.name.span(),
@@ -285,7 +454,8 @@ mod tests {
         let spec = compiled(USER).unwrap();
         assert_eq!(spec.listen.to_string(), "127.0.0.1:4840");
         assert_eq!(spec.security, [Security::Basic256Sha256, Security::Aes256]);
-        assert!(!spec.anonymous && !spec.users[0].write);
+        assert!(!spec.anonymous && spec.users[0].role == Role::Observer);
+        assert_eq!(spec, Spec { users: spec.users.clone(), ..Spec::default() });
     }
 
     #[test]
@@ -325,13 +495,58 @@ mod tests {
     }
 
     #[test]
-    fn every_endpoint_lets_somebody_in() {
-        assert_eq!(mistakes("security = [\"aes256\"]"), [("no-login", "[\"aes256\"]")]);
-        assert_eq!(mistakes(""), [("no-login", "")]);
-        let text = "security = [\"none\", \"aes256\"]\nanonymous = true";
-        assert_eq!(mistakes(text), [("endpoint-without-user", "\"aes256\"")]);
+    fn users_need_an_encrypted_endpoint_and_may_come_later() {
+        assert!(compiled("security = [\"aes256\"]").unwrap().users.is_empty(), "`user add` makes them");
         let text = format!("security = [\"none\"]\nanonymous = true\n{USER}");
         assert_eq!(mistakes(&text), [("user-without-endpoint", "\"op\"")]);
+    }
+
+    #[test]
+    fn a_user_has_a_role_and_who_writes_the_old_key_is_told_which() {
+        let role = |text: &str| compiled(&format!("{USER}{text}")).map(|spec| spec.users[0].role);
+        assert_eq!(role("role = \"engineer\"").unwrap(), Role::Engineer);
+        for (old, new) in [("true", "operator"), ("false", "observer")] {
+            let wrong = role(&format!("write = {old}")).unwrap_err();
+            assert_eq!((wrong.len(), wrong[0].code), (1, "write-is-a-role"));
+            assert!(wrong[0].help.contains(&format!("role = \"{new}\"")), "{}", wrong[0].help);
+        }
+    }
+
+    #[test]
+    fn what_only_an_engineer_writes_are_tags_or_all_below_a_folder() {
+        let spec = compiled(&format!("engineer-only = [\"pump/limit\", \"pump/setup/*\"]\n{USER}")).unwrap();
+        assert_eq!(spec.engineer_only, ["pump/limit", "pump/setup/"]);
+        for bad in ["", "*", "/*", "pump", "pump/*/x", "pump/se*"] {
+            let text = format!("engineer-only = [\"{bad}\"]\n{USER}");
+            assert_eq!(mistakes(&text), [("bad-engineer-only", format!("\"{bad}\"").as_str())]);
+        }
+    }
+
+    #[test]
+    fn a_client_to_dial_has_a_host_and_a_port() {
+        let spec = compiled(&format!(
+            "reverse-connect = [\"opc.tcp://[::1]:4841\", \"opc.tcp://scada:4841/\"]\n{USER}"
+        ));
+        assert_eq!(spec.unwrap().reverse_connect, [("[::1]".to_owned(), 4841), ("scada".to_owned(), 4841)]);
+        for bad in [
+            "",
+            "scada:4841",
+            "opc.tcp://scada",
+            "http://scada:4841",
+            "opc.tcp://u@scada:1",
+            "opc.tcp://scada:1/x",
+        ] {
+            let text = format!("reverse-connect = [\"{bad}\"]\n{USER}");
+            assert_eq!(mistakes(&text), [("bad-reverse-connect", format!("\"{bad}\"").as_str())]);
+        }
+    }
+
+    #[test]
+    fn bounds_are_in_their_range() {
+        let text = format!("max-connections = 0\nmax-sessions = 1001\n{USER}");
+        assert_eq!(mistakes(&text), [("out-of-range", "0"), ("out-of-range", "1001")]);
+        let bounds = compiled(&format!("max-connections = 7\n{USER}")).unwrap().bounds;
+        assert_eq!((bounds.connections, bounds.per_address), (7, 7));
     }
 
     #[test]

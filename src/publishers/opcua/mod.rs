@@ -15,6 +15,10 @@ mod space;
 mod status;
 #[cfg(feature = "opcua")]
 mod units;
+#[cfg(feature = "opcua")]
+pub mod users;
+#[cfg(feature = "opcua")]
+mod wire;
 
 #[cfg(feature = "opcua")]
 pub use server::OpcUa;

@@ -36,6 +36,11 @@ impl Status {
     pub(super) const BAD_EVENT_ID_UNKNOWN: Status = Status(0x809A_0000);
     pub(super) const BAD_CONDITION_BRANCH_ALREADY_ACKED: Status = Status(0x80CF_0000);
     pub(super) const BAD_OUT_OF_SERVICE: Status = Status(0x808D_0000);
+    pub(super) const BAD_TCP_SERVER_TOO_BUSY: Status = Status(0x807D_0000);
+    pub(super) const BAD_TCP_MESSAGE_TYPE_INVALID: Status = Status(0x807E_0000);
+    pub(super) const BAD_TCP_MESSAGE_TOO_LARGE: Status = Status(0x8080_0000);
+    pub(super) const BAD_TCP_NOT_ENOUGH_RESOURCES: Status = Status(0x8081_0000);
+    pub(super) const BAD_TCP_INTERNAL_ERROR: Status = Status(0x8082_0000);
 }
 
 /// The status of a sample.

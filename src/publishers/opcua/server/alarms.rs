@@ -146,9 +146,9 @@ impl Alarms {
         call.set_status(status);
     }
 
-    /// Who may acknowledge and comment: whoever may write.
+    /// Who may acknowledge and comment: an operator.
     fn may_acknowledge(&self, context: &RequestContext) -> bool {
-        self.users.may_write(&context.token)
+        self.users.is_operator(&context.token)
     }
 
     /// What a method of a condition was given: the condition, the event and the comment.

@@ -1,57 +1,128 @@
-//! Who may log in, and who may write.
+//! Who may log in, and who may write what.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard};
-use std::time::Duration;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
+use std::time::{Instant, SystemTime};
 
 use async_trait::async_trait;
 use opcua::server::ServerEndpoint;
 use opcua::server::address_space::AccessLevel;
 use opcua::server::authenticator::{AuthManager, Password, UserToken, user_pass_security_policy_id};
 use opcua::types::{
-    Error, MessageSecurityMode, NodeId, StatusCode, UAString, UserTokenPolicy, UserTokenType,
+    Error, Identifier, MessageSecurityMode, NodeId, StatusCode, UAString, UserTokenPolicy, UserTokenType,
 };
+use tokio::sync::Semaphore;
 
-/// A user with the password, known since the start.
-pub(super) struct Login {
-    pub(super) name: String,
-    pub(super) password: String,
-    pub(super) write: bool,
-}
+use super::peers::Peers;
+use crate::publishers::opcua::config::Role;
+use crate::publishers::opcua::users::lockout::Lockout;
+use crate::publishers::opcua::users::{Account, file, hash};
 
-/// All users, and how often each was named with a wrong password.
+type Accounts = HashMap<String, Account>;
+
+/// All users, and who has to wait after wrong passwords.
 pub(super) struct Users {
-    logins: Vec<Login>,
+    /// Those of the configuration file.
+    declared: Vec<Account>,
+    /// Where the others are.
+    file: PathBuf,
+    accounts: RwLock<Arc<Accounts>>,
+    /// Time and inode of the file when it was read: each change is a new file.
+    seen: Mutex<Option<(SystemTime, u64)>>,
     anonymous: bool,
-    /// Wrong passwords since the last right one, by position in `logins`; unknown names share the last place.
-    wrong: Mutex<HashMap<usize, u32>>,
+    engineer_only: Vec<String>,
+    peers: Arc<Peers>,
+    lockout: Mutex<Lockout>,
+    /// A check of a password takes 19 MiB.
+    checks: Semaphore,
 }
 
 impl Users {
-    /// The answer to a first wrong password comes so late; each further one twice as late.
-    const DELAY: Duration = Duration::from_millis(250);
-    /// The latest answer.
-    const LONGEST_DELAY: Duration = Duration::from_secs(4);
+    /// Passwords that are checked at a time.
+    const CHECKS: usize = 2;
 
-    pub(super) fn new(logins: Vec<Login>, anonymous: bool) -> Users {
-        Users { logins, anonymous, wrong: Mutex::default() }
+    pub(super) fn new(
+        declared: Vec<Account>,
+        file: PathBuf,
+        anonymous: bool,
+        engineer_only: Vec<String>,
+        peers: Arc<Peers>,
+    ) -> Users {
+        Users {
+            declared,
+            file,
+            accounts: RwLock::default(),
+            seen: Mutex::default(),
+            anonymous,
+            engineer_only,
+            peers,
+            lockout: Mutex::new(Lockout::new()),
+            checks: Semaphore::new(Self::CHECKS),
+        }
     }
 
-    /// Whether this user may write at all. Clients without a user name never may.
-    pub(super) fn may_write(&self, token: &UserToken) -> bool {
-        !token.is_anonymous() && self.logins.iter().any(|login| login.name == token.0 && login.write)
+    fn accounts(&self) -> Arc<Accounts> {
+        self.accounts.read().unwrap_or_else(|e| e.into_inner()).clone()
     }
 
-    fn wrong(&self) -> MutexGuard<'_, HashMap<usize, u32>> {
-        self.wrong.lock().unwrap_or_else(|e| e.into_inner())
+    /// Reads the users file, where it is another than before, and the users of the configuration. Gives those who are
+    /// gone or have another password: their sessions end. With an error all stays as it was. Blocking.
+    pub(super) fn reload(&self) -> Result<Vec<String>, String> {
+        let meta = std::fs::metadata(&self.file).ok();
+        // A file that is not there reads as one without users; the time 0 tells it from one not looked at yet.
+        let looks =
+            meta.and_then(|m| Some((m.modified().ok()?, m.ino()))).unwrap_or((SystemTime::UNIX_EPOCH, 0));
+        let mut seen = self.seen.lock().unwrap_or_else(|e| e.into_inner());
+        if *seen == Some(looks) {
+            return Ok(Vec::new());
+        }
+        // Told once: a damaged file is read again when it has changed.
+        *seen = Some(looks);
+        let mut accounts = Accounts::new();
+        for account in file::read(&self.file)?.into_iter().chain(self.declared.iter().cloned()) {
+            // Of two with one name that of the configuration holds: it was written by hand.
+            accounts.insert(account.name.clone(), account);
+        }
+        let mut now = self.accounts.write().unwrap_or_else(|e| e.into_inner());
+        let same = |old: &&Account| accounts.get(&old.name).is_some_and(|new| new.hash == old.hash);
+        let ended = now.values().filter(|old| !same(old)).map(|old| old.name.clone()).collect();
+        *now = Arc::new(accounts);
+        Ok(ended)
     }
 
-    fn delay(&self, place: usize) -> Duration {
-        let mut wrong = self.wrong();
-        let count = wrong.entry(place).or_default();
-        let delay = Self::DELAY.saturating_mul(1 << (*count).min(8)).min(Self::LONGEST_DELAY);
-        *count = count.saturating_add(1);
-        delay
+    /// Whether nobody can log in with a name.
+    pub(super) fn is_empty(&self) -> bool {
+        self.accounts().is_empty()
+    }
+
+    /// What this client may do now; `None` is a user who is no more.
+    fn role(&self, token: &UserToken) -> Option<Role> {
+        match token.is_anonymous() {
+            true => Some(Role::Observer),
+            false => self.accounts().get(&token.0).map(|account| account.role),
+        }
+    }
+
+    /// Whether this client may do what an operator may: acknowledge alarms.
+    pub(super) fn is_operator(&self, token: &UserToken) -> bool {
+        self.role(token) >= Some(Role::Operator)
+    }
+
+    /// Whether this client may write this tag, if it can be written at all.
+    pub(super) fn may_write(&self, token: &UserToken, path: &str) -> bool {
+        let engineer = |pattern: &String| match pattern.ends_with('/') {
+            true => path.starts_with(pattern.as_str()),
+            false => path == pattern,
+        };
+        let least = if self.engineer_only.iter().any(engineer) { Role::Engineer } else { Role::Operator };
+        self.role(token) >= Some(least)
+    }
+
+    fn lockout(&self) -> MutexGuard<'_, Lockout> {
+        self.lockout.lock().unwrap_or_else(|e| e.into_inner())
     }
 }
 
@@ -59,6 +130,7 @@ impl Users {
 impl AuthManager for Users {
     async fn authenticate_anonymous_token(&self, endpoint: &ServerEndpoint) -> Result<(), Error> {
         if self.supports_anonymous(endpoint) {
+            self.peers.logged_in("");
             return Ok(());
         }
         Err(Error::new(StatusCode::BadIdentityTokenRejected, "a user name is needed here"))
@@ -70,41 +142,58 @@ impl AuthManager for Users {
         username: &str,
         password: &Password,
     ) -> Result<UserToken, Error> {
-        let refused = |why| Err(Error::new(StatusCode::BadUserAccessDenied, why));
+        // One answer for all: what it is that is wrong would be worth a guess.
+        let refused = Err(Error::new(StatusCode::BadUserAccessDenied, "wrong user name or password"));
         if !self.supports_user_pass(endpoint) {
-            return refused("user names are not accepted here");
+            return refused;
         }
-        // An unknown name takes as long as a known one.
-        let mut place = self.logins.len();
-        let mut right = false;
-        for (at, login) in self.logins.iter().enumerate() {
-            let same = same(login.password.as_bytes(), password.get().as_bytes());
-            if login.name == username {
-                (place, right) = (at, same);
+        let from = self.peers.here().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let who: String = username.chars().take(64).collect();
+        // Before the lock is looked at: of many guesses at a time no more than this go through.
+        let Ok(_one) = self.checks.acquire().await else { return refused };
+        if let Some(left) = self.lockout().locked(username, from, Instant::now()) {
+            tracing::debug!(target: "audit", publisher = "opcua", ?who, %from, ?left, "log-in refused: locked");
+            return refused;
+        }
+        // The same work for an unknown name.
+        let known = self.accounts().get(username).map(|account| account.hash.clone());
+        let password = password.get().to_owned();
+        let check = move || hash::check(&password, known.as_deref());
+        if tokio::task::spawn_blocking(check).await.unwrap_or(false) {
+            self.lockout().right(username, from);
+            // Removed meanwhile?
+            if !self.accounts().contains_key(username) {
+                return refused;
             }
-        }
-        if right {
-            self.wrong().remove(&place);
+            self.peers.logged_in(username);
+            tracing::info!(target: "audit", publisher = "opcua", ?who, %from, "logged in");
             return Ok(UserToken(username.to_owned()));
         }
-        let delay = self.delay(place);
-        let user: String = username.chars().take(64).collect();
-        tracing::warn!(target: "audit", publisher = "opcua", who = ?user, ?delay, "log-in refused: wrong user name or password");
-        // Later, so that guessing takes long; the right password is never late.
-        tokio::time::sleep(delay).await;
-        refused("wrong user name or password")
+        let lock = self.lockout().wrong(username, from, Instant::now());
+        tracing::warn!(target: "audit", publisher = "opcua", ?who, %from, ?lock, "log-in refused: wrong user name or password");
+        refused
     }
 
     fn effective_user_access_level(
         &self,
         token: &UserToken,
         user_access_level: AccessLevel,
-        _node_id: &NodeId,
+        node_id: &NodeId,
     ) -> AccessLevel {
-        if self.may_write(token) { user_access_level } else { user_access_level - AccessLevel::CURRENT_WRITE }
+        let path = match &node_id.identifier {
+            Identifier::String(path) => path.as_ref(),
+            _ => "",
+        };
+        match self.role(token) {
+            None => AccessLevel::empty(),
+            Some(_) if self.may_write(token, path) => user_access_level,
+            Some(_) => user_access_level - AccessLevel::CURRENT_WRITE,
+        }
     }
 
     fn user_token_policies(&self, endpoint: &ServerEndpoint) -> Vec<UserTokenPolicy> {
+        // The library asks this first when it answers a Hello; it tells nobody whose that is.
+        self.peers.greeted();
         let policy = |policy_id, token_type| UserTokenPolicy {
             policy_id,
             token_type,
@@ -114,69 +203,78 @@ impl AuthManager for Users {
         };
         // A password never goes over an endpoint that is not encrypted.
         if endpoint.message_security_mode() == MessageSecurityMode::SignAndEncrypt {
-            let some = !self.logins.is_empty();
-            let policy = policy(user_pass_security_policy_id(endpoint), UserTokenType::UserName);
-            return some.then_some(policy).into_iter().collect();
+            return vec![policy(user_pass_security_policy_id(endpoint), UserTokenType::UserName)];
         }
         // The library accepts no other policy id for these.
         self.anonymous.then(|| policy("anonymous".into(), UserTokenType::Anonymous)).into_iter().collect()
     }
 }
 
-/// Compares in a time that tells nothing of the content.
-fn same(ours: &[u8], theirs: &[u8]) -> bool {
-    let mut differ = ours.len() ^ theirs.len();
-    for (at, byte) in theirs.iter().enumerate() {
-        differ |= usize::from(byte ^ ours.get(at).copied().unwrap_or(0));
-    }
-    std::hint::black_box(differ) == 0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn users() -> Users {
-        let login = |name: &str, write| Login { name: name.into(), password: format!("{name}-pw"), write };
-        Users::new(vec![login("op", true), login("viewer", false)], true)
+    fn account(name: &str, role: Role) -> Account {
+        Account { name: name.into(), role, hash: hash::make(&format!("{name}-pw")).unwrap() }
+    }
+
+    fn users(folder: &std::path::Path) -> Users {
+        let declared = vec![account("op", Role::Operator), account("viewer", Role::Observer)];
+        let only = vec!["pump/limit".to_owned(), "pump/setup/".to_owned()];
+        let users = Users::new(declared, folder.join("users.toml"), true, only, Arc::default());
+        assert_eq!(users.reload(), Ok(vec![]));
+        users
     }
 
     fn encrypted() -> ServerEndpoint {
         ServerEndpoint::new_aes256_sha256_rsapss_sign_encrypt("/", &[])
     }
 
-    #[test]
-    fn only_equal_bytes_are_the_same() {
-        assert!(same(b"abc", b"abc") && same(b"", b""));
-        for (a, b) in [("abc", "abd"), ("abc", "ab"), ("ab", "abc"), ("", "a"), ("a\0", "a"), ("a", "a\0")] {
-            assert!(!same(a.as_bytes(), b.as_bytes()), "{a:?} {b:?}");
-        }
+    async fn ask(users: &Users, name: &str, password: &str) -> Result<UserToken, StatusCode> {
+        let password = Password::new(password.into());
+        let answer = users.authenticate_username_identity_token(&encrypted(), name, &password).await;
+        answer.map_err(|e| e.status())
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_wrong_password_is_answered_later_each_time_and_a_right_one_at_once() {
-        let users = users();
-        let ask = async |name: &str, password: &str| {
-            let began = tokio::time::Instant::now();
-            let password = Password::new(password.into());
-            let answer = users.authenticate_username_identity_token(&encrypted(), name, &password).await;
-            (answer.map_err(|e| e.status()), began.elapsed().as_millis())
-        };
-        let denied = |ms| (Err(StatusCode::BadUserAccessDenied), ms);
-        assert_eq!(ask("op", "wrong").await, denied(250));
-        assert_eq!(ask("op", "viewer-pw").await, denied(500));
-        assert_eq!(ask("nobody", "op-pw").await, denied(250));
-        assert_eq!(ask("op", "op-pw").await, (Ok(UserToken("op".into())), 0));
-        assert_eq!(ask("op", "").await, denied(250));
-        for _ in 0..40 {
-            assert!(ask("op", "wrong").await.0.is_err());
+    #[tokio::test]
+    async fn five_wrong_passwords_lock_the_user_at_this_address_also_for_the_right_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let users = users(folder.path());
+        let denied = Err(StatusCode::BadUserAccessDenied);
+        for name in ["op", "nobody"] {
+            for _ in 0..5 {
+                assert_eq!(ask(&users, name, "viewer-pw").await, denied);
+            }
         }
-        assert_eq!(ask("op", "wrong").await, denied(4000));
+        assert_eq!(ask(&users, "op", "op-pw").await, denied, "locked");
+        assert_eq!(ask(&users, "viewer", "viewer-pw").await, Ok(UserToken("viewer".into())));
+        tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+        assert_eq!(ask(&users, "op", "op-pw").await, Ok(UserToken("op".into())));
+    }
+
+    #[tokio::test]
+    async fn an_unknown_user_takes_as_long_as_a_wrong_password() {
+        let folder = tempfile::tempdir().unwrap();
+        let users = users(folder.path());
+        hash::warm();
+        let mut took = HashMap::<&str, Vec<std::time::Duration>>::new();
+        for _ in 0..4 {
+            for name in ["op", "nobody"] {
+                let began = Instant::now();
+                assert!(ask(&users, name, "wrong").await.is_err());
+                took.entry(name).or_default().push(began.elapsed());
+            }
+        }
+        // The quickest of each: other work on the machine makes single ones longer.
+        let least = |name: &str| took[name].iter().min().unwrap().as_secs_f64();
+        let ratio = least("op") / least("nobody");
+        assert!((0.5..2.0).contains(&ratio), "{took:?}");
     }
 
     #[tokio::test]
     async fn passwords_go_over_encrypted_endpoints_only_and_anonymous_over_none_only() {
-        let users = users();
+        let folder = tempfile::tempdir().unwrap();
+        let users = users(folder.path());
         let none = ServerEndpoint::new_none("/", &[]);
         let kinds = |endpoint: &ServerEndpoint| -> Vec<UserTokenType> {
             users.user_token_policies(endpoint).iter().map(|p| p.token_type).collect()
@@ -190,15 +288,51 @@ mod tests {
     }
 
     #[test]
-    fn only_a_user_with_write_sees_a_tag_as_writable() {
-        let users = users();
+    fn what_a_user_sees_as_writable_is_what_the_role_may_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let users = users(folder.path());
+        file::add(&folder.path().join("users.toml"), "eve", Role::Engineer, "correct horse").unwrap();
+        assert_eq!(users.reload(), Ok(vec![]));
         let both = AccessLevel::CURRENT_READ | AccessLevel::CURRENT_WRITE;
-        let level = |who: &str| {
-            users.effective_user_access_level(&UserToken(who.into()), both, &NodeId::null()).bits()
+        let level = |who: &str, path: &str| {
+            users.effective_user_access_level(&UserToken(who.into()), both, &NodeId::new(2, path)).bits()
         };
-        assert_eq!(level("op"), (AccessLevel::CURRENT_READ | AccessLevel::CURRENT_WRITE).bits());
-        for who in ["viewer", "nobody", "ANONYMOUS"] {
-            assert_eq!(level(who), AccessLevel::CURRENT_READ.bits(), "{who}");
+        let (write, read) = (both.bits(), AccessLevel::CURRENT_READ.bits());
+        for (path, op, eve) in [
+            ("pump/speed", write, write),
+            ("pump/limit", read, write),
+            ("pump/limit2", write, write),
+            ("pump/setup/a", read, write),
+            ("pump/setup", write, write),
+        ] {
+            assert_eq!((level("op", path), level("eve", path)), (op, eve), "{path}");
+            assert_eq!(
+                (level("viewer", path), level("ANONYMOUS", path), level("nobody", path)),
+                (read, read, 0)
+            );
         }
+    }
+
+    #[tokio::test]
+    async fn the_users_file_is_read_again_when_it_changes_and_tells_whose_sessions_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let users = users(folder.path());
+        let at = folder.path().join("users.toml");
+        file::add(&at, "eve", Role::Engineer, "correct horse").unwrap();
+        file::add(&at, "adam", Role::Operator, "correct horse").unwrap();
+        assert_eq!(users.reload(), Ok(vec![]));
+        assert_eq!(ask(&users, "eve", "correct horse").await, Ok(UserToken("eve".into())));
+        file::set(&at, "eve", Some(Role::Observer), "battery staple").unwrap();
+        assert_eq!(users.reload(), Ok(vec!["eve".to_owned()]));
+        assert!(ask(&users, "eve", "correct horse").await.is_err());
+        std::fs::write(&at, "damaged").unwrap();
+        assert!(users.reload().is_err());
+        assert!(ask(&users, "adam", "correct horse").await.is_ok(), "stays as it was");
+        assert_eq!(users.reload(), Ok(vec![]), "told once");
+        std::fs::remove_file(&at).unwrap();
+        let mut ended = users.reload().unwrap();
+        ended.sort();
+        assert_eq!(ended, ["adam", "eve"]);
+        assert!(ask(&users, "op", "op-pw").await.is_ok(), "those of the configuration stay");
     }
 }

@@ -5,6 +5,8 @@ mod audit;
 mod auth;
 mod capabilities;
 mod core;
+mod discovery;
+mod door;
 mod events;
 mod grow;
 mod history;
@@ -12,7 +14,9 @@ mod items;
 mod model;
 mod nameplate;
 mod nodes;
+mod peers;
 mod pump;
+mod reverse;
 mod setup;
 mod value;
 
@@ -22,8 +26,12 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::auth::Users;
+use self::door::Door;
+use self::peers::Peers;
 use self::pump::{Ends, Pump};
 use self::setup::Ready;
 use super::config::Spec;
@@ -44,6 +52,8 @@ impl OpcUa {
     const FAREWELL: Duration = Duration::from_millis(500);
     /// First and longest pause before a busy port is tried again.
     const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+    /// How often the users file is looked at.
+    const LOOK: Duration = Duration::from_secs(2);
     /// How often surplus client certificates are removed.
     const TIDY: Duration = Duration::from_secs(10);
 
@@ -106,15 +116,23 @@ impl Publisher for OpcUa {
             cx.stats.state.set(Connection::Stopped);
             return Ok(());
         };
-        let Ready { server, handle, manager, directory, space, host, pki } = ready;
+        let Ready { server, handle, manager, directory, space, host, pki, users, peers, names, uri } = ready;
         let port = listener.local_addr().unwrap_or(self.spec.listen).port();
         let address = format!("opc.tcp://{}:{port}", setup::bracketed(&host));
         tracing::info!(publisher = cx.name, %address, "OPC UA server is up");
-        *cx.stats.address.lock().unwrap_or_else(|e| e.into_inner()) = address;
+        *cx.stats.address.lock().unwrap_or_else(|e| e.into_inner()) = address.clone();
         // The reader first, then the image: nothing falls between them.
         let reader = cx.store.reader(&cx.name, ReaderOptions { durable: false, rules: None });
-        let pump = Pump::new(cx.clone(), changes, Ends { handle, manager, directory, space }).run(reader);
-        let serving = server.run_with(listener);
+        let ends = Ends { handle: handle.clone(), manager, directory, space };
+        let pump = Pump::new(cx.clone(), changes, ends).run(reader);
+        let (none, _kept) = door::silent().await.map_err(|error| failed(error.to_string()))?;
+        let serving = server.run_with(none);
+        let door = Door::new(handle, peers.clone(), self.spec.bounds, names).await;
+        let door = door.map_err(|error| failed(error.to_string()))?;
+        let mut dialling = JoinSet::new();
+        for client in self.spec.reverse_connect.clone() {
+            dialling.spawn(reverse::keep(door.clone(), client, uri.clone(), format!("{address}/")));
+        }
         let said_good_bye = async {
             cx.stop.cancelled().await;
             closing.cancel();
@@ -125,6 +143,8 @@ impl Publisher for OpcUa {
             ended = serving => ended,
             why = pump => Err(why.to_owned()),
             () = tidy(pki) => Ok(()),
+            () = watch_users(users, peers) => Ok(()),
+            never = door.serve(listener) => match never {},
             () = said_good_bye => Ok(()),
         };
         cx.stats.clients.set(0);
@@ -133,6 +153,23 @@ impl Publisher for OpcUa {
             return Ok(());
         }
         ended.and(Err("the server ended by itself".to_owned())).map_err(failed)
+    }
+}
+
+/// Takes over changes of the users file; sessions of users who are gone end.
+async fn watch_users(users: Arc<Users>, peers: Arc<Peers>) {
+    loop {
+        tokio::time::sleep(OpcUa::LOOK).await;
+        let read = users.clone();
+        match tokio::task::spawn_blocking(move || read.reload()).await {
+            Ok(Ok(ended)) if ended.is_empty() => {}
+            Ok(Ok(ended)) => {
+                let connections = peers.end(&ended);
+                tracing::info!(target: "audit", publisher = "opcua", users = ?ended, connections, "users are gone or have another password: their connections end");
+            }
+            Ok(Err(why)) => tracing::warn!(%why, "the users stay as they were"),
+            Err(error) => tracing::warn!(%error, "cannot look at the users file"),
+        }
     }
 }
 

@@ -173,7 +173,7 @@ impl Tags {
         if wanted.attribute_id != AttributeId::Value || !tag.access.is_writable() {
             return refused(Status::BAD_NOT_WRITABLE, "the tag is read-only");
         }
-        if !self.writing.users.may_write(&context.token) {
+        if !self.writing.users.may_write(&context.token, &tag.path) {
             return refused(Status::BAD_USER_ACCESS_DENIED, "not allowed");
         }
         let data = &wanted.value;

@@ -18,15 +18,19 @@ use tokio_util::sync::CancellationToken;
 
 use super::alarms::Alarms;
 use super::audit::{Audit, Audited};
-use super::auth::{Login, Users};
+use super::auth::Users;
 use super::capabilities::Capabilities;
 use super::core::Methods;
+use super::discovery::Names;
 use super::history::{self, History};
 use super::nodes::{Manager, Tags, Writing};
+use super::peers::Peers;
 use crate::model::Directory;
 use crate::publishers::opcua::conditions::Conditions;
 use crate::publishers::opcua::config::{Security, Spec};
 use crate::publishers::opcua::space::{self, Space};
+use crate::publishers::opcua::users::{Account, file, hash};
+use crate::publishers::opcua::wire::Guard;
 use crate::publishers::publisher::Context;
 
 /// A server that waits for its port.
@@ -40,6 +44,11 @@ pub(super) struct Ready {
     /// As in the endpoints' addresses.
     pub(super) host: String,
     pub(super) pki: PathBuf,
+    pub(super) users: Arc<Users>,
+    pub(super) peers: Arc<Peers>,
+    pub(super) names: Names,
+    /// The application URI, as in the certificate.
+    pub(super) uri: String,
 }
 
 /// Most client certificates kept in each folder.
@@ -49,15 +58,8 @@ const KEY: &str = "private/private.pem";
 
 /// Makes the server. Blocking.
 pub(super) fn build(spec: &Spec, cx: &Context, stop: CancellationToken) -> Result<Ready, String> {
-    let logins = spec.users.iter().map(|user| {
-        let password =
-            user.password.reveal().map_err(|why| format!("the password of {}: {why}", user.name))?;
-        if password.is_empty() {
-            return Err(format!("the password of {} is empty: write one", user.name));
-        }
-        Ok(Login { name: user.name.clone(), password, write: user.write })
-    });
-    let users = Arc::new(Users::new(logins.collect::<Result<_, String>>()?, spec.anonymous));
+    let peers = Arc::new(Peers::default());
+    let users = users(spec, cx, peers.clone())?;
     let machine = X509Data::computer_hostnames().into_iter().next();
     let host = host(spec.host.as_deref(), spec.listen, machine.as_deref());
     let uri = format!(
@@ -94,7 +96,7 @@ pub(super) fn build(spec: &Spec, cx: &Context, stop: CancellationToken) -> Resul
     });
     let (methods, told) = (Arc::new(Methods::default()), alarms.clone());
     let answering = methods.clone();
-    let audited = Arc::new(Audited { inner: users, audit: audit.clone() });
+    let audited = Arc::new(Audited { inner: users.clone(), audit: audit.clone() });
     let tags = move |context: ServerContext, address_space: &mut AddressSpace| {
         Tags::build(&nodes, writing, told, history, &context, address_space)
     };
@@ -104,7 +106,7 @@ pub(super) fn build(spec: &Spec, cx: &Context, stop: CancellationToken) -> Resul
         .with_node_manager(move |context: ServerContext| Capabilities::new(context, kept, answering))
         .with_node_manager(DiagnosticsNodeManagerBuilder)
         .application_name(name)
-        .application_uri(uri)
+        .application_uri(uri.clone())
         .product_uri("urn:fieldgate")
         .build_info(BuildInfo {
             product_uri: "urn:fieldgate".into(),
@@ -122,7 +124,7 @@ pub(super) fn build(spec: &Spec, cx: &Context, stop: CancellationToken) -> Resul
         .host(bracketed(&host))
         .port(spec.listen.port())
         .discovery_urls(vec![format!("opc.tcp://{}:{}/", bracketed(&host), spec.listen.port())])
-        .limits(limits())
+        .limits(limits(spec.bounds.sessions))
         .hello_timeout(5)
         .max_session_timeout_ms(3_600_000)
         .diagnostics_enabled(true)
@@ -150,7 +152,43 @@ pub(super) fn build(spec: &Spec, cx: &Context, stop: CancellationToken) -> Resul
     let _ = methods.0.set((alarms, Arc::downgrade(&manager)));
     let _ = audit.subscriptions.set(handle.subscriptions().clone());
     let _ = audit.server.set(handle.info().application_uri.to_string());
-    Ok(Ready { server, handle, manager, directory, space, host, pki })
+    let names = Names::new(&host, X509Data::computer_hostnames());
+    Ok(Ready { server, handle, manager, directory, space, host, pki, users, peers, names, uri })
+}
+
+/// All users: those of the configuration, with their passwords as hashes from now on, and those of the users file.
+fn users(spec: &Spec, cx: &Context, peers: Arc<Peers>) -> Result<Arc<Users>, String> {
+    let declared = spec.users.iter().map(|user| {
+        let password =
+            user.password.reveal().map_err(|why| format!("the password of {}: {why}", user.name))?;
+        if password.is_empty() {
+            return Err(format!("the password of {} is empty: write one", user.name));
+        }
+        Ok(Account { name: user.name.clone(), role: user.role, hash: hash::make(&password)? })
+    });
+    let declared = declared.collect::<Result<_, String>>()?;
+    let only = spec.engineer_only.clone();
+    for pattern in &only {
+        let meant =
+            |path: &str| if pattern.ends_with('/') { path.starts_with(pattern) } else { path == pattern };
+        if !cx.directory.tags().iter().any(|tag| tag.access.is_writable() && meant(&tag.path)) {
+            tracing::warn!(
+                publisher = cx.name,
+                pattern,
+                "engineer-only names no tag that can be written: correct it"
+            );
+        }
+    }
+    let users = Users::new(declared, file::path(&cx.folder), spec.anonymous, only, peers);
+    users.reload()?;
+    hash::warm();
+    if users.is_empty() && spec.security.iter().any(|one| *one != Security::None) {
+        tracing::warn!(
+            publisher = cx.name,
+            "nobody can log in with a name: add somebody with `fieldgate user add`"
+        );
+    }
+    Ok(Arc::new(users))
 }
 
 fn server_has_no_certificate(handle: &ServerHandle) -> bool {
@@ -167,14 +205,14 @@ fn endpoint(security: Security) -> ServerEndpoint {
 }
 
 /// Room for 10,000 tags in one request, and an end to everything that a client can ask for.
-fn limits() -> Limits {
+fn limits(sessions: usize) -> Limits {
     let mut limits = Limits {
         max_array_length: 100_000,
         max_string_length: 65_536,
         max_byte_string_length: 1 << 20,
-        max_message_size: 16 << 20,
-        max_chunk_count: 512,
-        max_sessions: 100,
+        max_message_size: Guard::MESSAGE,
+        max_chunk_count: Guard::CHUNKS,
+        max_sessions: sessions,
         max_browse_continuation_points: 100,
         max_history_continuation_points: history::MOST_NODES,
         max_query_continuation_points: 10,
