@@ -93,7 +93,7 @@ impl<'a> Compiler<'a> {
         load::overloaded(self.config, &plans, &mut self.warnings);
         case::alike(self.config, &mut self.warnings);
         let store = north::store(self.config, &mut self.mistakes);
-        let publishers = north::publishers(self.config, &store, self.incomplete, &mut self.mistakes);
+        let publishers = north::publishers(self.config, &store, &mut self.mistakes);
         let (mut directory_devices, mut directory_tags) = directory(&links, &devices);
         let mut urgency = urgency(&devices);
         let link_names: Vec<String> = links.iter().map(|l| l.name.to_owned()).collect();

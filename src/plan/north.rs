@@ -17,7 +17,6 @@ use crate::store::{self, ReaderRules, WhenFull};
 pub(super) fn publishers(
     config: &Config,
     store: &store::Options,
-    incomplete: bool,
     mistakes: &mut Vec<Mistake>,
 ) -> Vec<PublisherPlan> {
     let mut plans = Vec::new();
@@ -69,8 +68,6 @@ pub(super) fn publishers(
     }
     if let Some(table) = &config.publish.opcua {
         let spec = opcua::config::compile(table.get_ref()).map_err(|mut wrong| {
-            // A user whose table was left out for a mistake in it would have been somebody to log in.
-            wrong.retain(|m| !(incomplete && m.code == "no-login"));
             for mistake in wrong.iter_mut().filter(|m| m.span.is_empty()) {
                 mistake.span = table.span();
             }
