@@ -12,13 +12,19 @@ pub(super) const BEFORE: u32 = 21;
 /// The bytes of an array.
 pub(super) fn pack(array: &Array) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(array.bytes());
+    pack_into(array, &mut bytes);
+    bytes
+}
+
+/// The same at the end of what is there.
+pub(super) fn pack_into(array: &Array, bytes: &mut Vec<u8>) {
     if let Array::Bool(bits) = array {
         bytes.extend_from_slice(&(bits.len() as u32).to_le_bytes());
         for eight in bits.chunks(8) {
             let set = eight.iter().zip([0x80, 0x40, 0x20, 0x10, 8, 4, 2, 1]);
             bytes.push(set.filter(|(bit, _)| **bit).map(|(_, mask)| mask).sum());
         }
-        return bytes;
+        return;
     }
     for element in array.iter() {
         match element {
@@ -40,7 +46,6 @@ pub(super) fn pack(array: &Array) -> Vec<u8> {
             Value::Array(_) => {}
         }
     }
-    bytes
 }
 
 /// An array of elements of this type; `None` where the bytes are none.

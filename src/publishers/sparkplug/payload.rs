@@ -1,10 +1,11 @@
 //! The Sparkplug B payload on the wire (it alone names prost; field numbers: `sparkplug_b.proto`).
 
 mod compressed;
+pub mod direct;
 mod shapes;
 pub mod weigh;
 
-pub use compressed::{Algorithm, COMPRESSED};
+pub use compressed::{Algorithm, COMPRESSED, compressed};
 pub use shapes::{Cell, CellValue, DataSet, Parameter, Row, Template};
 
 use prost::{Message, Oneof};

@@ -1,6 +1,7 @@
 //! The session of an edge node: births, deaths, data and their order. No I/O, no clock.
 
 mod births;
+mod group;
 mod layout;
 mod names;
 mod shapes;
@@ -13,9 +14,11 @@ use crate::store::Store;
 
 pub use self::layout::published_as;
 use self::layout::{Layout, Part};
-use self::shapes::{Cells, Open};
+use self::group::{Group, Spare};
+use self::shapes::Cells;
 use super::commands::Control;
 use super::form::Form;
+use super::payload::direct::{self, Writer};
 use super::payload::{self, Metric, Payload, Say};
 use super::topic::Topics;
 
@@ -85,6 +88,9 @@ pub struct Session {
     devices: HashMap<DeviceId, Device>,
     metrics: HashMap<TagId, State>,
     pending: Vec<Group>,
+    /// What is used again, so that a sample allocates nothing.
+    spare: Spare,
+    writer: Writer,
 }
 
 #[derive(Debug)]
@@ -118,16 +124,6 @@ struct State {
     told_in: u64,
 }
 
-/// Metrics that go into the same payloads: of one part of a device, all historical or none.
-#[derive(Debug)]
-struct Group {
-    device: DeviceId,
-    part: Part,
-    history: bool,
-    metrics: Vec<Metric>,
-    open: Option<Open>,
-}
-
 /// Topic length field, packet identifier, fixed header, time stamp and seq of a payload.
 const ENVELOPE: usize = 64;
 
@@ -156,6 +152,8 @@ impl Session {
             bd_seq,
             seq: 0,
             pending: Vec::new(),
+            spare: Spare::default(),
+            writer: Writer::default(),
         }
     }
 
@@ -301,24 +299,45 @@ impl Session {
     /// All that waits, as few messages as the packet limit allows.
     pub fn flush(&mut self, now: Timestamp, out: &mut Vec<Message>) {
         self.tell_tables();
-        for group in std::mem::take(&mut self.pending) {
-            let Some(topic) = self.data_topic(group.device, group.part) else { continue };
-            let room = self.most_bytes().saturating_sub(ENVELOPE + topic.len());
-            let mut size = 0;
-            let mut part = Vec::with_capacity(group.metrics.len());
-            for metric in group.metrics {
-                let more = metric.size();
-                if size + more > room && !part.is_empty() {
-                    let message = self.message(topic.clone(), std::mem::take(&mut part), Kind::Data, now);
-                    out.push(message);
-                    size = 0;
-                }
-                size += more;
-                part.push(metric);
+        let mut pending = std::mem::take(&mut self.pending);
+        for group in pending.drain(..) {
+            if let Some(topic) = self.data_topic(group.device, group.part) {
+                self.cut(&topic, &group, now, out);
             }
-            let message = self.message(topic, part, Kind::Data, now);
-            out.push(message);
+            self.spare.keep(group);
         }
+        self.pending = pending;
+    }
+
+    /// The metrics of a group, as few messages as the packet limit allows.
+    fn cut(&mut self, topic: &Arc<str>, group: &Group, now: Timestamp, out: &mut Vec<Message>) {
+        let room = self.most_bytes().saturating_sub(ENVELOPE + topic.len());
+        let mut left = group.size();
+        let start = |left: usize| {
+            let mut bytes = Vec::with_capacity(left.min(room) + ENVELOPE);
+            direct::begin(now, &mut bytes);
+            bytes
+        };
+        let (mut bytes, mut size) = (start(left), 0);
+        for (more, metric) in group.metrics() {
+            if size + more > room && size > 0 {
+                out.push(self.data(topic.clone(), std::mem::replace(&mut bytes, start(left)), now));
+                size = 0;
+            }
+            size += more;
+            left = left.saturating_sub(more);
+            metric.write(&mut bytes);
+        }
+        out.push(self.data(topic.clone(), bytes, now));
+    }
+
+    /// A message of metrics that are bytes already.
+    fn data(&mut self, topic: Arc<str>, mut bytes: Vec<u8>, now: Timestamp) -> Message {
+        let seq = self.next_seq();
+        direct::end(seq, &mut bytes);
+        let (timestamp, seq) = (Some(payload::millis(now)), Some(u64::from(seq)));
+        let payload = payload::compressed(bytes, timestamp, seq, self.form.compression);
+        Message { topic, payload, kind: Kind::Data }
     }
 
     fn add(&mut self, batch: &Batch, history: bool, wanted: impl Fn(&Sample) -> bool) {
@@ -350,7 +369,8 @@ impl Session {
         history: bool,
         metrics: impl IntoIterator<Item = Metric>,
     ) {
-        shapes::group(&mut self.pending, device, part, history).metrics.extend(metrics);
+        let group = self.spare.group(&mut self.pending, device, part, history);
+        metrics.into_iter().for_each(|metric| group.push(metric));
     }
 
     /// Where the data of a part go.
@@ -373,9 +393,14 @@ impl Session {
     }
 
     /// tck-id-payloads-sequence-num-incrementing: 0 to 255 over all messages.
-    fn message(&mut self, topic: Arc<str>, metrics: Vec<Metric>, kind: Kind, now: Timestamp) -> Message {
+    fn next_seq(&mut self) -> u8 {
         let seq = self.seq;
         self.seq = seq.wrapping_add(1);
+        seq
+    }
+
+    fn message(&mut self, topic: Arc<str>, metrics: Vec<Metric>, kind: Kind, now: Timestamp) -> Message {
+        let seq = self.next_seq();
         let (timestamp, seq) = (Some(payload::millis(now)), Some(u64::from(seq)));
         let payload = Payload { timestamp, metrics, seq, ..Payload::default() };
         Message { topic, payload: payload.compressed(self.form.compression), kind }

@@ -61,28 +61,32 @@ impl Algorithm {
     }
 }
 
+/// The bytes of a payload, compressed where that makes them fewer. The envelope has time and number of what is in it.
+pub fn compressed(
+    plain: Vec<u8>,
+    timestamp: Option<u64>,
+    seq: Option<u64>,
+    algorithm: Option<Algorithm>,
+) -> Vec<u8> {
+    let Some(algorithm) = algorithm.filter(|_| plain.len() >= LEAST) else { return plain };
+    let Ok(body) = algorithm.compress(&plain) else { return plain };
+    let told = Metric {
+        name: Some(ALGORITHM.to_owned()),
+        timestamp,
+        datatype: Some(STRING),
+        value: Some(Raw::Text(algorithm.name().to_owned())),
+        ..Metric::default()
+    };
+    let envelope =
+        Payload { timestamp, metrics: vec![told], seq, uuid: Some(COMPRESSED.to_owned()), body: Some(body) };
+    let small = envelope.bytes();
+    if small.len() < plain.len() { small } else { plain }
+}
+
 impl Payload {
-    /// The bytes of it, compressed where that makes them fewer. The envelope has time and number of what is in it.
+    /// The bytes of it, compressed where that makes them fewer.
     pub fn compressed(&self, algorithm: Option<Algorithm>) -> Vec<u8> {
-        let plain = self.bytes();
-        let Some(algorithm) = algorithm.filter(|_| plain.len() >= LEAST) else { return plain };
-        let Ok(body) = algorithm.compress(&plain) else { return plain };
-        let told = Metric {
-            name: Some(ALGORITHM.to_owned()),
-            timestamp: self.timestamp,
-            datatype: Some(STRING),
-            value: Some(Raw::Text(algorithm.name().to_owned())),
-            ..Metric::default()
-        };
-        let envelope = Payload {
-            timestamp: self.timestamp,
-            metrics: vec![told],
-            seq: self.seq,
-            uuid: Some(COMPRESSED.to_owned()),
-            body: Some(body),
-        };
-        let small = envelope.bytes();
-        if small.len() < plain.len() { small } else { plain }
+        compressed(self.bytes(), self.timestamp, self.seq, algorithm)
     }
 
     /// Itself, or what was compressed in it, of at most so many bytes.

@@ -9,7 +9,8 @@ use super::super::payload::{
     self, Cell, DATA_SET, DataSet, Metric, Parameter, Property, PropertySet, Raw, Row, STRING, Say, TEMPLATE,
     UINT32,
 };
-use super::{Group, Session, alias};
+use super::group::Open;
+use super::{Session, alias};
 
 /// The alias of a definition: nothing is ever told by it, but births have one of each metric.
 pub(super) fn definition_alias(place: usize) -> u64 {
@@ -125,17 +126,6 @@ pub(super) fn table(
     metric
 }
 
-/// An instance that is being put together in a payload: samples of one time.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Open {
-    /// Where in the payload.
-    metric: usize,
-    /// Its number in the session.
-    number: u64,
-    at: Timestamp,
-    bytes: usize,
-}
-
 /// What the hosts know of the tags that are cells, and which tables they have not heard of since.
 #[derive(Debug, Default)]
 pub(super) struct Cells {
@@ -174,11 +164,13 @@ impl Cells {
 impl Session {
     /// Puts a tag's sample into the next payload: as a metric, or as a member of its device's instance.
     pub(super) fn tell(&mut self, device: DeviceId, sample: &Sample, history: bool, say: Say) {
-        let metric = Metric::data(alias(sample.tag), sample, history, say);
+        let alias = alias(sample.tag);
         if self.layout.is_member(sample.tag) {
-            self.tell_member(device, sample, history, metric);
+            self.tell_member(device, sample, history, Metric::data(alias, sample, history, say));
         } else {
-            self.queue(device, self.layout.part(sample.tag), history, [metric]);
+            let part = self.layout.part(sample.tag);
+            let group = self.spare.group(&mut self.pending, device, part, history);
+            group.write(|bytes| self.writer.data(alias, sample, history, say, bytes));
         }
         if !history {
             self.cells.heard(sample);
@@ -191,15 +183,14 @@ impl Session {
         let member = Metric { name: Some(name), alias: None, ..metric };
         let (bytes, most) = (member.size(), self.most_bytes().saturating_sub(super::ENVELOPE * 4));
         let Some(told_in) = self.metrics.get_mut(&sample.tag).map(|state| &mut state.told_in) else { return };
-        let group = group(&mut self.pending, device, 0, history);
+        let group = self.spare.group(&mut self.pending, device, 0, history);
         // One time, each member once, and not more than a payload may have.
         let open = group
             .open
             .as_mut()
             .filter(|open| open.at == sample.at && open.number != *told_in && open.bytes + bytes <= most);
         if let Some(open) = open
-            && let Some(Metric { value: Some(Raw::Template(instance)), .. }) =
-                group.metrics.get_mut(open.metric)
+            && let Some(Metric { value: Some(Raw::Template(instance)), .. }) = group.made.get_mut(open.metric)
         {
             (open.bytes, *told_in) = (open.bytes + bytes, open.number);
             instance.metrics.push(member);
@@ -207,9 +198,9 @@ impl Session {
         }
         self.instances += 1;
         *told_in = self.instances;
-        let open = Open { metric: group.metrics.len(), number: self.instances, at: sample.at, bytes };
+        let open = Open { metric: group.made.len(), number: self.instances, at: sample.at, bytes };
         group.open = Some(open);
-        group.metrics.push(Metric {
+        group.push(Metric {
             alias: Some(instance_alias(device)),
             timestamp: member.timestamp,
             is_historical: member.is_historical,
@@ -248,21 +239,4 @@ impl Session {
         };
         self.layout.definitions.iter().enumerate().map(define).collect()
     }
-}
-
-/// The payload that a metric goes into: the last of its device, where that is of the same kind; else a new one.
-pub(super) fn group(
-    pending: &mut Vec<Group>,
-    device: DeviceId,
-    part: super::Part,
-    history: bool,
-) -> &mut Group {
-    let last = pending.iter().rposition(|g| g.device == device && g.part == part);
-    let at =
-        last.filter(|at| pending.get(*at).is_some_and(|g| g.history == history)).unwrap_or(pending.len());
-    if at == pending.len() {
-        pending.push(Group { device, part, history, metrics: Vec::new(), open: None });
-    }
-    #[expect(clippy::indexing_slicing, reason = "it was found there, or pushed")]
-    &mut pending[at]
 }
