@@ -1,5 +1,6 @@
 //! Counters that every room bumps and the page, /metrics and the `system` device read.
 
+mod expiry;
 mod outbox;
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
@@ -7,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::model::Timestamp;
 
+pub use expiry::{Expiry, days_left};
 pub use outbox::{LastLoss, LossReason, OutboxCounts};
 
 /// A count that only grows.
@@ -213,6 +215,12 @@ pub struct PublisherStats {
     pub budget_short: Gauge,
     /// Restarts by the supervisor.
     pub restarts: Counter,
+    /// Its own certificate.
+    pub certificate: Expiry,
+    /// The certificates and revocation lists that it trusts.
+    pub trusted: Expiry,
+    /// Certificates of others that were refused.
+    pub certificates_refused: Counter,
 }
 
 /// The store.

@@ -1,5 +1,7 @@
 //! Files to a TLS client: whom it trusts, and who it is. What went wrong in words that help.
 
+mod dates;
+
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -7,6 +9,13 @@ use std::sync::Arc;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{AlertDescription, CertificateError, ClientConfig, Error, RootCertStore};
+
+pub use dates::validity;
+
+/// From when to when the first certificate of a PEM file is valid, in seconds since 1970. Reads the file.
+pub fn validity_of(path: &Path) -> Result<Option<(u64, u64)>, String> {
+    Ok(certificates("certificate", path)?.first().and_then(|own| validity(own)))
+}
 
 /// A client's own certificate and key; the names are those of the configuration's keys.
 #[derive(Debug, Clone, Copy)]

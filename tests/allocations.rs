@@ -50,7 +50,10 @@ fn batch(tags: u32, at: i64) -> Batch {
     let at = Timestamp(START + at);
     let sample = |i: u32| match i % 7 {
         0 => Sample::bad(TagId(i), Bad::Waiting, at),
-        1 => Sample { quality: Quality::Uncertain(Uncertain::OutOfLimits), ..Sample::good(TagId(i), value(i), at) },
+        1 => Sample {
+            quality: Quality::Uncertain(Uncertain::OutOfLimits),
+            ..Sample::good(TagId(i), value(i), at)
+        },
         2 => Sample { stamp: Stamp::Unknown, ..Sample::good(TagId(i), value(i), at) },
         _ => Sample::good(TagId(i), value(i), at),
     };

@@ -132,6 +132,15 @@ points! { PublisherPoint, crate::telemetry::PublisherStats,
         |p| p.outbox().last.map_or(0, |l| l.tags);
     Connects "connects" None, "connections made", |p| p.connects.get();
     Refused "refused" None, "writes and commands refused", |p| p.refused.get();
+    CertificateEnds "certificate-ends" Some("ms"), "time at which its own certificate ends, UTC since 1970; 0: it has none",
+        |p| unsigned(p.certificate.ends.get().saturating_mul(1000));
+    CertificateWarning "certificate-warning" None, "0 none, 1 its own certificate ends within 30 days, 2 within 7, 3 within 1 or has ended",
+        |p| unsigned(p.certificate.warning.get());
+    TrustedEnds "trusted-ends" Some("ms"), "time at which the first of the certificates and lists that it trusts ends, UTC since 1970; 0: none",
+        |p| unsigned(p.trusted.ends.get().saturating_mul(1000));
+    TrustedWarning "trusted-warning" None, "0 none, 1 a trusted certificate or list ends within 30 days, 2 within 7, 3 within 1 or has ended",
+        |p| unsigned(p.trusted.warning.get());
+    CertificatesRefused "certificates-refused" None, "certificates of others that were refused", |p| p.certificates_refused.get();
 }
 
 fn lost(publisher: &PublisherStats, reason: LossReason) -> u64 {
@@ -299,6 +308,12 @@ mod tests {
         telemetry.publisher("cloud", "sparkplug").pending.set(7);
         telemetry.device("pump", "bus-a").state.set(2);
         {
+            let now = 1_700_000_000;
+            let cloud = telemetry.publisher("cloud", "sparkplug");
+            cloud.certificate.set(Some(now + 86_400), now);
+            cloud.trusted.set(Some(now + 20 * 86_400), now);
+        }
+        {
             let cloud = telemetry.publisher("cloud", "sparkplug");
             let mut counts = cloud.outbox.lock().unwrap();
             LossReason::ALL.into_iter().for_each(|reason| counts.drop_by(reason, 10 + reason.number()));
@@ -328,6 +343,9 @@ mod tests {
         };
         assert_eq!(value("links/bus-a/timeouts"), 3);
         assert_eq!(value("links/bus-a/echoes"), 4);
+        assert_eq!(value("publishers/cloud/certificate-ends"), 1_700_086_400_000);
+        assert_eq!(value("publishers/cloud/certificate-warning"), 3);
+        assert_eq!(value("publishers/cloud/trusted-warning"), 1);
         assert_eq!(value("links/bus-a/foreign"), 5);
         assert_eq!(value("links/bus-a/noise"), 6);
         assert_eq!(value("links/bus-a/late"), 8);

@@ -1,6 +1,6 @@
 //! Counts the allocations of a thread; the program that uses it names it as its allocator.
 #![expect(unsafe_code, reason = "an allocator cannot be written without; no part of the gateway")]
-#![allow(missing_docs)]
+#![allow(missing_docs, dead_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -18,9 +18,14 @@ fn bump() {
 
 /// Allocations of this thread while it runs; growing counts as one.
 pub fn allocations<T>(run: impl FnOnce() -> T) -> (u64, T) {
-    let before = COUNT.with(Cell::get);
+    let before = allocations_so_far();
     let done = run();
-    (COUNT.with(Cell::get) - before, done)
+    (allocations_so_far() - before, done)
+}
+
+/// All of this thread.
+pub fn allocations_so_far() -> u64 {
+    COUNT.with(Cell::get)
 }
 
 // SAFETY: all is done by the system's allocator; only a number is counted beside it.

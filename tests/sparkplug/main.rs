@@ -27,6 +27,8 @@ mod plant;
 mod primary;
 mod proto;
 mod recorded;
+#[cfg(feature = "tls")]
+mod renewed;
 mod session;
 mod shapes;
 mod splits;

@@ -95,6 +95,11 @@ metrics! { PUBLISHER: PublisherStats,
     Count "fieldgate_publisher_sent_bytes" "Bytes sent north, without those of TCP and TLS." |p| p.sent_bytes.get();
     Now "fieldgate_publisher_budget_left_bytes" "Bytes of its budget that may go now; -1: it has none." |p| p.budget_left.get() as f64;
     Now "fieldgate_publisher_budget_short" "What waits for the budget: 0 nothing, 1 history, 2 diagnostic values too, 3 normal ones too." |p| p.budget_short.get() as f64;
+    Now "fieldgate_publisher_certificate_ends_timestamp_seconds" "When its own certificate ends, in seconds since 1970; 0: it has none." |p| p.certificate.ends.get() as f64;
+    Now "fieldgate_publisher_certificate_warning" "0 none, 1 its own certificate ends within 30 days, 2 within 7, 3 within 1 or has ended." |p| p.certificate.warning.get() as f64;
+    Now "fieldgate_publisher_trusted_ends_timestamp_seconds" "When the first of the certificates and lists that it trusts ends; 0: none." |p| p.trusted.ends.get() as f64;
+    Now "fieldgate_publisher_trusted_warning" "The same levels of that." |p| p.trusted.warning.get() as f64;
+    Count "fieldgate_publisher_certificates_refused" "Certificates of others that were refused." |p| p.certificates_refused.get();
     Count "fieldgate_publisher_restarts" "Restarts of the publisher's task." |p| p.restarts.get();
 }
 

@@ -11,7 +11,8 @@ use crate::command::Origin;
 use crate::model::{Class, TagId};
 use crate::publishers::mqtt_wire::address::Address;
 use crate::publishers::mqtt_wire::{
-    Asked, Down, FAREWELL, Inbound, LAST_ACK, Publish, Qos, Watchdog, Window, Wire, stopped_and_stuck,
+    Asked, Down, FAREWELL, Inbound, LAST_ACK, Publish, Qos, Renewal, Watchdog, Window, Wire,
+    stopped_and_stuck,
 };
 use crate::publishers::publisher::Context;
 use crate::store::{Next, Reader, Settled};
@@ -26,6 +27,14 @@ use super::flight::{Flight, Sent};
 const ONLINE: &[u8] = b"online";
 /// What it says otherwise.
 pub(super) const OFFLINE: &[u8] = b"offline";
+
+/// Why a connection is ended.
+pub(super) enum Parted {
+    /// The gateway stops.
+    Stopped,
+    /// What it is made with was replaced.
+    Renewed,
+}
 
 /// Messages that are composed ahead of what may be sent.
 const AHEAD: usize = 100;
@@ -131,8 +140,8 @@ impl<'a> Live<'a> {
         Ok(())
     }
 
-    /// Until the connection ends (`Err`) or the gateway stops (`Ok`).
-    pub(super) async fn serve(&mut self, reader: &mut Reader) -> Result<(), Down> {
+    /// Until the connection ends (`Err`) or is to end (`Ok`).
+    pub(super) async fn serve(&mut self, reader: &mut Reader, renewal: &mut Renewal) -> Result<Parted, Down> {
         loop {
             self.timers(reader)?;
             self.fill();
@@ -142,7 +151,8 @@ impl<'a> Live<'a> {
             let listen = self.answers.len() + self.writes.len() < MOST_ANSWERS;
             let at = self.next_timer();
             tokio::select! {
-                () = self.cx.stop.cancelled() => return Ok(()),
+                () = self.cx.stop.cancelled() => return Ok(Parted::Stopped),
+                () = renewal.due() => return Ok(Parted::Renewed),
                 Some(number) = self.wire.acknowledged.recv() => self.acknowledged(number, reader),
                 Some(inbound) = self.wire.commands.recv(), if listen => self.command(&inbound),
                 heard = self.wire.heard.changed() => {

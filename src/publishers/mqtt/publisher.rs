@@ -1,14 +1,14 @@
 //! The publisher's task: from broker to broker, one connection after the other.
 
 use crate::publishers::mqtt_wire::address::Address;
-use crate::publishers::mqtt_wire::{Credentials, Down, Publish, Qos, Rounds, Walk, Window, Wire};
+use crate::publishers::mqtt_wire::{Credentials, Down, Publish, Qos, Renewal, Rounds, Walk, Window, Wire};
 use crate::publishers::publisher::{Context, PublishError, Publisher};
 use crate::store::{Reader, ReaderOptions};
 use crate::telemetry::Connection;
 
 use super::compose::Composer;
 use super::config::Spec;
-use super::live::{Live, OFFLINE};
+use super::live::{Live, OFFLINE, Parted};
 
 /// Publishes plain MQTT.
 #[derive(Debug)]
@@ -33,7 +33,8 @@ impl Publisher for Mqtt {
         let mut rounds = Rounds::new(&cx, &spec.mqtt.brokers, spec.start_delay);
         while let Some(broker) = rounds.next(&walk).await {
             match connection(&spec, broker, &cx, &mut reader, &mut composer, &mut window).await {
-                Ok(()) => break,
+                Ok(Parted::Stopped) => break,
+                Ok(Parted::Renewed) => rounds.again(),
                 Err(down) => rounds.ended(&mut walk, down.why, down.closed, true),
             }
         }
@@ -42,7 +43,7 @@ impl Publisher for Mqtt {
     }
 }
 
-/// One connection; `Ok` after a clean stop.
+/// One connection; `Ok` after a proper parting.
 async fn connection(
     spec: &Spec,
     broker: &Address,
@@ -50,10 +51,11 @@ async fn connection(
     reader: &mut Reader,
     composer: &mut Composer,
     window: &mut Window,
-) -> Result<(), Down> {
+) -> Result<Parted, Down> {
     let id = format!("{}-{}-{}", cx.directory.group, cx.directory.node, cx.name);
     let failed = |why| Down { why, connect_sent: false, closed: false };
     let credentials = Credentials::read(&spec.mqtt, broker, id).await.map_err(failed)?;
+    let used = credentials.used(cx);
     let will = spec.status_topic.as_ref().map(|topic| Publish {
         topic: topic.names(&cx.directory, None, None).into(),
         payload: OFFLINE.into(),
@@ -61,23 +63,27 @@ async fn connection(
         retain: true,
     });
     let wire = tokio::select! {
-        () = cx.stop.cancelled() => return Ok(()),
+        () = cx.stop.cancelled() => return Ok(Parted::Stopped),
         wire = Wire::open(&spec.mqtt, broker, credentials, will, None, spec.ack_timeout, cx.stats.clone()) => wire?,
     };
     cx.stats.connects.bump();
     composer.limit_to(wire.limits.max_packet);
     let mut live = Live::new(spec, broker, cx, wire, composer, window);
+    let mut renewal = Renewal::watch(&spec.mqtt, broker, &used, cx);
     let met = tokio::select! {
-        () = cx.stop.cancelled() => Ok(()),
-        met = live.meet(reader) => met,
+        () = cx.stop.cancelled() => Ok(Some(Parted::Stopped)),
+        met = live.meet(reader) => met.map(|()| None),
     };
     let ended = match met {
-        Ok(()) => live.serve(reader).await,
+        Ok(Some(parted)) => Ok(parted),
+        Ok(None) => live.serve(reader, &mut renewal).await,
         Err(down) => Err(down),
     };
     match ended {
-        Ok(()) => live.farewell(reader).await,
-        Err(down) => return Err(live.why(down).await),
+        Ok(parted) => {
+            live.farewell(reader).await;
+            Ok(parted)
+        }
+        Err(down) => Err(live.why(down).await),
     }
-    Ok(())
 }

@@ -52,6 +52,12 @@ impl<'a> Rounds<'a> {
         Some(broker)
     }
 
+    /// It is made anew at once, with the same broker, because what it is made with was replaced.
+    pub(in crate::publishers) fn again(&mut self) {
+        self.pause = Duration::ZERO;
+        self.cx.stats.state.set(Connection::Connecting);
+    }
+
     /// A connection ended, or could not be made: why, whether the broker closed it, and whether it served, so that
     /// its lasting says that all is well.
     pub(in crate::publishers) fn ended(

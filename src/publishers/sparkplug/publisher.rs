@@ -56,6 +56,8 @@ enum End {
     HostAway(String),
     /// A host wants the node to go to the next broker.
     NextServer,
+    /// What it is made with was replaced.
+    Renewed,
     /// It could not be made, or was lost.
     Lost(Down),
 }
@@ -85,6 +87,10 @@ impl Publisher for Sparkplug {
             let served = was_born || spec.mqtt.brokers.len() == 1;
             let (why, closed) = match end {
                 End::Stopped => break,
+                End::Renewed => {
+                    rounds.again();
+                    continue;
+                }
                 End::HostAway(why) => (why, false),
                 End::NextServer => ("a host sent the node to the next broker".to_owned(), false),
                 End::Lost(down) => (down.why, down.closed),

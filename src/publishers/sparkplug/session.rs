@@ -12,9 +12,9 @@ use std::sync::Arc;
 use crate::model::{Batch, Class, DeviceId, DeviceState, Directory, Identity, Sample, TagId, Timestamp};
 use crate::store::Store;
 
+use self::group::{Group, Spare};
 pub use self::layout::published_as;
 use self::layout::{Layout, Part};
-use self::group::{Group, Spare};
 use self::shapes::Cells;
 use super::commands::Control;
 use super::form::Form;

@@ -94,8 +94,7 @@ impl OpcUa {
 impl Publisher for OpcUa {
     async fn run(self, cx: Context) -> Result<(), PublishError> {
         // Without anybody who says otherwise the devices and tags stay those of the start.
-        let mut changes = self.changes.clone().unwrap_or_else(|| watch::channel(cx.directory.clone()).1);
-        let cx = Context { directory: changes.borrow_and_update().clone(), ..cx };
+        let changes = self.changes.clone().unwrap_or_else(|| watch::channel(cx.directory.clone()).1);
         cx.stats.state.set(Connection::Connecting);
         let failed = |why: String| {
             cx.stats.state.down(why.clone());

@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn the_bytes_are_those_of_the_payload_made_by_the_generated_code() {
         let now = Timestamp(1_700_000_000_000_000);
-        
+
         let values = [
             Value::Bool(false),
             Value::Bool(true),

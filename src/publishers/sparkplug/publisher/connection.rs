@@ -4,7 +4,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::publishers::mqtt_wire::address::Address;
-use crate::publishers::mqtt_wire::{Credentials, Down, Qos, Watchdog, Wire};
+use crate::publishers::mqtt_wire::{Credentials, Down, Qos, Renewal, Watchdog, Wire};
 use crate::publishers::publisher::Context;
 use crate::publishers::sparkplug::config::Spec;
 use crate::publishers::sparkplug::delivery::{Fence, Held};
@@ -28,6 +28,7 @@ pub(super) async fn run(
         Ok(credentials) => credentials,
         Err(why) => return End::Lost(Down { why, connect_sent: false, closed: false }),
     };
+    let used = credentials.used(cx);
     let session = Session::new(cx.directory.clone(), node.bd_seq.next().await, spec.mqtt.max_packet);
     let mut session = session.allowing(&spec.allow).in_form(spec.form);
     let will = session.death(cx.clock.now());
@@ -82,7 +83,8 @@ pub(super) async fn run(
         spent: will_bytes + 64,
         looked_at: now,
     };
-    let end = live.run().await;
+    let mut renewal = Renewal::watch(&spec.mqtt, broker, &used, cx);
+    let end = live.run(&mut renewal).await;
     *was_born = live.is_born;
     let waited = live.fence.is_under_way().then(|| live.fence_raised.elapsed());
     live.window.lost(waited.filter(|_| matches!(end, End::Lost(_))));

@@ -10,7 +10,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::command::WriteOutcome;
 use crate::model::{DeviceState, Sample};
 use crate::publishers::mqtt_wire::address::Address;
-use crate::publishers::mqtt_wire::{Asked, Down, Qos, Walk, Watchdog, Window, Wire, stopped_and_stuck};
+use crate::publishers::mqtt_wire::{
+    Asked, Down, Qos, Renewal, Walk, Watchdog, Window, Wire, stopped_and_stuck,
+};
 use crate::publishers::publisher::Context;
 use crate::publishers::sparkplug::config::Spec;
 use crate::publishers::sparkplug::delivery::{Fence, Held, Sent};
@@ -63,10 +65,11 @@ pub(super) struct Live<'a> {
 
 impl Live<'_> {
     /// Until the connection ends, or is to end.
-    pub(super) async fn run(&mut self) -> End {
+    pub(super) async fn run(&mut self, renewal: &mut Renewal) -> End {
         let stop = self.cx.stop.clone();
         let met = tokio::select! {
             () = stop.cancelled() => Err(End::Stopped),
+            () = renewal.due() => Err(End::Renewed),
             met = self.meet() => met,
         };
         if let Err(end) = met {
@@ -75,7 +78,7 @@ impl Live<'_> {
             return end;
         }
         loop {
-            if let Err(end) = self.serve().await {
+            if let Err(end) = self.serve(renewal).await {
                 return end;
             }
         }
@@ -137,11 +140,12 @@ impl Live<'_> {
     }
 
     /// Meets the next thing that comes or is due.
-    async fn serve(&mut self) -> Result<(), End> {
+    async fn serve(&mut self, renewal: &mut Renewal) -> Result<(), End> {
         let pull = !self.rebirth && self.fence.has_room(self.window.bytes());
         let at = self.next_timer();
         tokio::select! {
             () = self.cx.stop.cancelled() => return Err(End::Stopped),
+            () = renewal.due() => return Err(End::Renewed),
             Some(inbound) = self.wire.commands.recv() => self.inbound(inbound)?,
             heard = self.wire.heard.changed() => self.is_heard(heard.is_ok())?,
             Some(done) = self.writes.join_next(), if !self.writes.is_empty() => {

@@ -113,9 +113,8 @@ impl Spare {
         history: bool,
     ) -> &'a mut Group {
         let last = pending.iter().rposition(|g| g.device == device && g.part == part);
-        let at = last
-            .filter(|at| pending.get(*at).is_some_and(|g| g.history == history))
-            .unwrap_or(pending.len());
+        let at =
+            last.filter(|at| pending.get(*at).is_some_and(|g| g.history == history)).unwrap_or(pending.len());
         if at == pending.len() {
             pending.push(self.take(device, part, history));
         }
