@@ -18,7 +18,7 @@ use self::layout::{Layout, Part};
 use self::shapes::Cells;
 use super::commands::Control;
 use super::form::Form;
-use super::payload::direct::{self, Writer};
+use super::payload::direct::Writer;
 use super::payload::{self, Metric, Payload, Say};
 use super::topic::Topics;
 
@@ -294,50 +294,6 @@ impl Session {
     /// Whether something waits to be flushed.
     pub fn has_pending(&self) -> bool {
         !self.pending.is_empty()
-    }
-
-    /// All that waits, as few messages as the packet limit allows.
-    pub fn flush(&mut self, now: Timestamp, out: &mut Vec<Message>) {
-        self.tell_tables();
-        let mut pending = std::mem::take(&mut self.pending);
-        for group in pending.drain(..) {
-            if let Some(topic) = self.data_topic(group.device, group.part) {
-                self.cut(&topic, &group, now, out);
-            }
-            self.spare.keep(group);
-        }
-        self.pending = pending;
-    }
-
-    /// The metrics of a group, as few messages as the packet limit allows.
-    fn cut(&mut self, topic: &Arc<str>, group: &Group, now: Timestamp, out: &mut Vec<Message>) {
-        let room = self.most_bytes().saturating_sub(ENVELOPE + topic.len());
-        let mut left = group.size();
-        let start = |left: usize| {
-            let mut bytes = Vec::with_capacity(left.min(room) + ENVELOPE);
-            direct::begin(now, &mut bytes);
-            bytes
-        };
-        let (mut bytes, mut size) = (start(left), 0);
-        for (more, metric) in group.metrics() {
-            if size + more > room && size > 0 {
-                out.push(self.data(topic.clone(), std::mem::replace(&mut bytes, start(left)), now));
-                size = 0;
-            }
-            size += more;
-            left = left.saturating_sub(more);
-            metric.write(&mut bytes);
-        }
-        out.push(self.data(topic.clone(), bytes, now));
-    }
-
-    /// A message of metrics that are bytes already.
-    fn data(&mut self, topic: Arc<str>, mut bytes: Vec<u8>, now: Timestamp) -> Message {
-        let seq = self.next_seq();
-        direct::end(seq, &mut bytes);
-        let (timestamp, seq) = (Some(payload::millis(now)), Some(u64::from(seq)));
-        let payload = payload::compressed(bytes, timestamp, seq, self.form.compression);
-        Message { topic, payload, kind: Kind::Data }
     }
 
     fn add(&mut self, batch: &Batch, history: bool, wanted: impl Fn(&Sample) -> bool) {
