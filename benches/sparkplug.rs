@@ -198,7 +198,7 @@ fn feed(
             let ahead = fed.saturating_sub(stats.delivered.get());
             let wait = if each_second {
                 due.saturating_duration_since(Instant::now())
-            } else if ahead > u64::from(tags) * 4 {
+            } else if ahead > (u64::from(tags) * 4).max(100_000) {
                 Duration::from_millis(1)
             } else {
                 Duration::ZERO
