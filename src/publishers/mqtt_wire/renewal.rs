@@ -196,7 +196,8 @@ fn seconds(at: Timestamp) -> u64 {
     u64::try_from(at.0 / 1_000_000).unwrap_or(0)
 }
 
-#[cfg(all(test, feature = "tls"))]
+#[cfg(feature = "tls")]
+#[cfg(test)]
 mod tests {
     use std::path::Path;
 
