@@ -12,7 +12,7 @@ use std::time::Duration;
 use fieldgate::command::{Gate, Refusal, Write, WriteRule};
 use fieldgate::model::*;
 use fieldgate::publishers::opcua::OpcUa;
-use fieldgate::publishers::opcua::config::{Bounds, Role, Security, Spec, User};
+use fieldgate::publishers::opcua::config::{Bounds, Role, Security, Spec, Trust, User};
 use fieldgate::publishers::publisher::{Context, PublishError, Publisher};
 use fieldgate::store::{History, Options, Store};
 use fieldgate::telemetry::{Connection, Telemetry};
@@ -69,6 +69,7 @@ fn spec(folder: &Path, port: u16) -> Spec {
         security: vec![Security::None, Security::Basic256Sha256, Security::Aes256],
         anonymous: true,
         users: vec![user("operator", Role::Operator), user("viewer", Role::Observer)],
+        trust: Trust::Any,
         host: None,
         engineer_only: Vec::new(),
         reverse_connect: Vec::new(),

@@ -138,6 +138,7 @@ impl Plant {
             security: vec![Security::None, Security::Basic256Sha256],
             anonymous: true,
             users: vec![user("operator", Role::Operator), user("viewer", Role::Observer)],
+            trust: fieldgate::publishers::opcua::config::Trust::Any,
             ..Spec::default()
         };
         let cx = Context {

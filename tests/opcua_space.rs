@@ -96,6 +96,7 @@ impl Plant {
             security: vec![Security::None],
             anonymous: true,
             users: Vec::new(),
+            trust: fieldgate::publishers::opcua::config::Trust::Any,
             ..Spec::default()
         };
         let task = tokio::spawn(OpcUa::new(spec).following(changes).run(cx.clone()));

@@ -7,6 +7,8 @@ mod field;
 mod file;
 mod learned;
 mod once;
+#[cfg(feature = "opcua")]
+mod pki;
 mod plan;
 mod probe;
 mod progress;
@@ -71,6 +73,9 @@ enum Command {
     Simulate(simulate::Arguments),
     /// What a store holds: look at it, check it, export it, purge it
     Store(store::Arguments),
+    /// Certificates of the OPC UA server: whom it trusts, and its own
+    #[cfg(feature = "opcua")]
+    Pki(pki::Arguments),
     /// Tag lists as CSV: export those of a configuration file, import one as TOML
     Tags(tags::Arguments),
     /// Who may log in at the OPC UA server: add, change, remove and list users
@@ -104,6 +109,8 @@ pub fn main() -> ExitCode {
         Command::Write(arguments) => write::main(&arguments),
         Command::Simulate(arguments) => simulate::main(&arguments),
         Command::Store(arguments) => store::main(&arguments),
+        #[cfg(feature = "opcua")]
+        Command::Pki(arguments) => pki::main(&arguments),
         Command::Tags(arguments) => tags::main(&arguments),
         #[cfg(feature = "opcua")]
         Command::User(arguments) => user::main(&arguments),

@@ -39,6 +39,7 @@ name = "scada"
 broker = "mqtt://127.0.0.1:{mqtt}"
 
 [publish.opcua]
+trust = "any"
 listen = "127.0.0.1:{opcua}"
 security = ["basic256sha256"]
 [[publish.opcua.user]]

@@ -6,10 +6,49 @@ import ssl
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 DEVICE = "plc.interop.example"
+DAY = datetime.timedelta(days=1)
+
+
+def rsa_certificate(folder, name, uri, bits=2048, times=(-DAY, 30 * DAY), issuer=None, authority=False):
+    """`NAME.der` and `NAME.pem` (its key) of an OPC UA application or an RSA authority; gives certificate and key.
+
+    `times` are from now; `issuer` is what this gave for an authority, None signs itself.
+    """
+    key = rsa.generate_private_key(public_exponent=65537, key_size=bits)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"interop {name}")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    usage = x509.KeyUsage(digital_signature=True, content_commitment=True, key_encipherment=True,
+                          data_encipherment=True, key_agreement=False, key_cert_sign=True, crl_sign=authority,
+                          encipher_only=False, decipher_only=False)
+    builder = (
+        x509.CertificateBuilder().subject_name(subject).issuer_name(issuer[0].subject if issuer else subject)
+        .public_key(key.public_key()).serial_number(x509.random_serial_number())
+        .not_valid_before(now + times[0]).not_valid_after(now + times[1])
+        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), True).add_extension(usage, True))
+    if not authority:
+        names = [x509.UniformResourceIdentifier(uri), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), False) \
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), False)
+    certificate = builder.sign(issuer[1] if issuer else key, hashes.SHA256())
+    (folder / f"{name}.der").write_bytes(certificate.public_bytes(serialization.Encoding.DER))
+    (folder / f"{name}.pem").write_bytes(key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    return certificate, key
+
+
+def revocation_list(path, issuer, revoked=()):
+    """Of an authority that `rsa_certificate` made; `revoked` are certificates."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    builder = x509.CertificateRevocationListBuilder().issuer_name(issuer[0].subject) \
+        .last_update(now - DAY).next_update(now + DAY)
+    for certificate in revoked:
+        entry = x509.RevokedCertificateBuilder().serial_number(certificate.serial_number).revocation_date(now - DAY)
+        builder = builder.add_revoked_certificate(entry.build())
+    path.write_bytes(builder.sign(issuer[1], hashes.SHA256()).public_bytes(serialization.Encoding.DER))
 
 
 class Authority:

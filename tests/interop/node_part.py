@@ -35,6 +35,7 @@ keep = "1d"
 max-bytes = "64MiB"
 
 [publish.opcua]
+trust = "any"
 listen = "127.0.0.1:{opcua}"
 security = ["none", "basic256sha256", "aes256"]
 anonymous = true

@@ -22,6 +22,7 @@ import libmodbus
 import node_part
 import outage
 import page
+import pki_part
 import plain
 import pymodbus_part
 import rules
@@ -30,6 +31,7 @@ import silence
 import space
 import stopping
 import tls_part
+import tool
 import ua
 import values
 import writes
@@ -55,6 +57,8 @@ async def main_part(folder):
         await plant.start()
         host = Host(plant.mqtt, GROUP, NODE)
         ua.make_certificate(folder)
+        code, said, why = await tool.run("pki", "trust", gateway.file, folder / "client.der")
+        ok("fieldgate pki trust takes the client's certificate before the first start", code == 0, said + why)
         started_ms = time.time() * 1000
         gateway.start()
         url = f"opc.tcp://127.0.0.1:{plant.opcua}/"
@@ -152,6 +156,7 @@ async def main():
         "hostile": hostile.run,
         "shapes": shapes_part.run,
         "alarms": alarms_part.run,
+        "pki": pki_part.run,
     }
     began = time.monotonic()
     print(f"gateway: {program()}")

@@ -4,6 +4,7 @@ import logging
 
 from asyncua import Client, ua
 from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
+from certificates import rsa_certificate
 
 logging.getLogger("asyncua").setLevel(logging.CRITICAL)
 APPLICATION = "urn:interop:client"
@@ -86,45 +87,18 @@ async def plain(url):
     return Reader(client)
 
 
-async def secure(url, folder, user, password):
+async def secure(url, folder, user, password, name="client"):
     """Basic256Sha256, sign and encrypt, user name. Raises where the server refuses."""
     client = Client(url, timeout=20)
     client.application_uri = APPLICATION
     client.set_user(user)
     client.set_password(password)
-    await client.set_security(SecurityPolicyBasic256Sha256, str(folder / "client.der"), str(folder / "client.pem"),
+    await client.set_security(SecurityPolicyBasic256Sha256, str(folder / f"{name}.der"), str(folder / f"{name}.pem"),
                               mode=ua.MessageSecurityMode.SignAndEncrypt)
     await client.connect()
     return Reader(client)
 
 
 def make_certificate(folder):
-    """A self-signed certificate for the client, by the cryptography package that asyncua brings."""
-    import datetime
-    import ipaddress
-
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import rsa
-    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "interop client")])
-    now = datetime.datetime.now(datetime.timezone.utc)
-    names = [x509.UniformResourceIdentifier(APPLICATION), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    usage = x509.KeyUsage(digital_signature=True, content_commitment=True, key_encipherment=True,
-                          data_encipherment=True, key_agreement=False, key_cert_sign=True, crl_sign=False,
-                          encipher_only=False, decipher_only=False)
-    certificate = (
-        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-        .serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=30))
-        .add_extension(x509.SubjectAlternativeName(names), False)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), True)
-        .add_extension(usage, True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), False)
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "client.der").write_bytes(certificate.public_bytes(serialization.Encoding.DER))
-    (folder / "client.pem").write_bytes(key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    """A self-signed certificate for the client."""
+    rsa_certificate(folder, "client", APPLICATION)

@@ -23,6 +23,8 @@ pub struct Config {
     /// Who may log in.
     #[serde(default)]
     pub user: Vec<UserTable>,
+    /// Which certificates of clients are accepted; default `required`: only those that are trusted.
+    pub trust: Option<Trust>,
     /// Host name that clients use, for the endpoint's address and the certificate; default that of the machine.
     pub host: Option<Spanned<String>>,
     /// Tags that only an engineer may write: `device/tag`, or `device/folder/*` for all below.
@@ -89,6 +91,17 @@ impl Security {
     }
 }
 
+/// Which certificates of clients are accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Trust {
+    /// Those that are trusted, themselves or by their authority.
+    #[default]
+    Required,
+    /// Any that is well made and in its time: who comes, user name and password tell alone.
+    Any,
+}
+
 /// `[[publish.opcua.user]]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -126,6 +139,8 @@ pub struct Spec {
     pub anonymous: bool,
     /// Who may log in.
     pub users: Vec<User>,
+    /// Which certificates of clients are accepted.
+    pub trust: Trust,
     /// Host name for the endpoint's address.
     pub host: Option<String>,
     /// Tags that only an engineer may write: paths, or what they begin with up to a `*`.
@@ -162,6 +177,7 @@ impl Default for Spec {
             anonymous: false,
             users: Vec::new(),
             host: None,
+            trust: Trust::default(),
             engineer_only: Vec::new(),
             reverse_connect: Vec::new(),
             bounds: Bounds::default(),
@@ -201,7 +217,18 @@ pub fn compile(config: &Config) -> Result<Spec, Vec<Mistake>> {
     let bounds = bounds(config, &mut mistakes);
     match listen {
         Some(listen) if mistakes.is_empty() => {
-            Ok(Spec { listen, security, anonymous, users, host, engineer_only, reverse_connect, bounds })
+            let trust = config.trust.unwrap_or_default();
+            Ok(Spec {
+                listen,
+                security,
+                anonymous,
+                users,
+                trust,
+                host,
+                engineer_only,
+                reverse_connect,
+                bounds,
+            })
         }
         _ => Err(mistakes),
     }
@@ -456,6 +483,8 @@ mod tests {
         assert_eq!(spec.security, [Security::Basic256Sha256, Security::Aes256]);
         assert!(!spec.anonymous && spec.users[0].role == Role::Observer);
         assert_eq!(spec, Spec { users: spec.users.clone(), ..Spec::default() });
+        assert_eq!(spec.trust, Trust::Required);
+        assert_eq!(compiled(&format!("trust = \"any\"\n{USER}")).unwrap().trust, Trust::Any);
     }
 
     #[test]

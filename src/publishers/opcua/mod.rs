@@ -8,6 +8,8 @@ pub mod config;
 #[cfg(feature = "opcua")]
 mod history;
 #[cfg(feature = "opcua")]
+pub(crate) mod pki;
+#[cfg(feature = "opcua")]
 mod server;
 #[cfg(feature = "opcua")]
 mod space;

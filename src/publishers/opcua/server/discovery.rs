@@ -1,5 +1,6 @@
 //! Addresses that a client can reach: GetEndpoints, FindServers and CreateSession answer with the host that it dialled.
 
+use crate::publishers::opcua::pki::bracketed;
 use std::io::Cursor;
 use std::net::IpAddr;
 
@@ -8,8 +9,6 @@ use opcua::types::{
     EndpointDescription, FindServersResponse, GetEndpointsResponse, UAString,
 };
 use url::Url;
-
-use super::setup::bracketed;
 
 /// The names that this server has.
 #[derive(Debug, Clone)]

@@ -16,12 +16,13 @@ use std::time::Duration;
 use opcua::server::{ReverseConnectTargetConfig, ServerHandle};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Mutex as AsyncMutex, Semaphore, oneshot};
+use tokio::sync::{Mutex as AsyncMutex, Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::discovery::Names;
+use super::papers::{Inner, Keeper, Papers};
 use super::peers::{Full, PeerId, Peers};
 use crate::publishers::opcua::config::Bounds;
 use crate::publishers::opcua::status::Status;
@@ -42,7 +43,9 @@ const ANSWER: usize = 1 << 20;
 
 /// The door of one server.
 pub(super) struct Door {
-    handle: ServerHandle,
+    /// The library server to which new connections go.
+    current: watch::Receiver<Inner>,
+    keeper: Arc<Keeper>,
     peers: Arc<Peers>,
     bounds: Bounds,
     names: Names,
@@ -76,7 +79,8 @@ pub(super) async fn silent() -> io::Result<(TcpListener, TcpStream)> {
 
 impl Door {
     pub(super) async fn new(
-        handle: ServerHandle,
+        current: watch::Receiver<Inner>,
+        keeper: Arc<Keeper>,
         peers: Arc<Peers>,
         bounds: Bounds,
         names: Names,
@@ -84,7 +88,8 @@ impl Door {
         let inner = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let inner_address = inner.local_addr()?;
         Ok(Arc::new(Door {
-            handle,
+            current,
+            keeper,
             peers,
             bounds,
             names,
@@ -102,14 +107,6 @@ impl Door {
 
     /// Lets clients in.
     pub(super) async fn serve(self: Arc<Door>, listener: TcpListener) -> Infallible {
-        // The library takes the port for its addresses from its own listener, which is none; it does so at its start.
-        let port = &self.handle.info().port;
-        while port.load(Ordering::Relaxed) == 0 {
-            sleep(Duration::from_millis(5)).await;
-        }
-        if let Ok(address) = listener.local_addr() {
-            port.store(address.port(), Ordering::Relaxed);
-        }
         let mut clients = JoinSet::new();
         let meet = self.clone().meet_library();
         tokio::pin!(meet);
@@ -179,18 +176,18 @@ impl Door {
     }
 
     /// A connection into the library.
-    async fn library(&self) -> Option<TcpStream> {
+    async fn library(&self, handle: &ServerHandle) -> Option<TcpStream> {
         let random = opcua::crypto::random::byte_string(32);
         let word: String = random.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
         let (tell, told) = oneshot::channel();
         self.asked().insert(word.clone(), tell);
-        self.handle.add_reverse_connect_target(ReverseConnectTargetConfig {
+        handle.add_reverse_connect_target(ReverseConnectTargetConfig {
             address: self.inner_address,
             endpoint_url: word.clone(),
             id: word.clone(),
         });
         let stream = timeout(LIBRARY, told).await;
-        self.handle.remove_reverse_connect_target(&word);
+        handle.remove_reverse_connect_target(&word);
         self.asked().remove(&word);
         stream.ok()?.ok()
     }
@@ -237,7 +234,8 @@ impl Door {
             Ok(None) => return Some((Status::BAD_TCP_MESSAGE_TYPE_INVALID, "a Hello is awaited")),
             Err(_) => return Some((Status::BAD_TIMEOUT, "no Hello came")),
         };
-        let Some(library) = self.library().await else {
+        let inner = self.current.borrow().clone();
+        let Some(library) = self.library(&inner.handle).await else {
             return Some((Status::BAD_TCP_INTERNAL_ERROR, "the server does not take connections"));
         };
         let library = place.insert(library);
@@ -262,12 +260,13 @@ impl Door {
         }
         let at = client.local_addr().ok()?.ip();
         let wanted = wire::hello_url(&hello).and_then(|url| self.names.reached_as(url, at));
+        let papers = Papers::new(client.peer_addr().ok()?, self.keeper.clone(), inner);
         let clear = AtomicBool::new(false);
         let (from_client, to_client) = client.split();
         let (from_library, to_library) = library.split();
         tokio::select! {
-            ended = self.inbound(id, from_client, to_library, &clear) => ended,
-            () = self.outbound(from_library, to_client, wanted.as_deref(), &clear) => None,
+            ended = self.inbound(id, &papers, from_client, to_library, &clear) => ended,
+            ended = self.outbound(&papers, from_library, to_client, wanted.as_deref(), &clear) => ended,
         }
     }
 
@@ -275,6 +274,7 @@ impl Door {
     async fn inbound(
         &self,
         id: PeerId,
+        papers: &Papers,
         from: tokio::net::tcp::ReadHalf<'_>,
         mut to: tokio::net::tcp::WriteHalf<'_>,
         clear: &AtomicBool,
@@ -321,6 +321,9 @@ impl Door {
                 opened = true;
                 let none = wire::policy(&chunk).is_some_and(|policy| policy.ends_with("#None"));
                 clear.store(none, Ordering::Relaxed);
+                if let Err(refused) = papers.open(&chunk).await {
+                    return Some((Status(refused.code), refused.reason));
+                }
             }
             to.write_all(&chunk).await.ok()?;
         }
@@ -329,36 +332,34 @@ impl Door {
     /// Library to client; who does not read is let go.
     async fn outbound(
         &self,
+        papers: &Papers,
         from: tokio::net::tcp::ReadHalf<'_>,
         mut to: tokio::net::tcp::WriteHalf<'_>,
         wanted: Option<&str>,
         clear: &AtomicBool,
-    ) {
+    ) -> Option<Refusal> {
         let mut from = BufReader::with_capacity(16 << 10, from);
         let mut chunk = Vec::new();
         loop {
             let mut head = [0; HEADER];
-            if from.read_exact(&mut head).await.is_err() {
-                return;
-            }
-            let size = wire::header(head).size;
+            from.read_exact(&mut head).await.ok()?;
+            let header = wire::header(head);
+            let size = header.size;
             if !(HEADER..=ANSWER).contains(&size) {
-                return;
+                return None;
             }
             chunk.clear();
             chunk.extend(head);
             chunk.resize(size, 0);
-            let Some(body) = chunk.get_mut(HEADER..) else { return };
-            if from.read_exact(body).await.is_err() {
-                return;
+            from.read_exact(chunk.get_mut(HEADER..)?).await.ok()?;
+            if let Err(refused) = papers.answer(&chunk, header.kind == *b"OPN") {
+                return Some((Status(refused.code), refused.reason));
             }
             let renamed = wanted
                 .filter(|_| clear.load(Ordering::Relaxed))
                 .and_then(|host| self.names.renamed(&chunk, host));
             let bytes = renamed.as_deref().unwrap_or(&chunk);
-            if !matches!(timeout(CHUNK, to.write_all(bytes)).await, Ok(Ok(()))) {
-                return;
-            }
+            timeout(CHUNK, to.write_all(bytes)).await.ok()?.ok()?;
         }
     }
 }

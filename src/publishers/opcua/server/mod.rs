@@ -1,6 +1,7 @@
 //! The wire of the OPC UA server: only files of this folder name the library.
 
 mod alarms;
+mod approved;
 mod audit;
 mod auth;
 mod capabilities;
@@ -8,36 +9,40 @@ mod core;
 mod discovery;
 mod door;
 mod events;
+mod frame;
+mod generation;
 mod grow;
 mod history;
 mod items;
 mod model;
 mod nameplate;
 mod nodes;
+mod papers;
 mod peers;
 mod pump;
 mod reverse;
 mod setup;
 mod value;
+mod witness;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use opcua::crypto::X509Data;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 use self::auth::Users;
+use self::discovery::Names;
 use self::door::Door;
+use self::generation::Generations;
+use self::papers::Keeper;
 use self::peers::Peers;
-use self::pump::{Ends, Pump};
-use self::setup::Ready;
 use super::config::Spec;
+use super::pki::Trust;
 use crate::model::Directory;
 use crate::publishers::publisher::{Context, PublishError, Publisher};
-use crate::store::ReaderOptions;
 use crate::telemetry::Connection;
 
 /// Serves the tags.
@@ -54,8 +59,6 @@ impl OpcUa {
     const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
     /// How often the users file is looked at.
     const LOOK: Duration = Duration::from_secs(2);
-    /// How often surplus client certificates are removed.
-    const TIDY: Duration = Duration::from_secs(10);
 
     /// A server as the plan wants it.
     pub fn new(spec: Spec) -> OpcUa {
@@ -100,58 +103,53 @@ impl Publisher for OpcUa {
             cx.stats.state.down(why.clone());
             PublishError(why)
         };
-        // Dropped with this future, also in a panic: then the server ends, too.
-        let closing = CancellationToken::new();
-        let _closes = closing.clone().drop_guard();
-        let building = {
-            let (spec, cx, closing) = (self.spec.clone(), cx.clone(), closing.clone());
-            tokio::task::spawn_blocking(move || setup::build(&spec, &cx, closing))
-        };
-        let ready = tokio::select! {
+        let first = tokio::select! {
             () = cx.stop.cancelled() => return Ok(()),
-            built = building => built.unwrap_or_else(|error| Err(error.to_string())).map_err(failed)?,
+            first = Generations::first(&self.spec, &cx, changes) => first.map_err(failed)?,
         };
         let Some(listener) = self.listen(&cx).await else {
             cx.stats.state.set(Connection::Stopped);
             return Ok(());
         };
-        let Ready { server, handle, manager, directory, space, host, pki, users, peers, names, uri } = ready;
         let port = listener.local_addr().unwrap_or(self.spec.listen).port();
-        let address = format!("opc.tcp://{}:{port}", setup::bracketed(&host));
+        let mut generations = first.serve(port).await.map_err(failed)?;
+        let address = format!("opc.tcp://{}:{port}", super::pki::bracketed(generations.host()));
         tracing::info!(publisher = cx.name, %address, "OPC UA server is up");
         *cx.stats.address.lock().unwrap_or_else(|e| e.into_inner()) = address.clone();
-        // The reader first, then the image: nothing falls between them.
-        let reader = cx.store.reader(&cx.name, ReaderOptions { durable: false, rules: None });
-        let ends = Ends { handle: handle.clone(), manager, directory, space };
-        let pump = Pump::new(cx.clone(), changes, ends).run(reader);
-        let (none, _kept) = door::silent().await.map_err(|error| failed(error.to_string()))?;
-        let serving = server.run_with(none);
-        let door = Door::new(handle, peers.clone(), self.spec.bounds, names).await;
+        let trust = Arc::new(Trust::new(generations.folder()));
+        let keeper = Arc::new(Keeper::new(&cx, trust.clone(), self.spec.trust));
+        let names = Names::new(generations.host(), X509Data::computer_hostnames());
+        let (users, peers) = generations.people();
+        let door = Door::new(generations.inner(), keeper, peers.clone(), self.spec.bounds, names).await;
         let door = door.map_err(|error| failed(error.to_string()))?;
         let mut dialling = JoinSet::new();
         for client in self.spec.reverse_connect.clone() {
-            dialling.spawn(reverse::keep(door.clone(), client, uri.clone(), format!("{address}/")));
+            let uri = generations.uri().to_owned();
+            dialling.spawn(reverse::keep(door.clone(), client, uri, format!("{address}/")));
         }
-        let said_good_bye = async {
-            cx.stop.cancelled().await;
-            closing.cancel();
-            tokio::time::sleep(Self::FAREWELL).await;
-        };
         cx.stats.state.set(Connection::Up);
-        let ended = tokio::select! {
-            ended = serving => ended,
-            why = pump => Err(why.to_owned()),
-            () = tidy(pki) => Ok(()),
-            () = watch_users(users, peers) => Ok(()),
-            never = door.serve(listener) => match never {},
-            () = said_good_bye => Ok(()),
+        let ended = {
+            let serving = door.serve(listener);
+            tokio::pin!(serving);
+            let ended = tokio::select! {
+                ended = generations.run(&trust) => Some(ended),
+                () = watch_users(users, peers) => None,
+                () = cx.stop.cancelled() => None,
+                never = &mut serving => match never {},
+            };
+            // The door stays open for what is still to be said.
+            tokio::select! {
+                () = generations.farewell(Self::FAREWELL) => {}
+                never = serving => match never {},
+            }
+            ended
         };
         cx.stats.clients.set(0);
         if cx.stop.is_cancelled() {
             cx.stats.state.set(Connection::Stopped);
             return Ok(());
         }
-        ended.and(Err("the server ended by itself".to_owned())).map_err(failed)
+        ended.unwrap_or(Ok(())).and(Err("the server ended by itself".to_owned())).map_err(failed)
     }
 }
 
@@ -168,17 +166,6 @@ async fn watch_users(users: Arc<Users>, peers: Arc<Peers>) {
             }
             Ok(Err(why)) => tracing::warn!(%why, "the users stay as they were"),
             Err(error) => tracing::warn!(%error, "cannot look at the users file"),
-        }
-    }
-}
-
-/// Keeps the folders of client certificates small.
-async fn tidy(pki: PathBuf) {
-    loop {
-        tokio::time::sleep(OpcUa::TIDY).await;
-        let pki = pki.clone();
-        if tokio::task::spawn_blocking(move || setup::cap(&pki)).await.is_err() {
-            tracing::warn!("cannot look through the client certificates");
         }
     }
 }

@@ -45,6 +45,14 @@ pub(super) struct Pump {
     /// Batches were lost on the way here: the image knows better.
     behind: bool,
     sessions: u32,
+    /// Its part of the clients counted.
+    clients: i64,
+}
+
+impl Drop for Pump {
+    fn drop(&mut self) {
+        self.cx.stats.clients.add(-self.clients);
+    }
 }
 
 /// A tag's node and what it shows.
@@ -94,6 +102,7 @@ impl Pump {
             fresh: HashSet::new(),
             behind: true,
             sessions: 0,
+            clients: 0,
             handle,
             manager,
         };
@@ -355,7 +364,9 @@ impl Pump {
         };
         let now = count(VariableId::Server_ServerDiagnostics_ServerDiagnosticsSummary_CurrentSessionCount);
         let all = count(VariableId::Server_ServerDiagnostics_ServerDiagnosticsSummary_CumulatedSessionCount);
-        self.cx.stats.clients.set(i64::from(now));
+        // There may be another server beside it.
+        self.cx.stats.clients.add(i64::from(now) - self.clients);
+        self.clients = i64::from(now);
         self.cx.stats.connects.add(u64::from(all.saturating_sub(self.sessions)));
         self.sessions = all;
     }

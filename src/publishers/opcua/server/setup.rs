@@ -1,12 +1,10 @@
 //! Builds the server: endpoints, limits, certificate. Reads and writes files, so it runs on a thread of its own.
 
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
 
-use opcua::crypto::{CertificateStore, SecurityPolicy, X509, X509Data};
+use opcua::crypto::SecurityPolicy;
 use opcua::server::address_space::{AddressSpace, NodeType};
 use opcua::server::diagnostics::DiagnosticsNodeManagerBuilder;
 use opcua::server::node_manager::ServerContext;
@@ -17,17 +15,20 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::alarms::Alarms;
+use super::approved;
 use super::audit::{Audit, Audited};
 use super::auth::Users;
 use super::capabilities::Capabilities;
 use super::core::Methods;
-use super::discovery::Names;
 use super::history::{self, History};
 use super::nodes::{Manager, Tags, Writing};
+use super::papers::Channels;
 use super::peers::Peers;
+use super::witness::Witness;
 use crate::model::Directory;
 use crate::publishers::opcua::conditions::Conditions;
 use crate::publishers::opcua::config::{Security, Spec};
+use crate::publishers::opcua::pki::{self, Folder, Identity, bracketed};
 use crate::publishers::opcua::space::{self, Space};
 use crate::publishers::opcua::users::{Account, file, hash};
 use crate::publishers::opcua::wire::Guard;
@@ -41,37 +42,77 @@ pub(super) struct Ready {
     /// Of whose devices and tags the nodes are.
     pub(super) directory: watch::Sender<Arc<Directory>>,
     pub(super) space: Space,
-    /// As in the endpoints' addresses.
-    pub(super) host: String,
-    pub(super) pki: PathBuf,
-    pub(super) users: Arc<Users>,
-    pub(super) peers: Arc<Peers>,
-    pub(super) names: Names,
-    /// The application URI, as in the certificate.
-    pub(super) uri: String,
+    /// Of the server certificate.
+    pub(super) thumbprint: String,
+    pub(super) channels: Arc<Channels>,
+    /// Where the library looks for certificates that may come in.
+    pub(super) approved: PathBuf,
 }
 
-/// Most client certificates kept in each folder.
-const KEPT: usize = 100;
-const OWN: &str = "own/cert.der";
-const KEY: &str = "private/private.pem";
+/// What all servers of a publisher share: one follows another when the certificate is renewed.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) folder: Folder,
+    pub(super) identity: Identity,
+    pub(super) users: Arc<Users>,
+    pub(super) peers: Arc<Peers>,
+}
 
-/// Makes the server. Blocking.
-pub(super) fn build(spec: &Spec, cx: &Context, stop: CancellationToken) -> Result<Ready, String> {
-    let peers = Arc::new(Peers::default());
-    let users = users(spec, cx, peers.clone())?;
-    let machine = X509Data::computer_hostnames().into_iter().next();
-    let host = host(spec.host.as_deref(), spec.listen, machine.as_deref());
-    let uri = format!(
-        "urn:{}:fieldgate:{}:{}",
-        space::escaped(machine.as_deref().unwrap_or("localhost")),
-        space::escaped(&cx.directory.group),
-        space::escaped(&cx.directory.node),
-    );
-    let pki = cx.folder.join("pki");
-    let name = format!("Fieldgate {}", cx.directory.node);
-    certificate(&pki, &uri, &name, &host)?;
-    cap(&pki);
+impl Shared {
+    /// Folders and certificate, made where they are missing. Blocking.
+    pub(super) fn prepare(spec: &Spec, cx: &Context) -> Result<Shared, String> {
+        let folder = Folder::at(&cx.folder.join("pki"));
+        let failed = |why| format!("cannot make the folders in {}: {why}", folder.root().display());
+        let unseen = folder.prepare().map_err(failed)?;
+        if unseen > 0 {
+            tracing::warn!(
+                publisher = cx.name,
+                certificates = unseen,
+                "client certificates that an earlier version accepted unseen are now in pki/rejected: trust those that you know with fieldgate pki trust"
+            );
+        }
+        let identity = Identity::new(spec, &cx.directory);
+        let peers = Arc::new(Peers::default());
+        let users = users(spec, cx, peers.clone())?;
+        pki::ensure(&folder, &identity)?;
+        let old = [APPROVED, SERVING].map(|name| folder.root().join(name));
+        for old in old {
+            match fs::remove_dir_all(&old) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+                _ => {}
+            }
+        }
+        Ok(Shared { folder, identity, users, peers })
+    }
+}
+
+/// Certificates that the library may let in, a folder a server.
+const APPROVED: &str = "approved";
+/// Key and certificate of each server: the library reads them again for each connection, and those in `own` and
+/// `private` may be renewed meanwhile.
+const SERVING: &str = "private/serving";
+
+/// Makes the server number `number` of this run. Blocking.
+pub(super) fn build(
+    spec: &Spec,
+    cx: &Context,
+    shared: &Shared,
+    number: u32,
+    stop: CancellationToken,
+) -> Result<Ready, String> {
+    let users = shared.users.clone();
+    let Identity { name, uri, host, .. } = shared.identity.clone();
+    let root = shared.folder.root();
+    let (approved, serving) =
+        (root.join(format!("{APPROVED}/{number}")), root.join(format!("{SERVING}/{number}")));
+    let (certificate, key) = pki::load(&shared.folder)
+        .ok_or_else(|| format!("cannot read certificate and key in {}", root.display()))?;
+    let failed = |why| format!("cannot write to {}: {why}", root.display());
+    approved::prepare(&approved).and_then(|()| pki::private_folder(&serving)).map_err(failed)?;
+    let (own, private) = (serving.join("cert.der"), serving.join("private.pem"));
+    pki::write(&own, certificate.der(), 0o600).map_err(failed)?;
+    pki::write(&private, key.pem()?.as_bytes(), 0o600).map_err(failed)?;
+    let channels = Arc::new(Channels::default());
     let nodes = space::space(&cx.directory);
     let space = nodes.clone();
     let (directory, shown) = watch::channel(cx.directory.clone());
@@ -116,11 +157,11 @@ pub(super) fn build(spec: &Spec, cx: &Context, stop: CancellationToken) -> Resul
             build_number: version.into(),
             build_date: DateTime::null(),
         })
-        .pki_dir(&pki)
-        .certificate_path(OWN)
-        .private_key_path(KEY)
-        // User name and password tell who comes; see docs/opcua.md.
-        .trust_client_certs(true)
+        .pki_dir(&approved)
+        .certificate_path(own)
+        .private_key_path(private)
+        // The door decides; what it has let in is in the folder.
+        .trust_client_certs(false)
         .host(bracketed(&host))
         .port(spec.listen.port())
         .discovery_urls(vec![format!("opc.tcp://{}:{}/", bracketed(&host), spec.listen.port())])
@@ -130,13 +171,17 @@ pub(super) fn build(spec: &Spec, cx: &Context, stop: CancellationToken) -> Resul
         .diagnostics_enabled(true)
         .with_authenticator(audited)
         .with_node_manager(InMemoryNodeManagerBuilder::new(tags))
+        .with_node_manager({
+            let witness = Witness::new(&cx.name, channels.clone());
+            move |_: ServerContext| witness
+        })
         .token(stop);
     for security in &spec.security {
         builder = builder.add_endpoint(security.name(), endpoint(*security));
     }
     let (server, handle) = builder.build()?;
     if server_has_no_certificate(&handle) && spec.security.iter().any(|s| *s != Security::None) {
-        return Err(format!("cannot read the certificate in {}", pki.display()));
+        return Err(format!("cannot read the certificate in {}", serving.display()));
     }
     let manager = handle.node_managers().get_of_type::<Manager>().ok_or("the tags have no node manager")?;
     let core = handle.node_managers().get_of_type::<Capabilities>().ok_or("there is no core namespace")?;
@@ -152,8 +197,8 @@ pub(super) fn build(spec: &Spec, cx: &Context, stop: CancellationToken) -> Resul
     let _ = methods.0.set((alarms, Arc::downgrade(&manager)));
     let _ = audit.subscriptions.set(handle.subscriptions().clone());
     let _ = audit.server.set(handle.info().application_uri.to_string());
-    let names = Names::new(&host, X509Data::computer_hostnames());
-    Ok(Ready { server, handle, manager, directory, space, host, pki, users, peers, names, uri })
+    let thumbprint = certificate.thumbprint();
+    Ok(Ready { server, handle, manager, directory, space, thumbprint, channels, approved })
 }
 
 /// All users: those of the configuration, with their passwords as hashes from now on, and those of the users file.
@@ -239,135 +284,4 @@ fn limits(sessions: usize) -> Limits {
     calls.max_monitored_items_per_call = 10_000;
     calls.max_references_per_browse_node = 10_000;
     limits
-}
-
-/// The name in the endpoints' addresses: as configured, else where it listens, else that of the machine.
-fn host(configured: Option<&str>, listen: SocketAddr, machine: Option<&str>) -> String {
-    match configured {
-        Some(host) => host.to_owned(),
-        None if listen.ip().is_unspecified() => machine.unwrap_or("localhost").to_owned(),
-        None => listen.ip().to_string(),
-    }
-}
-
-/// As part of an address.
-pub(super) fn bracketed(host: &str) -> String {
-    match host.parse() {
-        Ok(IpAddr::V6(address)) => format!("[{address}]"),
-        _ => host.to_owned(),
-    }
-}
-
-/// Makes key and certificate where there are none that fit.
-fn certificate(pki: &Path, uri: &str, name: &str, host: &str) -> Result<(), String> {
-    private_folder(&pki.join("private")).map_err(|why| format!("cannot make {}: {why}", pki.display()))?;
-    let (own, key) = (pki.join(OWN), pki.join(KEY));
-    if own.exists() {
-        let why = match (CertificateStore::read_cert(&own), CertificateStore::read_pkey(&key)) {
-            (Ok(own), Ok(_)) => unfit(&own, uri, host),
-            _ => Some("it cannot be read"),
-        };
-        let Some(why) = why else { return Ok(()) };
-        tracing::warn!(file = %own.display(), why, "a new certificate is made: clients must trust it anew");
-    }
-    let mut hosts = vec![host.to_owned()];
-    hosts.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
-    hosts.extend(X509Data::computer_hostnames());
-    hosts.sort_unstable();
-    hosts.dedup();
-    let data = X509Data {
-        key_size: 2048,
-        common_name: name.to_owned(),
-        organization: "Fieldgate".to_owned(),
-        organizational_unit: String::new(),
-        country: String::new(),
-        state: String::new(),
-        alt_host_names: X509Data::alt_host_names(uri, Some(hosts), false, false, false),
-        certificate_duration_days: 3650,
-    };
-    CertificateStore::create_certificate_and_key(&data, true, &own, &key)
-        .map(|_| ())
-        .map_err(|why| format!("cannot make a certificate in {}: {why}", pki.display()))
-}
-
-/// Why a certificate of ours cannot be used any more.
-fn unfit(own: &X509, uri: &str, host: &str) -> Option<&'static str> {
-    let now = DateTime::now().as_chrono();
-    if own.is_application_uri_valid(uri).is_err() {
-        Some("group, node or machine have another name")
-    } else if own.is_hostname_valid(host).is_err() {
-        Some("the host has another name")
-    } else if own.is_time_valid(&now).is_err() {
-        Some("its time is over")
-    } else {
-        None
-    }
-}
-
-/// A folder that only its owner can look into.
-fn private_folder(folder: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    fs::create_dir_all(folder)?;
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
-}
-
-/// Forgets the oldest of too many client certificates; anybody can bring any number. Blocking.
-pub(super) fn cap(pki: &Path) {
-    for folder in ["trusted", "rejected"] {
-        let Ok(entries) = fs::read_dir(pki.join(folder)) else { continue };
-        let mut files: Vec<(SystemTime, PathBuf)> = entries
-            .flatten()
-            .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
-            .collect();
-        files.sort_unstable();
-        let surplus = files.len().saturating_sub(KEPT);
-        for (_, file) in files.iter().take(surplus) {
-            if let Err(error) = fs::remove_file(file) {
-                tracing::debug!(file = %file.display(), %error, "cannot remove a client certificate");
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_host_is_as_configured_or_as_listened_on_or_the_machine() {
-        let at = |text: &str| text.parse::<SocketAddr>().unwrap();
-        assert_eq!(host(Some("gw"), at("0.0.0.0:1"), Some("box")), "gw");
-        assert_eq!(host(None, at("0.0.0.0:1"), Some("box")), "box");
-        assert_eq!(host(None, at("127.0.0.1:1"), Some("box")), "127.0.0.1");
-        assert_eq!(bracketed(&host(None, at("[::1]:1"), None)), "[::1]");
-    }
-
-    #[test]
-    fn a_certificate_is_kept_while_it_fits_and_made_anew_when_not() {
-        let folder = tempfile::tempdir().unwrap();
-        let made = |uri: &str, host: &str| {
-            certificate(folder.path(), uri, "Fieldgate gw", host).unwrap();
-            fs::read(folder.path().join(OWN)).unwrap()
-        };
-        let first = made("urn:box:fieldgate:g:n", "gw");
-        assert_eq!(made("urn:box:fieldgate:g:n", "gw"), first);
-        assert_eq!(made("urn:box:fieldgate:g:n", "127.0.0.1"), first);
-        let second = made("urn:box:fieldgate:g:other", "gw");
-        assert_ne!(second, first);
-        assert_ne!(made("urn:box:fieldgate:g:other", "other-host"), second);
-        fs::write(folder.path().join(OWN), "no certificate").unwrap();
-        made("urn:box:fieldgate:g:other", "other-host");
-    }
-
-    #[test]
-    fn the_folders_of_certificates_have_an_end() {
-        let folder = tempfile::tempdir().unwrap();
-        let trusted = folder.path().join("trusted");
-        fs::create_dir_all(&trusted).unwrap();
-        for n in 0..KEPT + 7 {
-            fs::write(trusted.join(format!("{n}.der")), "x").unwrap();
-        }
-        cap(folder.path());
-        assert_eq!(fs::read_dir(&trusted).unwrap().count(), KEPT);
-    }
 }
