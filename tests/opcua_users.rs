@@ -42,6 +42,7 @@ fn spec() -> Spec {
         anonymous: true,
         users: Vec::new(),
         host: None,
+        trust: fieldgate::publishers::opcua::config::Trust::Any,
         engineer_only: vec!["pump/limit".into(), "pump/setup/".into()],
         reverse_connect: Vec::new(),
         bounds: Bounds::default(),
