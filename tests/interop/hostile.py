@@ -26,7 +26,7 @@ PERIOD = 0.1
 TAGS = 1000
 # What a hundred connections, their buffers and the answers under way may take at most.
 MEMORY = 160 * 1024 * 1024
-CERTIFICATES = int(os.environ.get("HOSTILE_CERTIFICATES", "60"))
+CERTIFICATES = int(os.environ.get("HOSTILE_CERTIFICATES", "200"))
 
 
 def config(folder, modbus, opcua, http):
