@@ -26,6 +26,7 @@ import pki_part
 import plain
 import pymodbus_part
 import rules
+import scada
 import shapes_part
 import silence
 import space
@@ -155,6 +156,7 @@ async def main():
         "node": node_part.run,
         "hostile": hostile.run,
         "shapes": shapes_part.run,
+        "scada": scada.run,
         "alarms": alarms_part.run,
         "pki": pki_part.run,
     }

@@ -90,6 +90,33 @@ async fn many_rebirth_commands_make_few_births_and_bdseq_stays() {
     node.stop().await;
 }
 
+/// By the node's own clock: no two births of it within a second, and seq has no gap over all of it.
+#[tokio::test]
+async fn a_hundred_rebirth_commands_a_second_make_one_birth_a_second_and_data_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_broker, host, node) = plant(folder.path(), "").await;
+    let mut sent = 0_u32;
+    while host.of("NBIRTH", "").len() < 4 {
+        host.rebirth().await;
+        sent += 1;
+        node.level(f64::from(sent));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let last = f64::from(sent);
+    host.sees("the last level", |h| {
+        h.seen().iter().any(|m| m.levels().iter().any(|(level, _)| *level == last))
+    })
+    .await;
+    let births: Vec<_> = host.of("NBIRTH", "").iter().map(|m| m.payload.timestamp.unwrap()).collect();
+    // Milliseconds are cut off at both ends.
+    assert!(births.windows(2).all(|pair| pair[1] - pair[0] >= 999), "{births:?}");
+    assert!(sent as usize >= 3 * births.len(), "so many commands that each second has several: {sent}");
+    let data = host.seen().iter().filter(|m| m.kind == "DDATA").count();
+    assert!(data > births.len(), "data go on between the births: {data}");
+    host.check();
+    node.stop().await;
+}
+
 // tck-id-message-flow-device-dcmd-subscribe
 #[tokio::test]
 async fn a_write_by_name_and_by_alias_reaches_the_gate_in_order() {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rumqttc::{AsyncClient, QoS, SubscribeFilter, Transport};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -46,6 +46,8 @@ pub(in crate::publishers) struct Inbound {
     pub(in crate::publishers) topic: String,
     pub(in crate::publishers) payload: Bytes,
     pub(in crate::publishers) retained: bool,
+    /// Its place among the bytes that may wait; free when it is dropped.
+    pub(super) room: Option<OwnedSemaphorePermit>,
 }
 
 /// What the broker answered so far.

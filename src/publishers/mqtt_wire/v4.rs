@@ -69,8 +69,12 @@ pub(super) async fn run(
     loop {
         match events.poll().await {
             Ok(Event::Incoming(Packet::Publish(publish))) => {
-                let inbound =
-                    Inbound { topic: publish.topic, payload: publish.payload, retained: publish.retain };
+                let inbound = Inbound {
+                    topic: publish.topic,
+                    payload: publish.payload,
+                    retained: publish.retain,
+                    room: None,
+                };
                 if let Err(down) = inbox.put(inbound) {
                     return down;
                 }

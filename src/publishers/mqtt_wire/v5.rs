@@ -90,7 +90,8 @@ pub(super) async fn run(
         match events.poll().await {
             Ok(Event::Incoming(Packet::Publish(publish))) => {
                 let topic = String::from_utf8_lossy(&publish.topic).into_owned();
-                let inbound = Inbound { topic, payload: publish.payload, retained: publish.retain };
+                let inbound =
+                    Inbound { topic, payload: publish.payload, retained: publish.retain, room: None };
                 if let Err(down) = inbox.put(inbound) {
                     return down;
                 }

@@ -16,7 +16,7 @@ const MOST_WRITES: usize = 64;
 impl Live<'_> {
     /// Takes a message.
     pub(super) fn inbound(&mut self, inbound: Inbound) -> Result<(), End> {
-        let Inbound { topic, payload, retained } = inbound;
+        let Inbound { topic, payload, retained, .. } = inbound;
         if self.is_state(&topic) {
             return self.state(&payload);
         }
