@@ -54,6 +54,8 @@ name = "named"
 link = "net"
 unit = 2
 profile = "plate"
+# An earlier part may have given all servers of pymodbus a name; here the profile's counts.
+identify = false
 [device.tag]
 run = {{ at = "input:1.0", type = "bool", labels = {{ off = "Stopped", on = "Running" }} }}
 state = {{ at = "input:0", type = "u16", labels = {{ 0 = "Idle", 1 = "Running" }} }}
