@@ -261,6 +261,11 @@ fn engineer_only(config: &Config, mistakes: &mut Vec<Mistake>) -> Vec<String> {
     patterns
 }
 
+/// Whether one of `engineer_only` means the tag of this path.
+pub fn covers(pattern: &str, path: &str) -> bool {
+    if pattern.ends_with('/') { path.starts_with(pattern) } else { path == pattern }
+}
+
 fn reverse_connect(config: &Config, mistakes: &mut Vec<Mistake>) -> Vec<(String, u16)> {
     let mut clients = Vec::new();
     for written in &config.reverse_connect {

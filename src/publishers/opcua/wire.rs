@@ -9,6 +9,9 @@ const LONGEST_URL: usize = 4096;
 /// A Hello: header, five numbers, the address with its length.
 pub(super) const LONGEST_HELLO: usize = HEADER + 20 + 4 + LONGEST_URL;
 
+/// What ends a connection, as the client is told.
+pub(super) type Refusal = (Status, &'static str);
+
 /// What a header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
@@ -59,12 +62,22 @@ fn string(to: &mut Vec<u8>, text: &str) {
     to.extend(text.as_bytes());
 }
 
-/// A string and what follows it.
+/// A ByteString or String, which may be null, and what follows it.
+fn read_bytes(bytes: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    match i32::from_le_bytes(*length) {
+        -1 => Some((None, rest)),
+        length => {
+            let (bytes, rest) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+            Some((Some(bytes), rest))
+        }
+    }
+}
+
+/// A string that is not null, and what follows it.
 fn read_string(bytes: &[u8]) -> Option<(&str, &[u8])> {
-    let (length, rest) = bytes.split_first_chunk::<4>()?;
-    let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
-    let (text, rest) = rest.split_at_checked(length)?;
-    Some((std::str::from_utf8(text).ok()?, rest))
+    let (text, rest) = read_bytes(bytes)?;
+    Some((std::str::from_utf8(text?).ok()?, rest))
 }
 
 /// The endpoint's address in a Hello.
@@ -78,9 +91,32 @@ pub(super) fn reverse_hello_url(message: &[u8]) -> Option<&str> {
     Some(read_string(rest)?.0)
 }
 
-/// The security policy that an OpenSecureChannel request asks for.
-pub(super) fn policy(message: &[u8]) -> Option<&str> {
-    Some(read_string(message.get(HEADER + 4..)?)?.0)
+/// The security policy without security.
+pub(super) const NONE: &str = "http://opcfoundation.org/UA/SecurityPolicy#None";
+
+/// What stands unencrypted at the start of an OPN (section 6.7.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Opening {
+    /// 0 in the first one of a client.
+    pub(super) channel: u32,
+    pub(super) policy: String,
+    /// Of the sender, DER; none where it is null or empty.
+    pub(super) certificate: Option<Vec<u8>>,
+}
+
+/// Reads the start of a whole OPN.
+pub(super) fn opening(message: &[u8]) -> Result<Opening, Refusal> {
+    let read = || -> Option<Opening> {
+        let (channel, rest) = message.get(HEADER..)?.split_first_chunk()?;
+        let (policy, rest) = read_string(rest)?;
+        let (certificate, _) = read_bytes(rest)?;
+        Some(Opening {
+            channel: u32::from_le_bytes(*channel),
+            policy: policy.to_owned(),
+            certificate: certificate.filter(|bytes| !bytes.is_empty()).map(<[u8]>::to_vec),
+        })
+    };
+    read().ok_or((Status::BAD_DECODING_ERROR, "no OPN"))
 }
 
 /// Counts the chunks and bytes of the message that is coming in.
@@ -128,6 +164,39 @@ mod tests {
 
     fn chunk(kind: &[u8; 3], last: u8, size: usize) -> Header {
         Header { kind: *kind, last, size }
+    }
+
+    fn frame(policy: &str, certificate: Option<&[u8]>) -> Vec<u8> {
+        let mut frame = b"OPNF\0\0\0\0\x07\0\0\0".to_vec();
+        for part in [Some(policy.as_bytes()), certificate, None] {
+            frame.extend(part.map_or(-1, |part| part.len() as i32).to_le_bytes());
+            frame.extend(part.unwrap_or_default());
+        }
+        frame
+    }
+
+    #[test]
+    fn an_opening_tells_channel_policy_and_certificate() {
+        let opened = opening(&frame("p", Some(b"cert"))).unwrap();
+        assert_eq!(opened, Opening { channel: 7, policy: "p".into(), certificate: Some(b"cert".to_vec()) });
+        assert_eq!(opening(&frame(NONE, None)).unwrap().certificate, None);
+        assert_eq!(opening(&frame(NONE, Some(b""))).unwrap().certificate, None);
+    }
+
+    #[test]
+    fn half_an_opening_is_refused_wherever_it_ends() {
+        let refused = Err((Status::BAD_DECODING_ERROR, "no OPN"));
+        let whole = frame("p", Some(b"cert"));
+        // The thumbprint at the end is not looked at.
+        for end in 0..whole.len() - 4 {
+            assert_eq!(opening(&whole[..end]), refused, "{end}");
+        }
+        for length in [-2, i32::MIN, i32::MAX, 5] {
+            let mut wrong = frame("p", Some(b"cert"));
+            wrong[17..21].copy_from_slice(&i32::to_le_bytes(length));
+            wrong.truncate(25);
+            assert_eq!(opening(&wrong), refused, "{length}");
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ use opcua::types::{
 use tokio::sync::Semaphore;
 
 use super::peers::Peers;
-use crate::publishers::opcua::config::Role;
+use crate::publishers::opcua::config::{Role, covers};
 use crate::publishers::opcua::users::lockout::Lockout;
 use crate::publishers::opcua::users::{Account, file, hash};
 
@@ -113,11 +113,11 @@ impl Users {
 
     /// Whether this client may write this tag, if it can be written at all.
     pub(super) fn may_write(&self, token: &UserToken, path: &str) -> bool {
-        let engineer = |pattern: &String| match pattern.ends_with('/') {
-            true => path.starts_with(pattern.as_str()),
-            false => path == pattern,
+        let least = if self.engineer_only.iter().any(|pattern| covers(pattern, path)) {
+            Role::Engineer
+        } else {
+            Role::Operator
         };
-        let least = if self.engineer_only.iter().any(engineer) { Role::Engineer } else { Role::Operator };
         self.role(token) >= Some(least)
     }
 

@@ -1,6 +1,5 @@
 //! Addresses that a client can reach: GetEndpoints, FindServers and CreateSession answer with the host that it dialled.
 
-use crate::publishers::opcua::pki::bracketed;
 use std::io::Cursor;
 use std::net::IpAddr;
 
@@ -9,6 +8,8 @@ use opcua::types::{
     EndpointDescription, FindServersResponse, GetEndpointsResponse, UAString,
 };
 use url::Url;
+
+use crate::publishers::opcua::pki::bracketed;
 
 /// The names that this server has.
 #[derive(Debug, Clone)]

@@ -26,7 +26,7 @@ use super::papers::{Inner, Keeper, Papers};
 use super::peers::{Full, PeerId, Peers};
 use crate::publishers::opcua::config::Bounds;
 use crate::publishers::opcua::status::Status;
-use crate::publishers::opcua::wire::{self, Guard, HEADER};
+use crate::publishers::opcua::wire::{self, Guard, HEADER, Refusal};
 
 /// A client must have said Hello, and then opened a channel, within this.
 const HELLO: Duration = Duration::from_secs(5);
@@ -58,9 +58,6 @@ pub(super) struct Door {
     /// Told once until it is over.
     full: Mutex<Option<Full>>,
 }
-
-/// What ended a connection, as the client is told.
-type Refusal = (Status, &'static str);
 
 /// A listener that never gets a client, for a library that wants one; it lives as long as the stream.
 pub(super) async fn silent() -> io::Result<(TcpListener, TcpStream)> {
@@ -319,10 +316,9 @@ impl Door {
             }
             if header.kind == *b"OPN" {
                 opened = true;
-                let none = wire::policy(&chunk).is_some_and(|policy| policy.ends_with("#None"));
-                clear.store(none, Ordering::Relaxed);
-                if let Err(refused) = papers.open(&chunk).await {
-                    return Some((Status(refused.code), refused.reason));
+                match papers.open(&chunk).await {
+                    Ok(is_secure) => clear.store(!is_secure, Ordering::Relaxed),
+                    Err(refused) => return Some(refused),
                 }
             }
             to.write_all(&chunk).await.ok()?;
@@ -353,7 +349,7 @@ impl Door {
             chunk.resize(size, 0);
             from.read_exact(chunk.get_mut(HEADER..)?).await.ok()?;
             if let Err(refused) = papers.answer(&chunk, header.kind == *b"OPN") {
-                return Some((Status(refused.code), refused.reason));
+                return Some(refused);
             }
             let renamed = wanted
                 .filter(|_| clear.load(Ordering::Relaxed))

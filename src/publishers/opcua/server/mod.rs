@@ -9,7 +9,6 @@ mod core;
 mod discovery;
 mod door;
 mod events;
-mod frame;
 mod generation;
 mod grow;
 mod history;
@@ -22,9 +21,11 @@ mod peers;
 mod pump;
 mod reverse;
 mod setup;
+mod shared;
 mod value;
 mod witness;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -133,7 +134,7 @@ impl Publisher for OpcUa {
             tokio::pin!(serving);
             let ended = tokio::select! {
                 ended = generations.run(&trust) => Some(ended),
-                () = watch_users(users, peers) => None,
+                never = watch_users(users, peers) => match never {},
                 () = cx.stop.cancelled() => None,
                 never = &mut serving => match never {},
             };
@@ -154,7 +155,7 @@ impl Publisher for OpcUa {
 }
 
 /// Takes over changes of the users file; sessions of users who are gone end.
-async fn watch_users(users: Arc<Users>, peers: Arc<Peers>) {
+async fn watch_users(users: Arc<Users>, peers: Arc<Peers>) -> Infallible {
     loop {
         tokio::time::sleep(OpcUa::LOOK).await;
         let read = users.clone();

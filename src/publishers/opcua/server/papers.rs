@@ -12,9 +12,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use opcua::server::ServerHandle;
 
-use super::frame::{self, Opening};
 use crate::publishers::opcua::config;
 use crate::publishers::opcua::pki::{self, Certificate, Fault, Trust};
+use crate::publishers::opcua::status::Status;
+use crate::publishers::opcua::wire::{self, Opening, Refusal};
 use crate::publishers::publisher::Context;
 use crate::telemetry::PublisherStats;
 
@@ -118,17 +119,9 @@ impl Keeper {
     }
 }
 
-/// A connection ends with this as an ERR message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Refusal {
-    pub(super) code: u32,
-    pub(super) reason: &'static str,
-}
-
-impl From<Fault> for Refusal {
-    fn from(fault: Fault) -> Refusal {
-        Refusal { code: fault.code(), reason: fault.name() }
-    }
+/// As a client is told that its certificate or session is refused.
+fn refusal(fault: Fault) -> Refusal {
+    (Status(fault.code()), fault.name())
 }
 
 /// What one client's connection has shown.
@@ -146,34 +139,35 @@ impl Papers {
         Papers { peer, keeper, inner, opened: OnceLock::new(), channel: OnceLock::new() }
     }
 
-    /// Whether a whole OPN of the client may go on to the library.
-    pub(super) async fn open(&self, frame: &[u8]) -> Result<(), Refusal> {
-        let opening = frame::opening(frame).map_err(|code| Refusal { code, reason: "no OPN" })?;
+    /// Whether a whole OPN of the client may go on to the library; gives whether it asks for security.
+    pub(super) async fn open(&self, message: &[u8]) -> Result<bool, Refusal> {
+        let opening = wire::opening(message)?;
         // The library would let a channel go on without the security that it began with.
         if self.opened.get().is_some_and(|(first, _)| {
             first.policy != opening.policy || first.certificate != opening.certificate
         }) {
             tracing::warn!(target: "audit", publisher = self.keeper.publisher, peer = %self.peer, "a channel was to be renewed with another certificate or policy: closed");
-            return Err(Fault::Changed.into());
+            return Err(refusal(Fault::Changed));
         }
         let certificate = match opening.policy.as_str() {
-            frame::NONE => None,
+            wire::NONE => None,
             _ => {
                 let (keeper, inner, peer) = (self.keeper.clone(), self.inner.clone(), self.peer);
                 let bytes = opening.certificate.clone();
                 let checking =
                     tokio::task::spawn_blocking(move || keeper.check(bytes.as_deref(), peer, &inner));
-                Some(checking.await.unwrap_or(Err(Fault::Invalid))?)
+                Some(checking.await.unwrap_or(Err(Fault::Invalid)).map_err(refusal)?)
             }
         };
+        let is_secure = certificate.is_some();
         let _ = self.opened.set((opening, certificate));
-        Ok(())
+        Ok(is_secure)
     }
 
-    /// Whether a whole frame of the library may go on to the client; `opens` says that it is an OPN.
-    pub(super) fn answer(&self, frame: &[u8], opens: bool) -> Result<(), Refusal> {
+    /// Whether a whole chunk of the library may go on to the client; `opens` says that it is an OPN.
+    pub(super) fn answer(&self, message: &[u8], opens: bool) -> Result<(), Refusal> {
         if let (true, None, Some((_, certificate))) = (opens, self.channel.get(), self.opened.get()) {
-            let id = frame::opening(frame).map_err(|code| Refusal { code, reason: "no OPN" })?.channel;
+            let id = wire::opening(message)?.channel;
             let channel =
                 Channel { peer: self.peer, certificate: certificate.clone(), refused: OnceLock::new() };
             let channel = Arc::new(channel);
@@ -181,7 +175,7 @@ impl Papers {
             let _ = self.channel.set((id, channel));
         }
         match self.channel.get().and_then(|(_, channel)| channel.refused.get()) {
-            Some(fault) => Err((*fault).into()),
+            Some(fault) => Err(refusal(*fault)),
             None => Ok(()),
         }
     }

@@ -1,6 +1,5 @@
-//! Builds the server: endpoints, limits, certificate. Reads and writes files, so it runs on a thread of its own.
+//! Builds a server: endpoints, limits, certificate. Reads and writes files, so it runs on a thread of its own.
 
-use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -17,20 +16,18 @@ use tokio_util::sync::CancellationToken;
 use super::alarms::Alarms;
 use super::approved;
 use super::audit::{Audit, Audited};
-use super::auth::Users;
 use super::capabilities::Capabilities;
 use super::core::Methods;
 use super::history::{self, History};
 use super::nodes::{Manager, Tags, Writing};
 use super::papers::Channels;
-use super::peers::Peers;
+use super::shared::Shared;
 use super::witness::Witness;
 use crate::model::Directory;
 use crate::publishers::opcua::conditions::Conditions;
 use crate::publishers::opcua::config::{Security, Spec};
-use crate::publishers::opcua::pki::{self, Folder, Identity, bracketed};
+use crate::publishers::opcua::pki::{self, Identity, bracketed};
 use crate::publishers::opcua::space::{self, Space};
-use crate::publishers::opcua::users::{Account, file, hash};
 use crate::publishers::opcua::wire::Guard;
 use crate::publishers::publisher::Context;
 
@@ -49,48 +46,11 @@ pub(super) struct Ready {
     pub(super) approved: PathBuf,
 }
 
-/// What all servers of a publisher share: one follows another when the certificate is renewed.
-#[derive(Clone)]
-pub(super) struct Shared {
-    pub(super) folder: Folder,
-    pub(super) identity: Identity,
-    pub(super) users: Arc<Users>,
-    pub(super) peers: Arc<Peers>,
-}
-
-impl Shared {
-    /// Folders and certificate, made where they are missing. Blocking.
-    pub(super) fn prepare(spec: &Spec, cx: &Context) -> Result<Shared, String> {
-        let folder = Folder::at(&cx.folder.join("pki"));
-        let failed = |why| format!("cannot make the folders in {}: {why}", folder.root().display());
-        let unseen = folder.prepare().map_err(failed)?;
-        if unseen > 0 {
-            tracing::warn!(
-                publisher = cx.name,
-                certificates = unseen,
-                "client certificates that an earlier version accepted unseen are now in pki/rejected: trust those that you know with fieldgate pki trust"
-            );
-        }
-        let identity = Identity::new(spec, &cx.directory);
-        let peers = Arc::new(Peers::default());
-        let users = users(spec, cx, peers.clone())?;
-        pki::ensure(&folder, &identity)?;
-        let old = [APPROVED, SERVING].map(|name| folder.root().join(name));
-        for old in old {
-            match fs::remove_dir_all(&old) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
-                _ => {}
-            }
-        }
-        Ok(Shared { folder, identity, users, peers })
-    }
-}
-
 /// Certificates that the library may let in, a folder a server.
-const APPROVED: &str = "approved";
+pub(super) const APPROVED: &str = "approved";
 /// Key and certificate of each server: the library reads them again for each connection, and those in `own` and
 /// `private` may be renewed meanwhile.
-const SERVING: &str = "private/serving";
+pub(super) const SERVING: &str = "private/serving";
 
 /// Makes the server number `number` of this run. Blocking.
 pub(super) fn build(
@@ -199,41 +159,6 @@ pub(super) fn build(
     let _ = audit.server.set(handle.info().application_uri.to_string());
     let thumbprint = certificate.thumbprint();
     Ok(Ready { server, handle, manager, directory, space, thumbprint, channels, approved })
-}
-
-/// All users: those of the configuration, with their passwords as hashes from now on, and those of the users file.
-fn users(spec: &Spec, cx: &Context, peers: Arc<Peers>) -> Result<Arc<Users>, String> {
-    let declared = spec.users.iter().map(|user| {
-        let password =
-            user.password.reveal().map_err(|why| format!("the password of {}: {why}", user.name))?;
-        if password.is_empty() {
-            return Err(format!("the password of {} is empty: write one", user.name));
-        }
-        Ok(Account { name: user.name.clone(), role: user.role, hash: hash::make(&password)? })
-    });
-    let declared = declared.collect::<Result<_, String>>()?;
-    let only = spec.engineer_only.clone();
-    for pattern in &only {
-        let meant =
-            |path: &str| if pattern.ends_with('/') { path.starts_with(pattern) } else { path == pattern };
-        if !cx.directory.tags().iter().any(|tag| tag.access.is_writable() && meant(&tag.path)) {
-            tracing::warn!(
-                publisher = cx.name,
-                pattern,
-                "engineer-only names no tag that can be written: correct it"
-            );
-        }
-    }
-    let users = Users::new(declared, file::path(&cx.folder), spec.anonymous, only, peers);
-    users.reload()?;
-    hash::warm();
-    if users.is_empty() && spec.security.iter().any(|one| *one != Security::None) {
-        tracing::warn!(
-            publisher = cx.name,
-            "nobody can log in with a name: add somebody with `fieldgate user add`"
-        );
-    }
-    Ok(Arc::new(users))
 }
 
 fn server_has_no_certificate(handle: &ServerHandle) -> bool {
