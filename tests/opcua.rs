@@ -2,20 +2,22 @@
 #![cfg(feature = "opcua")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
+#[path = "common/opcua.rs"]
+mod ground;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use fieldgate::command::{Gate, Refusal, Write, WriteRule};
+use fieldgate::command::{Refusal, Write};
 use fieldgate::model::*;
 use fieldgate::publishers::opcua::OpcUa;
-use fieldgate::publishers::opcua::config::{Bounds, Role, Security, Spec, Trust, User};
+use fieldgate::publishers::opcua::config::{Bounds, Role, Security, Spec, Trust};
 use fieldgate::publishers::publisher::{Context, PublishError, Publisher};
-use fieldgate::store::{History, Options, Store};
-use fieldgate::telemetry::{Connection, Telemetry};
+use fieldgate::store::{History, Options};
+use fieldgate::telemetry::Connection;
 use opcua::client::{ClientBuilder, DataChangeCallback, HistoryReadAction, IdentityToken, Session};
 use opcua::crypto::SecurityPolicy;
 use opcua::types::*;
@@ -24,7 +26,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-const AT: Timestamp = Timestamp(1_760_000_000_123_457);
+use ground::{AT, connect, is_up, surroundings, token, until, until_value, url, user};
+
 /// Tag, its type, and whether it may be written.
 const TAGS: [(&str, DataType, bool); 16] = [
     ("pump/bool", DataType::Bool, false),
@@ -59,16 +62,11 @@ struct Plant {
 }
 
 fn spec(folder: &Path, port: u16) -> Spec {
-    let user = |name: &str, role| {
-        let file = folder.join(name);
-        std::fs::write(&file, format!("{name} secret\n")).unwrap();
-        User { name: name.into(), password: Secret::File(file), role }
-    };
     Spec {
         listen: SocketAddr::from(([127, 0, 0, 1], port)),
         security: vec![Security::None, Security::Basic256Sha256, Security::Aes256],
         anonymous: true,
-        users: vec![user("operator", Role::Operator), user("viewer", Role::Observer)],
+        users: vec![user(folder, "operator", Role::Operator), user(folder, "viewer", Role::Observer)],
         trust: Trust::Any,
         host: None,
         engineer_only: Vec::new(),
@@ -126,36 +124,7 @@ impl Plant {
     }
 
     fn begin_with(port: u16, folder: tempfile::TempDir, options: Options) -> Plant {
-        let directory = Arc::new(directory());
-        let clock = Clock::starting_at(AT);
-        let telemetry = Telemetry::new(clock.now());
-        let (mailbox, writes) = mpsc::channel(64);
-        let rules = directory.tags().iter().map(|tag| {
-            let rule = WriteRule {
-                path: tag.path.clone(),
-                kind: tag.kind,
-                access: tag.access,
-                low: tag.low,
-                high: tag.high,
-                mailbox: mailbox.clone(),
-            };
-            (tag.id, rule)
-        });
-        let gate = Gate::default();
-        gate.load(rules.collect());
-        let store = Store::open(options, directory.clone(), clock.clone(), telemetry.store.clone());
-        let cx = Context {
-            outbox: fieldgate::store::Options::default().reader_rules(),
-            name: "opcua".into(),
-            directory,
-            store,
-            gate,
-            stats: telemetry.publisher("opcua", "opcua"),
-            telemetry,
-            clock,
-            folder: folder.path().join("opcua"),
-            stop: CancellationToken::new(),
-        };
+        let (cx, writes) = surroundings(&folder.path().join("opcua"), directory(), options);
         let task = tokio::spawn(OpcUa::new(spec(folder.path(), port)).run(cx.clone()));
         Plant { cx, task, writes, folder }
     }
@@ -167,11 +136,11 @@ impl Plant {
     }
 
     async fn is_up(&self) {
-        until("the server is up", || self.cx.stats.state.get() == Connection::Up).await;
+        is_up(&self.cx).await;
     }
 
     fn url(&self) -> String {
-        self.cx.stats.address.lock().unwrap().clone()
+        url(&self.cx)
     }
 
     fn accept(&self, samples: Vec<Sample>) {
@@ -183,40 +152,11 @@ impl Plant {
     }
 
     async fn user(&self, name: &str) -> Client {
-        let password = format!("{name} secret");
-        let token = IdentityToken::UserName(name.into(), password.as_str().into());
-        self.connect(SecurityPolicy::Basic256Sha256, token).await.unwrap()
+        self.connect(SecurityPolicy::Basic256Sha256, token(name)).await.unwrap()
     }
 
     async fn connect(&self, policy: SecurityPolicy, token: IdentityToken) -> Result<Client, String> {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let mode = if policy == SecurityPolicy::None {
-            MessageSecurityMode::None
-        } else {
-            MessageSecurityMode::SignAndEncrypt
-        };
-        let folder = self.folder.path().join(format!("client-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
-        let mut client = ClientBuilder::new()
-            .application_name("test client")
-            .application_uri("urn:test:client")
-            .product_uri("urn:test")
-            .pki_dir(folder)
-            .create_sample_keypair(true)
-            .trust_server_certs(true)
-            .max_array_length(100_000)
-            .session_retry_limit(0)
-            .client()
-            .unwrap();
-        let url = self.url();
-        let endpoint = (url.as_str(), policy.to_str(), mode, UserTokenPolicy::anonymous());
-        let (session, event_loop) =
-            client.connect_to_matching_endpoint(endpoint, token).await.map_err(|e| e.to_string())?;
-        let mut polling = event_loop.spawn();
-        tokio::select! {
-            connected = session.wait_for_connection() => assert!(connected),
-            ended = &mut polling => return Err(ended.unwrap().to_string()),
-            () = tokio::time::sleep(Duration::from_secs(30)) => panic!("no connection within 30 s"),
-        }
+        let session = connect(self.folder.path(), &self.url(), policy, token).await?;
         let ns = session.get_namespace_index("urn:fieldgate:water:gw-1").await.unwrap();
         Ok(Client { session, ns })
     }
@@ -244,14 +184,7 @@ impl Client {
 
     /// Reads until it is as wished.
     async fn value_that(&self, path: &str, wished: impl Fn(&DataValue) -> bool) -> DataValue {
-        for _ in 0..200 {
-            let value = self.value(path).await;
-            if wished(&value) {
-                return value;
-            }
-            tokio::time::sleep(Duration::from_millis(25)).await;
-        }
-        panic!("{path} is {:?}", self.value(path).await);
+        until_value(path, async || self.value(path).await, wished).await
     }
 
     async fn write(&self, path: &str, value: impl Into<DataValue>) -> StatusCode {
@@ -282,16 +215,6 @@ impl Client {
     async fn leave(self) {
         self.session.disconnect().await.ok();
     }
-}
-
-async fn until(what: &str, mut met: impl FnMut() -> bool) {
-    for _ in 0..1200 {
-        if met() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(25)).await;
-    }
-    panic!("not within 30 s: {what}");
 }
 
 /// A value without status and times, as most clients write.

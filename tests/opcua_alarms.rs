@@ -2,28 +2,28 @@
 #![cfg(feature = "opcua")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
-use std::collections::HashMap;
+#[path = "common/opcua.rs"]
+mod ground;
+
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fieldgate::command::{Gate, Write, WriteRule};
+use fieldgate::command::Write;
 use fieldgate::model::*;
 use fieldgate::normalize::{Normalizer, PlacedRule, Rule};
 use fieldgate::publishers::opcua::OpcUa;
-use fieldgate::publishers::opcua::config::{Role, Security, Spec, User};
+use fieldgate::publishers::opcua::config::{Role, Security, Spec};
 use fieldgate::publishers::publisher::{Context, PublishError, Publisher};
-use fieldgate::store::{Options, Store};
-use fieldgate::telemetry::{Connection, Telemetry};
-use opcua::client::{ClientBuilder, EventCallback, IdentityToken, Session};
+use fieldgate::store::Options;
+use opcua::client::{EventCallback, IdentityToken, Session};
 use opcua::crypto::SecurityPolicy;
 use opcua::types::*;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
-const AT: Timestamp = Timestamp(1_760_000_000_000_000);
+use ground::{connect, is_up, rules, surroundings, token, until, until_value, url, user};
+
 const PRESSURE: u32 = 0;
 const FAULT: u32 = 4;
 const SET_POINT: u32 = 8;
@@ -96,31 +96,12 @@ struct Plant {
 impl Plant {
     async fn start() -> Plant {
         let folder = tempfile::tempdir().unwrap();
-        let directory = Arc::new(directory());
-        let clock = Clock::starting_at(AT);
-        let telemetry = Telemetry::new(clock.now());
-        let (mailbox, mut writes) = mpsc::channel::<Write>(64);
-        let rules: HashMap<TagId, WriteRule> = directory
-            .tags()
-            .iter()
-            .map(|tag| {
-                let rule = WriteRule {
-                    path: tag.path.clone(),
-                    kind: tag.kind,
-                    access: tag.access,
-                    low: None,
-                    high: None,
-                    mailbox: mailbox.clone(),
-                };
-                (tag.id, rule)
-            })
-            .collect();
-        let gate = Gate::default();
+        let (cx, mut writes) = surroundings(&folder.path().join("opcua"), directory(), Options::default());
+        // Acknowledgements come by the gate, too.
+        let (mailbox, mut acknowledged) = mpsc::channel::<Write>(64);
         let acked = [PRESSURE + 3, FAULT + 3];
-        gate.load_alarms(rules.clone().into_iter().filter(|(tag, _)| acked.contains(&tag.0)).collect());
-        gate.load(rules);
-        let store =
-            Store::open(Options::default(), directory.clone(), clock.clone(), telemetry.store.clone());
+        let rules = rules(&cx.directory, &mailbox).into_iter().filter(|(tag, _)| acked.contains(&tag.0));
+        cx.gate.load_alarms(rules.collect());
         let placed = |at: usize, source: u32, alarm: &Arc<Alarm>| {
             let rule = Rule { alarm: Some(alarm.clone()), ..Rule::plain(TagId(source), DataType::U16) };
             PlacedRule::new(Place::Words { at, count: 1 }, rule)
@@ -128,34 +109,25 @@ impl Plant {
         let [pressure, fault] = &alarms()[..] else { panic!() };
         let rules = [placed(0, PRESSURE, pressure), placed(1, FAULT, fault)];
         let normalizer = Arc::new(Mutex::new(Normalizer::new([&rules[..]])));
-        let user = |name: &str, role| {
-            let file = folder.path().join(name);
-            std::fs::write(&file, format!("{name} secret\n")).unwrap();
-            User { name: name.into(), password: Secret::File(file), role }
-        };
         let spec = Spec {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             security: vec![Security::None, Security::Basic256Sha256],
             anonymous: true,
-            users: vec![user("operator", Role::Operator), user("viewer", Role::Observer)],
+            users: [("operator", Role::Operator), ("viewer", Role::Observer)]
+                .map(|(name, role)| user(folder.path(), name, role))
+                .to_vec(),
             trust: fieldgate::publishers::opcua::config::Trust::Any,
             ..Spec::default()
         };
-        let cx = Context {
-            outbox: Options::default().reader_rules(),
-            name: "opcua".into(),
-            directory,
-            store: store.clone(),
-            gate,
-            stats: telemetry.publisher("opcua", "opcua"),
-            telemetry,
-            clock: clock.clone(),
-            folder: folder.path().join("opcua"),
-            stop: CancellationToken::new(),
-        };
         let link = normalizer.clone();
+        let (store, clock) = (cx.store.clone(), cx.clock.clone());
         tokio::spawn(async move {
-            while let Some(write) = writes.recv().await {
+            loop {
+                let write = tokio::select! {
+                    Some(write) = writes.recv() => write,
+                    Some(write) = acknowledged.recv() => write,
+                    else => return,
+                };
                 let done = link.lock().unwrap().acknowledge(write.tag, clock.stamp());
                 if let Some((_, samples)) = done {
                     store.accept(Batch { device: DeviceId(0), state: DeviceState::Alive, samples });
@@ -165,7 +137,7 @@ impl Plant {
         });
         let task = tokio::spawn(OpcUa::new(spec).run(cx.clone()));
         let plant = Plant { cx, normalizer, _folder: folder, task };
-        until("the server is up", || plant.cx.stats.state.get() == Connection::Up).await;
+        is_up(&plant.cx).await;
         plant.poll(50, 0);
         plant
     }
@@ -183,35 +155,12 @@ impl Plant {
     }
 
     async fn user(&self, name: &str) -> Client {
-        self.connect(name, &format!("{name} secret")).await.unwrap()
+        self.connect(token(name)).await.unwrap()
     }
 
-    async fn connect(&self, name: &str, password: &str) -> Result<Client, String> {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let folder = self._folder.path().join(format!("client-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
-        let mut client = ClientBuilder::new()
-            .application_name("test client")
-            .application_uri("urn:test:client")
-            .product_uri("urn:test")
-            .pki_dir(folder)
-            .create_sample_keypair(true)
-            .trust_server_certs(true)
-            .session_retry_limit(0)
-            .client()
-            .unwrap();
-        let url = self.cx.stats.address.lock().unwrap().clone();
-        let mode = MessageSecurityMode::SignAndEncrypt;
-        let policy = SecurityPolicy::Basic256Sha256.to_str();
-        let token = IdentityToken::UserName(name.into(), password.into());
-        let endpoint = (url.as_str(), policy, mode, UserTokenPolicy::anonymous());
-        let (session, event_loop) =
-            client.connect_to_matching_endpoint(endpoint, token).await.map_err(|e| e.to_string())?;
-        let mut polling = event_loop.spawn();
-        tokio::select! {
-            connected = session.wait_for_connection() => assert!(connected),
-            ended = &mut polling => return Err(ended.unwrap().to_string()),
-            () = tokio::time::sleep(Duration::from_secs(30)) => panic!("no connection within 30 s"),
-        }
+    async fn connect(&self, token: IdentityToken) -> Result<Client, String> {
+        let policy = SecurityPolicy::Basic256Sha256;
+        let session = connect(self._folder.path(), &url(&self.cx), policy, token).await?;
         let ns = session.get_namespace_index("urn:fieldgate:water:gw-1").await.unwrap();
         Ok(Client { session, ns })
     }
@@ -372,16 +321,6 @@ impl Client {
     }
 }
 
-async fn until(what: &str, mut met: impl FnMut() -> bool) {
-    for _ in 0..1200 {
-        if met() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(25)).await;
-    }
-    panic!("not within 30 s: {what}");
-}
-
 const SERVER: NodeId = NodeId { namespace: 0, identifier: Identifier::Numeric(2253) };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -515,21 +454,16 @@ async fn a_comment_is_an_event_of_its_own_and_a_refresh_tells_what_is_so_to_who_
     // The event that was told before the comment still acknowledges it.
     assert_eq!(operator.acknowledge(&told[1], "").await, StatusCode::Good);
     let node = operator.id("pump/pressure#Alarm/AckedState/Id");
-    until_value(&operator, node, Variant::from(true)).await;
+    until_is(&operator, node, Variant::from(true)).await;
     assert_eq!(operator.value(operator.id("pump/pressure#Alarm/Comment")).await, {
         Variant::from(LocalizedText::new("de", "Rohr zu"))
     });
     plant.end().await;
 }
 
-async fn until_value(client: &Client, node: NodeId, wished: Variant) {
-    for _ in 0..400 {
-        if client.value(node.clone()).await == wished {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(25)).await;
-    }
-    panic!("{node} is {:?}", client.value(node.clone()).await);
+async fn until_is(client: &Client, node: NodeId, wished: Variant) {
+    let read = async || DataValue::value_only(client.value(node.clone()).await);
+    until_value(&node.to_string(), read, |value| value.value.as_ref() == Some(&wished)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -540,7 +474,7 @@ async fn writes_and_log_ins_are_told_with_who_did_what_and_how_it_went() {
     let at = plant.cx.clock.now();
     let sample = Sample::good(TagId(SET_POINT), Value::U16(4), at);
     plant.cx.store.accept(Batch { device: DeviceId(0), state: DeviceState::Alive, samples: vec![sample] });
-    until_value(&operator, operator.id("pump/set-point"), Variant::from(4_u16)).await;
+    until_is(&operator, operator.id("pump/set-point"), Variant::from(4_u16)).await;
     let write = |client: &Client, path: &str| WriteValue {
         node_id: client.id(path),
         attribute_id: AttributeId::Value as u32,
@@ -560,7 +494,7 @@ async fn writes_and_log_ins_are_told_with_who_did_what_and_how_it_went() {
     let viewer = plant.user("viewer").await;
     let came = events.next_of(ObjectTypeId::AuditActivateSessionEventType).await;
     assert_eq!(came.text("Message"), "viewer logged in");
-    assert!(plant.connect("viewer", "wrong").await.is_err());
+    assert!(plant.connect(IdentityToken::UserName("viewer".into(), "wrong".into())).await.is_err());
     let refused = events.next_of(ObjectTypeId::AuditActivateSessionEventType).await;
     assert_eq!(refused.of(ObjectTypeId::AuditEventType, "ClientUserId"), Variant::from("viewer"));
     assert_eq!(refused.get("Status"), Variant::from(false));

@@ -2,6 +2,9 @@
 #![cfg(feature = "opcua")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
+#[path = "common/opcua.rs"]
+mod ground;
+
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,13 +13,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use fieldgate::command::Gate;
 use fieldgate::model::*;
 use fieldgate::publishers::opcua::OpcUa;
 use fieldgate::publishers::opcua::config::{Security, Spec, Trust, User};
 use fieldgate::publishers::publisher::{Context, PublishError, Publisher};
-use fieldgate::store::{Options, Store};
-use fieldgate::telemetry::{Connection, Telemetry};
+use fieldgate::store::Options;
 use opcua::client::{ClientBuilder, IdentityToken, Session};
 use opcua::crypto::SecurityPolicy;
 use opcua::types::{MessageSecurityMode, StatusCode, TimestampsToReturn, UserTokenPolicy, VariableId};
@@ -29,7 +30,8 @@ use rsa::pkcs8::{EncodePrivateKey, LineEnding};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+
+use ground::{connected, is_up, surroundings, until, url};
 
 const URI: &str = "urn:test:client";
 const NONE: &str = "http://opcfoundation.org/UA/SecurityPolicy#None";
@@ -121,23 +123,9 @@ impl Plant {
     }
 
     async fn start_in(folder: tempfile::TempDir, trust: Trust) -> Plant {
-        let directory = Arc::new(Directory::new("water", "gw-1", vec![], vec![]));
-        let clock = Clock::starting_at(Timestamp(1_760_000_000_123_457));
-        let telemetry = Telemetry::new(clock.now());
-        let store =
-            Store::open(Options::default(), directory.clone(), clock.clone(), telemetry.store.clone());
-        let cx = Context {
-            outbox: Options::default().reader_rules(),
-            name: "opcua".into(),
-            directory,
-            store,
-            gate: Gate::default(),
-            stats: telemetry.publisher("opcua", "opcua"),
-            telemetry,
-            clock,
-            folder: folder.path().join("store/publishers/opcua"),
-            stop: CancellationToken::new(),
-        };
+        let directory = Directory::new("water", "gw-1", vec![], vec![]);
+        let own = folder.path().join("store/publishers/opcua");
+        let (cx, _) = surroundings(&own, directory, Options::default());
         fs::write(folder.path().join("password"), "secret\n").unwrap();
         fs::write(folder.path().join("gateway.toml"), config(folder.path())).unwrap();
         let spec = Spec {
@@ -154,7 +142,7 @@ impl Plant {
         };
         let task = tokio::spawn(OpcUa::new(spec).run(cx.clone()));
         let plant = Plant { cx, task, folder };
-        until("the server is up", || plant.cx.stats.state.get() == Connection::Up).await;
+        is_up(&plant.cx).await;
         plant
     }
 
@@ -171,7 +159,7 @@ impl Plant {
     }
 
     fn url(&self) -> String {
-        self.cx.stats.address.lock().unwrap().clone()
+        url(&self.cx)
     }
 
     /// Connects with the certificate and logs in; the error is the status.
@@ -198,13 +186,7 @@ impl Plant {
         let token = IdentityToken::UserName("operator".into(), "secret".into());
         let (session, event_loop) =
             client.connect_to_matching_endpoint(endpoint, token).await.map_err(|e| e.status())?;
-        let mut polling = event_loop.spawn();
-        tokio::select! {
-            connected = session.wait_for_connection() => assert!(connected),
-            ended = &mut polling => return Err(ended.unwrap()),
-            () = tokio::time::sleep(Duration::from_secs(30)) => panic!("no connection within 30 s"),
-        }
-        Ok(session)
+        connected(session, event_loop.spawn()).await
     }
 
     /// The status of trying to connect.
@@ -306,16 +288,6 @@ fn opening(policy: &str, certificate: &[u8]) -> Vec<u8> {
 fn code(frame: &[u8]) -> StatusCode {
     assert_eq!(&frame[..4], b"ERRF", "{frame:?}");
     StatusCode::from(u32::from_le_bytes(frame[8..12].try_into().unwrap()))
-}
-
-async fn until(what: &str, mut met: impl FnMut() -> bool) {
-    for _ in 0..1200 {
-        if met() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(25)).await;
-    }
-    panic!("not within 30 s: {what}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

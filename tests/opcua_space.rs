@@ -3,27 +3,27 @@
 #![cfg(feature = "opcua")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
+#[path = "common/opcua.rs"]
+mod ground;
+
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use fieldgate::command::Gate;
 use fieldgate::model::*;
 use fieldgate::publishers::opcua::OpcUa;
 use fieldgate::publishers::opcua::config::{Security, Spec};
 use fieldgate::publishers::publisher::{Context, PublishError, Publisher};
-use fieldgate::store::{History, Options, Store};
-use fieldgate::telemetry::{Connection, Telemetry};
-use opcua::client::{ClientBuilder, DataChangeCallback, EventCallback, IdentityToken, Session};
+use fieldgate::store::{History, Options};
+use opcua::client::{DataChangeCallback, EventCallback, IdentityToken, Session};
 use opcua::crypto::SecurityPolicy;
 use opcua::types::*;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
-const AT: Timestamp = Timestamp(1_760_000_000_123_457);
+use ground::{AT, connect, is_up, surroundings, until_value, url};
+
 const DI: &str = "http://opcfoundation.org/UA/DI/";
 
 fn after(millis: i64) -> Timestamp {
@@ -73,24 +73,8 @@ impl Plant {
 
     async fn start_with(directory: Directory, options: impl Fn(&std::path::Path) -> Options) -> Plant {
         let folder = tempfile::tempdir().unwrap();
-        let directory = Arc::new(directory);
-        let clock = Clock::starting_at(AT);
-        let telemetry = Telemetry::new(clock.now());
-        let options = options(folder.path());
-        let store = Store::open(options, directory.clone(), clock.clone(), telemetry.store.clone());
-        let (configuration, changes) = watch::channel(directory.clone());
-        let cx = Context {
-            outbox: Options::default().reader_rules(),
-            name: "opcua".into(),
-            directory,
-            store,
-            gate: Gate::default(),
-            stats: telemetry.publisher("opcua", "opcua"),
-            telemetry,
-            clock,
-            folder: folder.path().join("opcua"),
-            stop: CancellationToken::new(),
-        };
+        let (cx, _) = surroundings(&folder.path().join("opcua"), directory, options(folder.path()));
+        let (configuration, changes) = watch::channel(cx.directory.clone());
         let spec = Spec {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             security: vec![Security::None],
@@ -100,13 +84,8 @@ impl Plant {
             ..Spec::default()
         };
         let task = tokio::spawn(OpcUa::new(spec).following(changes).run(cx.clone()));
-        for _ in 0..1200 {
-            if cx.stats.state.get() == Connection::Up {
-                return Plant { cx, configuration, _task: task, folder };
-            }
-            tokio::time::sleep(Duration::from_millis(25)).await;
-        }
-        panic!("the server is not up within 30 s");
+        is_up(&cx).await;
+        Plant { cx, configuration, _task: task, folder }
     }
 
     fn accept(&self, samples: Vec<Sample>) {
@@ -118,24 +97,9 @@ impl Plant {
     }
 
     async fn connect(&self) -> Client {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let folder = self.folder.path().join(format!("client-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
-        let mut client = ClientBuilder::new()
-            .application_name("test client")
-            .application_uri("urn:test:client")
-            .pki_dir(folder)
-            .trust_server_certs(true)
-            .max_array_length(100_000)
-            .session_retry_limit(0)
-            .client()
-            .unwrap();
-        let url = self.cx.stats.address.lock().unwrap().clone();
-        let none = SecurityPolicy::None.to_str();
-        let endpoint = (url.as_str(), none, MessageSecurityMode::None, UserTokenPolicy::anonymous());
-        let (session, event_loop) =
-            client.connect_to_matching_endpoint(endpoint, IdentityToken::Anonymous).await.unwrap();
-        event_loop.spawn();
-        assert!(session.wait_for_connection().await);
+        let url = url(&self.cx);
+        let session =
+            connect(self.folder.path(), &url, SecurityPolicy::None, IdentityToken::Anonymous).await.unwrap();
         let ns = session.get_namespace_index("urn:fieldgate:water:gw-1").await.unwrap();
         Client { session, ns }
     }
@@ -164,14 +128,7 @@ impl Client {
     }
 
     async fn value_that(&self, path: &str, wished: impl Fn(&DataValue) -> bool) -> DataValue {
-        for _ in 0..400 {
-            let value = self.value(path).await;
-            if wished(&value) {
-                return value;
-            }
-            tokio::time::sleep(Duration::from_millis(25)).await;
-        }
-        panic!("{path} is {:?}", self.value(path).await);
+        until_value(path, async || self.value(path).await, wished).await
     }
 
     async fn references(&self, node: NodeId, of: ReferenceTypeId) -> Vec<ReferenceDescription> {

@@ -2,29 +2,31 @@
 #![cfg(feature = "opcua")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
+#[path = "common/opcua.rs"]
+mod ground;
+
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use fieldgate::command::{Gate, Write, WriteRule};
+use fieldgate::command::Write;
 use fieldgate::model::*;
 use fieldgate::publishers::opcua::OpcUa;
 use fieldgate::publishers::opcua::config::{Bounds, Role, Security, Spec};
 use fieldgate::publishers::opcua::users::file;
 use fieldgate::publishers::publisher::{Context, PublishError, Publisher};
-use fieldgate::store::{Options, Store};
-use fieldgate::telemetry::{Connection, Telemetry};
-use opcua::client::{ClientBuilder, IdentityToken, Session};
+use fieldgate::store::Options;
+use opcua::client::{IdentityToken, Session};
 use opcua::types::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+
+use ground::{client, connected, is_up, surroundings, url};
 
 const PASSWORD: &str = "correct horse";
 const TAGS: [&str; 3] = ["pump/speed", "pump/limit", "pump/setup/gain"];
@@ -82,43 +84,21 @@ impl Plant {
             is_node: false,
         };
         let tags = TAGS.iter().enumerate().map(tag).collect();
-        let directory = Arc::new(Directory::new("water", "gw-1", vec![device], tags));
-        let clock = Clock::starting_at(Timestamp(1_760_000_000_000_000));
-        let telemetry = Telemetry::new(clock.now());
-        let (mailbox, writes) = mpsc::channel(64);
+        let directory = Directory::new("water", "gw-1", vec![device], tags);
+        let (cx, writes) = surroundings(&folder.path().join("opcua"), directory, Options::default());
         tokio::spawn(devices(writes));
-        let rules = directory.tags().iter().map(|tag| {
-            let (path, kind, access) = (tag.path.clone(), tag.kind, tag.access);
-            (tag.id, WriteRule { path, kind, access, low: None, high: None, mailbox: mailbox.clone() })
-        });
-        let gate = Gate::default();
-        gate.load(rules.collect());
-        let store =
-            Store::open(Options::default(), directory.clone(), clock.clone(), telemetry.store.clone());
-        let cx = Context {
-            outbox: Options::default().reader_rules(),
-            name: "opcua".into(),
-            directory,
-            store,
-            gate,
-            stats: telemetry.publisher("opcua", "opcua"),
-            telemetry,
-            clock,
-            folder: folder.path().join("opcua"),
-            stop: CancellationToken::new(),
-        };
         for (name, role) in
             [("observer", Role::Observer), ("operator", Role::Operator), ("engineer", Role::Engineer)]
         {
             file::add(&file::path(&cx.folder), name, role, PASSWORD).unwrap();
         }
         let task = tokio::spawn(OpcUa::new(spec).run(cx.clone()));
-        until("the server is up", || cx.stats.state.get() == Connection::Up).await;
+        is_up(&cx).await;
         Plant { cx, _task: task, folder }
     }
 
     fn url(&self) -> String {
-        self.cx.stats.address.lock().unwrap().clone()
+        url(&self.cx)
     }
 
     fn address(&self) -> SocketAddr {
@@ -143,38 +123,8 @@ impl Plant {
         let endpoint = EndpointDescription { endpoint_url: format!("{url}/").into(), ..encrypted.unwrap() };
         let (session, event_loop) =
             client.connect_to_endpoint_directly(endpoint, token).map_err(|e| e.to_string())?;
-        let mut polling = event_loop.spawn();
-        tokio::select! {
-            connected = session.wait_for_connection() => assert!(connected),
-            ended = &mut polling => return Err(ended.unwrap().to_string()),
-            () = tokio::time::sleep(Duration::from_secs(30)) => panic!("no connection within 30 s"),
-        }
-        Ok(session)
+        connected(session, event_loop.spawn()).await.map_err(|status| status.to_string())
     }
-}
-
-fn client(folder: &Path) -> opcua::client::Client {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    ClientBuilder::new()
-        .application_name("test client")
-        .application_uri("urn:test:client")
-        .product_uri("urn:test")
-        .pki_dir(folder.join(format!("client-{}", NEXT.fetch_add(1, Ordering::Relaxed))))
-        .create_sample_keypair(true)
-        .trust_server_certs(true)
-        .session_retry_limit(0)
-        .client()
-        .unwrap()
-}
-
-async fn until(what: &str, mut met: impl FnMut() -> bool) {
-    for _ in 0..1200 {
-        if met() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(25)).await;
-    }
-    panic!("not within 30 s: {what}");
 }
 
 fn id(path: &str) -> NodeId {
