@@ -241,20 +241,8 @@ async fn subscribe(session: &Session, nodes: &[NodeId], told: Arc<Told>) {
 
 /// The gateway's server, fed as by a poll of all tags each second.
 async fn serve(port: u16, tags: usize) {
-    let device =
-        Device { id: DeviceId(0), name: "plc".into(), link: "net".into(), description: None, is_node: false };
-    let tag = |n: usize| Tag {
-        id: TagId(n as u32),
-        device: DeviceId(0),
-        name: format!("t{n}").into(),
-        path: format!("plc/t{n}").into(),
-        kind: DataType::U32,
-        access: Access::Read,
-        unit: None,
-        low: None,
-        high: None,
-        description: None,
-    };
+    let device = Device::plain(DeviceId(0), "plc", "net");
+    let tag = |n: usize| Tag::plain(TagId(n as u32), DeviceId(0), &format!("plc/t{n}"), DataType::U32);
     let tags: Vec<Tag> = (0..tags).map(tag).collect();
     let ids: Vec<TagId> = tags.iter().map(|tag| tag.id).collect();
     let directory = Arc::new(Directory::new("bench", "gateway", vec![device], tags));

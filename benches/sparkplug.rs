@@ -289,19 +289,12 @@ fn peer(tags: u32) {
 const TAGS: u32 = 1000;
 
 fn directory(tags: u32) -> Arc<Directory> {
-    let device =
-        Device { id: DeviceId(0), name: "plc".into(), link: "net".into(), description: None, is_node: false };
+    let device = Device::plain(DeviceId(0), "plc", "net");
     let tag = |i| Tag {
-        id: TagId(i),
-        device: DeviceId(0),
-        name: format!("tag-{i}").into(),
-        path: format!("plc/tag-{i}").into(),
-        kind: DataType::F32,
-        access: Access::Read,
         unit: Some("m3/h".into()),
         low: Some(0.0),
         high: Some(1e6),
-        description: None,
+        ..Tag::plain(TagId(i), DeviceId(0), &format!("plc/tag-{i}"), DataType::F32)
     };
     Arc::new(Directory::new("g", "n", vec![device], (0..tags).map(tag).collect()))
 }

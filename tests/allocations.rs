@@ -18,20 +18,8 @@ const PLC: DeviceId = DeviceId(0);
 const START: i64 = 1_700_000_000_000_000;
 
 fn directory(tags: u32) -> Arc<Directory> {
-    let device =
-        Device { id: PLC, name: "plc".into(), link: "net".into(), description: None, is_node: false };
-    let tag = |i| Tag {
-        id: TagId(i),
-        device: PLC,
-        name: format!("tag-{i}").into(),
-        path: format!("plc/tag-{i}").into(),
-        kind: value(i).data_type(),
-        access: Access::Read,
-        unit: None,
-        low: None,
-        high: None,
-        description: None,
-    };
+    let device = Device::plain(PLC, "plc", "net");
+    let tag = |i| Tag::plain(TagId(i), PLC, &format!("plc/tag-{i}"), value(i).data_type());
     Arc::new(Directory::new("g", "n", vec![device], (0..tags).map(tag).collect()))
 }
 

@@ -28,21 +28,14 @@ struct Page {
 
 fn tag(id: u32, device: u32, path: &str, kind: DataType) -> Tag {
     Tag {
-        id: TagId(id),
-        device: DeviceId(device),
-        name: path.split_once('/').unwrap().1.into(),
-        path: path.into(),
-        kind,
         access: if id == 0 { Access::ReadWrite } else { Access::Read },
         unit: (id == 0).then(|| "m3/h".into()),
-        low: None,
-        high: None,
-        description: None,
+        ..Tag::plain(TagId(id), DeviceId(device), path, kind)
     }
 }
 
 fn device(id: u32, name: &str) -> Device {
-    Device { id: DeviceId(id), name: name.into(), link: "bus-a".into(), description: None, is_node: false }
+    Device::plain(DeviceId(id), name, "bus-a")
 }
 
 fn context() -> Context {

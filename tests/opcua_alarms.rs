@@ -52,13 +52,7 @@ fn alarms() -> Vec<Arc<Alarm>> {
 }
 
 fn directory() -> Directory {
-    let device = Device {
-        id: DeviceId(0),
-        name: "pump".into(),
-        link: "net".into(),
-        description: None,
-        is_node: false,
-    };
+    let device = Device::plain(DeviceId(0), "pump", "net");
     let tags = [
         ("pressure", DataType::U16),
         ("pressure/alarm", DataType::Text),
@@ -71,16 +65,9 @@ fn directory() -> Directory {
         ("set-point", DataType::U16),
     ];
     let tags = tags.iter().enumerate().map(|(id, (name, kind))| Tag {
-        id: TagId(id as u32),
-        device: DeviceId(0),
-        name: (*name).into(),
-        path: format!("pump/{name}").into(),
-        kind: *kind,
         access: if id as u32 == SET_POINT { Access::ReadWrite } else { Access::Read },
         unit: (id == 0).then(|| "bar".into()),
-        low: None,
-        high: None,
-        description: None,
+        ..Tag::plain(TagId(id as u32), DeviceId(0), &format!("pump/{name}"), *kind)
     });
     Directory::new("water", "gw-1", vec![device], tags.collect()).with_alarms(alarms())
 }

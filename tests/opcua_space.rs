@@ -34,27 +34,14 @@ fn after(millis: i64) -> Timestamp {
 fn tag(id: u32, name: &str, kind: DataType) -> Tag {
     let range = kind == DataType::F64;
     Tag {
-        id: TagId(id),
-        device: DeviceId(0),
-        name: name.into(),
-        path: format!("pump/{name}").into(),
-        kind,
-        access: Access::Read,
-        unit: None,
         low: range.then_some(0.0),
         high: range.then_some(200.0),
-        description: None,
+        ..Tag::plain(TagId(id), DeviceId(0), &format!("pump/{name}"), kind)
     }
 }
 
 fn directory(tags: Vec<Tag>) -> Directory {
-    let device = Device {
-        id: DeviceId(0),
-        name: "pump".into(),
-        link: "net".into(),
-        description: None,
-        is_node: false,
-    };
+    let device = Device::plain(DeviceId(0), "pump", "net");
     Directory::new("water", "gw-1", vec![device], tags)
 }
 

@@ -61,28 +61,11 @@ async fn devices(mut writes: mpsc::Receiver<Write>) {
 impl Plant {
     async fn start(spec: Spec) -> Plant {
         let folder = tempfile::tempdir().unwrap();
-        let tag = |(id, path): (usize, &&str)| {
-            let (_, name) = path.split_once('/').unwrap();
-            Tag {
-                id: TagId(id as u32),
-                device: DeviceId(0),
-                name: name.into(),
-                path: (**path).into(),
-                kind: DataType::U16,
-                access: Access::ReadWrite,
-                unit: None,
-                low: None,
-                high: None,
-                description: None,
-            }
+        let tag = |(id, path): (usize, &&str)| Tag {
+            access: Access::ReadWrite,
+            ..Tag::plain(TagId(id as u32), DeviceId(0), path, DataType::U16)
         };
-        let device = Device {
-            id: DeviceId(0),
-            name: "pump".into(),
-            link: "net".into(),
-            description: None,
-            is_node: false,
-        };
+        let device = Device::plain(DeviceId(0), "pump", "net");
         let tags = TAGS.iter().enumerate().map(tag).collect();
         let directory = Directory::new("water", "gw-1", vec![device], tags);
         let (cx, writes) = surroundings(&folder.path().join("opcua"), directory, Options::default());

@@ -29,19 +29,12 @@ const LEVEL: TagId = TagId(1);
 const PER_TAG: &str = "per = \"tag\"\ntopic = \"plant/{node}/{device}/{tag}\"";
 
 fn directory() -> Arc<Directory> {
-    let device =
-        Device { id: PLC, name: "plc".into(), link: "net".into(), description: None, is_node: false };
+    let device = Device::plain(PLC, "plc", "net");
     let tag = |id, name: &str, kind, access| Tag {
-        id,
-        device: PLC,
-        name: name.into(),
-        path: format!("plc/{name}").into(),
-        kind,
         access,
-        unit: None,
         low: Some(0.0),
         high: Some(1000.0),
-        description: None,
+        ..Tag::plain(id, PLC, &format!("plc/{name}"), kind)
     };
     let speed = tag(SPEED, "speed", DataType::U16, Access::ReadWrite);
     Arc::new(Directory::new(

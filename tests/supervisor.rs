@@ -18,24 +18,11 @@ async fn gateway(benches: &[Bench]) -> (Gateway, Reader) {
         .enumerate()
         .map(|(i, bench)| common::bench_plan(&format!("bench-{i}"), bench, i as u32 * 2))
         .collect();
-    let devices = links.iter().flat_map(|l| &l.devices).map(|d| Device {
-        id: d.id,
-        name: d.name.as_str().into(),
-        link: "bench".into(),
-        description: None,
-        is_node: false,
-    });
+    let devices =
+        links.iter().flat_map(|l| &l.devices).map(|d| Device::plain(d.id, d.name.as_str(), "bench"));
     let tags = links.iter().flat_map(|l| &l.devices).map(|d| Tag {
-        id: d.tags[0],
-        device: d.id,
-        name: "tag".into(),
-        path: format!("{}/tag", d.name).into(),
-        kind: DataType::U16,
         access: Access::ReadWrite,
-        unit: None,
-        low: None,
-        high: None,
-        description: None,
+        ..Tag::plain(d.tags[0], d.id, &format!("{}/tag", d.name), DataType::U16)
     });
     let directory = Directory::new("g", "n", devices.collect(), tags.collect());
     let plan = GatewayPlan {

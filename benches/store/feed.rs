@@ -12,25 +12,8 @@ pub(crate) const COMMIT: usize = 250;
 pub(crate) const BULK: usize = 65_530;
 
 pub(crate) fn directory() -> Arc<Directory> {
-    let device = |i: u32| Device {
-        id: DeviceId(i),
-        name: format!("station-{i}").into(),
-        link: "plc".into(),
-        description: None,
-        is_node: false,
-    };
-    let tag = |i: u32| Tag {
-        id: TagId(i),
-        device: DeviceId(i / TAGS),
-        name: format!("measurement-{}", i % TAGS).into(),
-        path: path(i).into(),
-        kind: DataType::F32,
-        access: Access::Read,
-        unit: None,
-        low: None,
-        high: None,
-        description: None,
-    };
+    let device = |i: u32| Device::plain(DeviceId(i), &format!("station-{i}"), "plc");
+    let tag = |i: u32| Tag::plain(TagId(i), DeviceId(i / TAGS), &path(i), DataType::F32);
     let (devices, tags) = ((0..DEVICES).map(device), (0..DEVICES * TAGS).map(tag));
     Arc::new(Directory::new("g", "n", devices.collect(), tags.collect()))
 }

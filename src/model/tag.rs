@@ -74,6 +74,25 @@ pub struct Tag {
     pub description: Option<Arc<str>>,
 }
 
+impl Tag {
+    /// One that is read, of which nothing else is said; its name is what follows the device's in the path.
+    pub fn plain(id: TagId, device: DeviceId, path: &str, kind: DataType) -> Tag {
+        let name = path.split_once('/').map_or(path, |(_, name)| name);
+        Tag {
+            id,
+            device,
+            name: name.into(),
+            path: path.into(),
+            kind,
+            access: Access::Read,
+            unit: None,
+            low: None,
+            high: None,
+            description: None,
+        }
+    }
+}
+
 /// What the north needs to know of a device.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Device {
@@ -87,6 +106,13 @@ pub struct Device {
     pub description: Option<Arc<str>>,
     /// The gateway itself: its tags are the node's own metrics.
     pub is_node: bool,
+}
+
+impl Device {
+    /// One in the field, of which nothing else is said.
+    pub fn plain(id: DeviceId, name: &str, link: &str) -> Device {
+        Device { id, name: name.into(), link: link.into(), description: None, is_node: false }
+    }
 }
 
 /// What the configuration says of a device as a thing.

@@ -71,23 +71,12 @@ impl Classes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Access, DataType, Device, DeviceId, Sample, Tag, TagId, Timestamp, Value};
+    use crate::model::{DataType, Device, DeviceId, Sample, Tag, TagId, Timestamp, Value};
 
     fn directory(classes: &[Class]) -> Directory {
         let id = DeviceId(0);
-        let device = Device { id, name: "d".into(), link: "l".into(), description: None, is_node: false };
-        let tag = |i: usize| Tag {
-            id: TagId(i as u32),
-            device: id,
-            name: format!("{i}").into(),
-            path: format!("d/{i}").into(),
-            kind: DataType::Bool,
-            access: Access::Read,
-            unit: None,
-            low: None,
-            high: None,
-            description: None,
-        };
+        let device = Device::plain(id, "d", "l");
+        let tag = |i: usize| Tag::plain(TagId(i as u32), id, &format!("d/{i}"), DataType::Bool);
         let named = classes.iter().enumerate().map(|(i, class)| (TagId(i as u32), *class)).collect();
         Directory::new("g", "n", vec![device], (0..classes.len()).map(tag).collect()).with_classes(named)
     }

@@ -376,7 +376,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::model::{Access, Array, Bad, Boot, DataType, Device, DeviceId, Tag, Uncertain, Value};
+    use crate::model::{Array, Bad, Boot, DataType, Device, DeviceId, Tag, Uncertain, Value};
     use proptest::prelude::*;
 
     /// All types, and an array of each.
@@ -385,24 +385,9 @@ mod tests {
     }
 
     fn directory() -> Directory {
-        let device = |i: u32| Device {
-            id: DeviceId(i),
-            name: format!("d{i}").into(),
-            link: "l".into(),
-            description: None,
-            is_node: false,
-        };
-        let tag = |(i, kind): (usize, DataType)| Tag {
-            id: TagId(i as u32),
-            device: DeviceId(0),
-            name: kind.to_string().into(),
-            path: format!("d0/{kind}").into(),
-            kind,
-            access: Access::Read,
-            unit: None,
-            low: None,
-            high: None,
-            description: None,
+        let device = |i: u32| Device::plain(DeviceId(i), &format!("d{i}"), "l");
+        let tag = |(i, kind): (usize, DataType)| {
+            Tag::plain(TagId(i as u32), DeviceId(0), &format!("d0/{kind}"), kind)
         };
         let tags = kinds().enumerate().map(tag).collect();
         Directory::new("g", "n", vec![device(0), device(1)], tags)

@@ -88,24 +88,14 @@ enum Step {
 }
 
 fn directory() -> Arc<Directory> {
-    let device = |i: u32| Device {
-        id: DeviceId(i),
-        name: format!("d{i}").into(),
-        link: "l".into(),
-        description: None,
-        is_node: false,
-    };
-    let tag = |i: u32| Tag {
-        id: TagId(i),
-        device: DeviceId(i / 3),
-        name: format!("t{i}").into(),
-        path: format!("d{}/t{i}", i / 3).into(),
-        kind: if i % 3 == 2 { DataType::Text } else { DataType::U32 },
-        access: Access::Read,
-        unit: None,
-        low: None,
-        high: None,
-        description: None,
+    let device = |i: u32| Device::plain(DeviceId(i), &format!("d{i}"), "l");
+    let tag = |i: u32| {
+        Tag::plain(
+            TagId(i),
+            DeviceId(i / 3),
+            &format!("d{}/t{i}", i / 3),
+            if i % 3 == 2 { DataType::Text } else { DataType::U32 },
+        )
     };
     Arc::new(Directory::new("g", "n", (0..2).map(device).collect(), (0..6).map(tag).collect()))
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fieldgate::command::Gate;
 use fieldgate::model::{
-    Access, Batch, Clock, DataType, Device, DeviceId, DeviceState, Directory, Sample, Tag, TagId, Value,
+    Batch, Clock, DataType, Device, DeviceId, DeviceState, Directory, Sample, Tag, TagId, Value,
 };
 use fieldgate::publishers::publisher::{Context, PublishError, Publisher};
 use fieldgate::store::{Options, Store};
@@ -32,24 +32,12 @@ pub(crate) trait North {
 fn context(folder: PathBuf) -> Context {
     let clock = Clock::system();
     let telemetry = Telemetry::new(clock.now());
-    let device = Device {
-        id: DeviceId(0),
-        name: "pump".into(),
-        link: "bus".into(),
-        description: None,
-        is_node: false,
-    };
+    let device = Device::plain(DeviceId(0), "pump", "bus");
     let tag = Tag {
-        id: TagId(0),
-        device: DeviceId(0),
-        name: "level".into(),
-        path: "pump/level".into(),
-        kind: DataType::F64,
-        access: Access::Read,
         unit: Some("m".into()),
         low: Some(0.0),
         high: Some(100.0),
-        description: None,
+        ..Tag::plain(TagId(0), DeviceId(0), "pump/level", DataType::F64)
     };
     Context {
         name: "north".into(),

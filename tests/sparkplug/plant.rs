@@ -28,24 +28,13 @@ pub(super) const LEVEL: TagId = TagId(2);
 pub(super) const LATE_LEVEL: TagId = TagId(3);
 
 pub(super) fn directory() -> Arc<Directory> {
-    let device = |id, name: &str, is_node| Device {
-        id,
-        name: name.into(),
-        link: "net".into(),
-        description: None,
-        is_node,
-    };
+    let device = |id, name: &str, is_node| Device { is_node, ..Device::plain(id, name, "net") };
     let tag = |id, device, owner: &str, name: &str, kind| Tag {
-        id,
-        device,
-        name: name.into(),
-        path: format!("{owner}/{name}").into(),
-        kind,
         access: Access::ReadWrite,
         unit: Some("°C".into()),
         low: Some(0.0),
         high: Some(100.0),
-        description: None,
+        ..Tag::plain(id, device, &format!("{owner}/{name}"), kind)
     };
     Arc::new(Directory::new(
         "g",

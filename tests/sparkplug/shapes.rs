@@ -33,16 +33,9 @@ const ROWS: u32 = 2;
 
 fn tag(id: u32, device: DeviceId, owner: &str, name: &str, kind: DataType) -> Tag {
     Tag {
-        id: TagId(id),
-        device,
-        name: name.into(),
-        path: format!("{owner}/{name}").into(),
-        kind,
         access: Access::ReadWrite,
         unit: Some("kW".into()),
-        low: None,
-        high: None,
-        description: None,
+        ..Tag::plain(TagId(id), device, &format!("{owner}/{name}"), kind)
     }
 }
 

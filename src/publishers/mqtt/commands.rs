@@ -141,24 +141,10 @@ mod tests {
     const NOW: Timestamp = Timestamp(1_760_000_000_000_000);
 
     fn directory() -> Directory {
-        let device = Device {
-            id: DeviceId(0),
-            name: "pump".into(),
-            link: "bus".into(),
-            description: None,
-            is_node: false,
-        };
+        let device = Device::plain(DeviceId(0), "pump", "bus");
         let tag = |(id, (name, kind)): (usize, &(&str, DataType))| Tag {
-            id: TagId(id as u32),
-            device: DeviceId(0),
-            name: (*name).into(),
-            path: format!("pump/{name}").into(),
-            kind: *kind,
             access: Access::ReadWrite,
-            unit: None,
-            low: None,
-            high: None,
-            description: None,
+            ..Tag::plain(TagId(id as u32), DeviceId(0), &format!("pump/{name}"), *kind)
         };
         let tags = [
             ("speed", DataType::U16),

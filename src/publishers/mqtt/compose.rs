@@ -305,30 +305,16 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::model::{Access, Bad, DataType, Device, DeviceState, Stamp, Uncertain, Value};
+    use crate::model::{Bad, DataType, Device, DeviceState, Stamp, Uncertain, Value};
     use crate::publishers::mqtt::pattern::Pattern;
 
     const AT: Timestamp = Timestamp(1_760_000_000_123_457);
 
     fn directory() -> Arc<Directory> {
-        let device = |id, name: &str| Device {
-            id: DeviceId(id),
-            name: name.into(),
-            link: "bus".into(),
-            description: None,
-            is_node: false,
-        };
+        let device = |id, name: &str| Device::plain(DeviceId(id), name, "bus");
         let tag = |id, device: u32, owner: &str, name: &str| Tag {
-            id: TagId(id),
-            device: DeviceId(device),
-            name: name.into(),
-            path: format!("{owner}/{name}").into(),
-            kind: DataType::F64,
-            access: Access::Read,
             unit: Some("m³/h".into()),
-            low: None,
-            high: None,
-            description: None,
+            ..Tag::plain(TagId(id), DeviceId(device), &format!("{owner}/{name}"), DataType::F64)
         };
         let devices = vec![device(0, "pump-1"), device(1, "tank \"B\"")];
         let tags = vec![

@@ -106,29 +106,14 @@ pub(super) fn between<'a>(old: &'a Space, new: &'a Space) -> Change<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Access, DataType, Device, DeviceId, Directory, Tag, TagId};
+    use crate::model::{DataType, Device, DeviceId, Directory, Tag, TagId};
     use crate::publishers::opcua::space::space;
 
     fn made(tags: &[(u32, &str, DataType)]) -> Space {
-        let device = Device {
-            id: DeviceId(0),
-            name: "pump".into(),
-            link: "net".into(),
-            description: None,
-            is_node: false,
-        };
-        let tags = tags.iter().map(|(id, name, kind)| Tag {
-            id: TagId(*id),
-            device: DeviceId(0),
-            name: (*name).into(),
-            path: format!("pump/{name}").into(),
-            kind: *kind,
-            access: Access::Read,
-            unit: None,
-            low: None,
-            high: None,
-            description: None,
-        });
+        let device = Device::plain(DeviceId(0), "pump", "net");
+        let tags = tags
+            .iter()
+            .map(|(id, name, kind)| Tag::plain(TagId(*id), DeviceId(0), &format!("pump/{name}"), *kind));
         space(&Directory::new("g", "n", vec![device], tags.collect()))
     }
 

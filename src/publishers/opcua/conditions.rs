@@ -266,33 +266,17 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::model::{
-        Access, Bad, DataType, Device, DeviceId, Limits, Priority, Quality, Tag, Trigger, Uncertain,
-    };
+    use crate::model::{Bad, DataType, Device, DeviceId, Limits, Priority, Quality, Tag, Trigger, Uncertain};
 
     fn kept() -> Quality {
         Quality::Uncertain(Uncertain::LastKnown)
     }
 
     fn conditions() -> Conditions {
-        let device = Device {
-            id: DeviceId(0),
-            name: "pump".into(),
-            link: "net".into(),
-            description: None,
-            is_node: false,
-        };
+        let device = Device::plain(DeviceId(0), "pump", "net");
         let tag = Tag {
-            id: TagId(0),
-            device: DeviceId(0),
-            name: "pressure".into(),
-            path: "pump/pressure".into(),
-            kind: DataType::F64,
-            access: Access::Read,
             unit: Some("bar".into()),
-            low: None,
-            high: None,
-            description: None,
+            ..Tag::plain(TagId(0), DeviceId(0), "pump/pressure", DataType::F64)
         };
         let alarm = Alarm {
             source: TagId(0),

@@ -198,27 +198,16 @@ mod tests {
 
     fn tag(id: u32, device: &str, name: &str, kind: DataType) -> Tag {
         Tag {
-            id: TagId(id),
-            device: DeviceId(0),
-            name: name.into(),
-            path: format!("{device}/{name}").into(),
-            kind,
-            access: Access::Read,
             unit: Some("bar".into()),
             low: Some(0.0),
             high: (id == 0).then_some(10.0),
-            description: None,
+            ..Tag::plain(TagId(id), DeviceId(0), &format!("{device}/{name}"), kind)
         }
     }
 
     fn made() -> Space {
-        let device = Device {
-            id: DeviceId(0),
-            name: "pump".into(),
-            link: "net".into(),
-            description: Some("in the cellar".into()),
-            is_node: false,
-        };
+        let device =
+            Device { description: Some("in the cellar".into()), ..Device::plain(DeviceId(0), "pump", "net") };
         let tags = vec![
             tag(0, "pump", "pressure", DataType::F32),
             tag(1, "pump", "motor/current", DataType::U16),

@@ -373,26 +373,14 @@ mod tests {
     use super::births::identity_alias;
     use super::*;
     use crate::model::Bad;
-    use crate::model::{Access, DataType, Device as Named, Tag, Value};
+    use crate::model::{DataType, Device as Named, Tag, Value};
     use crate::publishers::sparkplug::payload::Raw;
 
     const PLC: DeviceId = DeviceId(1);
 
     fn directory(tags: u32) -> Arc<Directory> {
-        let device =
-            Named { id: PLC, name: "plc".into(), link: "net".into(), description: None, is_node: false };
-        let tag = |i| Tag {
-            id: TagId(i),
-            device: PLC,
-            name: format!("tag-{i}").into(),
-            path: format!("plc/tag-{i}").into(),
-            kind: DataType::U16,
-            access: Access::Read,
-            unit: None,
-            low: None,
-            high: None,
-            description: None,
-        };
+        let device = Named::plain(PLC, "plc", "net");
+        let tag = |i| Tag::plain(TagId(i), PLC, &format!("plc/tag-{i}"), DataType::U16);
         Arc::new(Directory::new("g", "n", vec![device], (0..tags).map(tag).collect()))
     }
 
