@@ -144,6 +144,8 @@ pub struct Directory {
     device_index: HashMap<DeviceId, usize>,
     tag_index: HashMap<TagId, usize>,
     by_path: HashMap<Arc<str>, usize>,
+    /// Devices and tags: from here on numbers are free.
+    given: (u32, u32),
     plates: HashMap<DeviceId, Plate>,
     /// Only those that are not normal.
     classes: HashMap<TagId, Class>,
@@ -170,6 +172,10 @@ impl Directory {
             node: node.into(),
             device_index: devices.iter().enumerate().map(|(i, d)| (d.id, i)).collect(),
             tag_index: tags.iter().enumerate().map(|(i, t)| (t.id, i)).collect(),
+            given: (
+                devices.iter().map(|d| d.id.0.saturating_add(1)).max().unwrap_or(0),
+                tags.iter().map(|t| t.id.0.saturating_add(1)).max().unwrap_or(0),
+            ),
             by_path: tags.iter().enumerate().map(|(i, t)| (t.path.clone(), i)).collect(),
             devices,
             tags,
@@ -191,6 +197,17 @@ impl Directory {
     /// All alarms, in the order of the file.
     pub fn alarms(&self) -> &[Arc<Alarm>] {
         &self.alarms
+    }
+
+    /// The same, where these numbers of devices and tags were given before and belong to nobody else.
+    pub fn with_given(self, devices: u32, tags: u32) -> Directory {
+        let given = (self.given.0.max(devices), self.given.1.max(tags));
+        Directory { given, ..self }
+    }
+
+    /// From which numbers on devices and tags are free: a removed one's may still wait in an outbox.
+    pub fn given(&self) -> (u32, u32) {
+        self.given
     }
 
     /// The same with what tags form together.

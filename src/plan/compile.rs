@@ -50,9 +50,8 @@ pub(super) struct Numbers<'a> {
 
 impl<'a> Numbers<'a> {
     fn new(previous: Option<&'a Directory>) -> Numbers<'a> {
-        let devices = previous.map_or(&[][..], Directory::devices).iter().map(|d| d.id.0 + 1);
-        let tags = previous.map_or(&[][..], Directory::tags).iter().map(|t| t.id.0 + 1);
-        Numbers { previous, next_device: devices.max().unwrap_or(0), next_tag: tags.max().unwrap_or(0) }
+        let (next_device, next_tag) = previous.map_or((0, 0), Directory::given);
+        Numbers { previous, next_device, next_tag }
     }
 
     fn device(&mut self, name: &str) -> DeviceId {
@@ -114,7 +113,8 @@ impl<'a> Compiler<'a> {
                 .with_classes(urgency)
                 .with_labels(named(&devices))
                 .with_alarms(alarms(&devices))
-                .with_shapes(self.templates(&devices), self.tables(&devices));
+                .with_shapes(self.templates(&devices), self.tables(&devices))
+                .with_given(self.numbers.next_device, self.numbers.next_tag);
         let directory = Arc::new(directory);
         self.splits(&directory, &publishers);
         north::topics(self.config, &publishers, &directory, &mut self.mistakes);

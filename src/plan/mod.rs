@@ -4,6 +4,7 @@ mod alarms;
 mod case;
 mod compile;
 pub mod diagnostic;
+pub mod diff;
 mod doors;
 mod draft;
 mod labels;
