@@ -255,7 +255,7 @@ async fn serve(port: u16, tags: usize) {
     let cx = Context {
         outbox,
         name: "opcua".into(),
-        directory,
+        directory: directory.into(),
         store: store.clone(),
         gate: Gate::default(),
         stats: telemetry.publisher("opcua", "opcua"),

@@ -119,7 +119,7 @@ fn run(broker: &Mosquitto, tags: u32, seconds: u64, compression: &str, each_seco
     store.accept(batch(tags, clock.now(), 0));
     let cx = Context {
         name: "cloud".into(),
-        directory: directory(tags),
+        directory: directory(tags).into(),
         store: store.clone(),
         gate: Gate::default(),
         stats: telemetry.publisher("cloud", "sparkplug"),

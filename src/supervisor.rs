@@ -1,54 +1,81 @@
-//! Starts the children of a plan, starts them again when they fall, stops them in order.
+//! Starts the children of a plan, starts them again when they fall, brings them from one plan to the next, and stops
+//! them in order.
+
+mod children;
 
 use std::collections::{HashMap, HashSet};
-use std::future::Future;
-use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use tokio::sync::{Mutex, mpsc};
-use tokio::task::JoinSet;
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{Mutex, mpsc, watch};
 
-use crate::command::{Gate, WriteRule};
+use self::children::{Children, keep_running};
+use crate::command::{Gate, Write, WriteRule};
 use crate::model::{Bad, Batch, Clock, DeviceState, Directory, Followed, Sample, TagId};
+use crate::plan::diff::{Change, diff};
 use crate::plan::{GatewayPlan, PublisherPlan};
 use crate::poll::{self, LinkPlan};
 use crate::publishers;
-use crate::publishers::publisher::Context;
+use crate::publishers::publisher::{Context, Directories};
 use crate::store::{self, Store};
-use crate::telemetry::{Connection, Counter, Telemetry};
+use crate::telemetry::{Connection, Telemetry};
 
 /// A running gateway.
 #[derive(Debug)]
 pub struct Gateway {
-    directory: Arc<Directory>,
+    /// What runs.
+    plan: GatewayPlan,
+    /// Where publishers keep their own.
+    folder: PathBuf,
+    clock: Clock,
+    directory: watch::Sender<Arc<Directory>>,
+    /// What publishers are given of it.
+    directories: Directories,
     store: Arc<Store>,
     telemetry: Arc<Telemetry>,
     gate: Gate,
+    /// The ways to each link.
+    lines: HashMap<String, Line>,
+    /// Plans that a link may still go by, though it has another.
+    former: Former,
     links: Children,
     publishers: Children,
     chores: Children,
 }
 
-/// Tasks that are stopped together.
-#[derive(Debug, Default)]
-struct Children {
-    stop: CancellationToken,
-    tasks: JoinSet<()>,
+/// The ways to a link's task.
+#[derive(Debug)]
+struct Line {
+    plans: watch::Sender<Arc<LinkPlan>>,
+    mailbox: mpsc::Sender<Write>,
+    /// Shared, so that it outlives a task that fell.
+    inbox: Arc<Mutex<mpsc::Receiver<Write>>>,
 }
 
-impl Children {
-    /// Asks all to end and waits; who does not end in time is ended.
-    async fn end(&mut self, within: Duration, what: &'static str) {
-        self.stop.cancel();
-        let all = async { while self.tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(within, all).await.is_err() {
-            tracing::warn!(left = self.tasks.len(), "{what} did not end in time");
-            self.tasks.shutdown().await;
+impl Line {
+    fn new(plan: &LinkPlan) -> Line {
+        let (mailbox, inbox) = mpsc::channel(Gateway::MAILBOX);
+        let plans = watch::channel(Arc::new(plan.clone())).0;
+        Line { plans, mailbox, inbox: Arc::new(Mutex::new(inbox)) }
+    }
+}
+
+/// Plans that have another in their place; whoever still goes by one keeps it.
+#[derive(Debug, Clone, Default)]
+struct Former(Arc<StdMutex<Vec<Weak<LinkPlan>>>>);
+
+impl Former {
+    fn list(&self) -> MutexGuard<'_, Vec<Weak<LinkPlan>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the store as soon as nobody goes by any of them.
+    fn tell(&self, store: &Store) {
+        let mut list = self.list();
+        if !list.is_empty() && list.iter().all(|plan| plan.strong_count() == 0) {
+            list.clear();
+            store.followed();
         }
     }
 }
@@ -68,7 +95,6 @@ impl Gateway {
         let trusted = plan.trusts_clock;
         follow(&clock, trusted, &telemetry);
         let stats = telemetry.store.clone();
-        let folder = plan.store.path.clone().unwrap_or_else(|| PathBuf::from("."));
         let store = {
             let (options, directory, clock) = (plan.store.clone(), plan.directory.clone(), clock.clone());
             // Opening the spool reads and writes files.
@@ -81,43 +107,115 @@ impl Gateway {
                 }
             }
         };
+        let (directory, directories) = Directories::following(plan.directory.clone());
         let mut gateway = Gateway {
-            directory: plan.directory.clone(),
+            folder: plan.store.path.clone().unwrap_or_else(|| PathBuf::from(".")),
+            clock,
+            directory,
+            directories,
             store,
             telemetry,
             gate: Gate::default(),
+            lines: HashMap::new(),
+            former: Former::default(),
             links: Children::default(),
             publishers: Children::default(),
             chores: Children::default(),
+            plan,
         };
-        // Counters in the order of the file, before the first child reads them.
-        for link in &plan.links {
-            gateway.telemetry.link(&link.name);
-            link.devices.iter().for_each(|d| drop(gateway.telemetry.device(&d.name, &link.name)));
-        }
+        gateway.arrange();
+        gateway.open_gate();
+        let (links, publishers) = (gateway.plan.links.clone(), gateway.plan.publishers.clone());
         // Publishers first: their readers are there when the first sample is.
-        for publisher in plan.publishers {
-            gateway.start_publisher(publisher, &folder, &clock);
-        }
-        let (mut rules, mut alarms) = (HashMap::new(), HashMap::new());
-        let acked: HashSet<TagId> = gateway.directory.alarms().iter().map(|alarm| alarm.acked).collect();
-        for link in plan.links {
-            let (mailbox, inbox) = mpsc::channel(Self::MAILBOX);
-            for tag in link.devices.iter().flat_map(|d| &d.tags) {
-                if let Some(tag) = gateway.directory.tag(*tag) {
-                    let rule = write_rule(tag, mailbox.clone());
-                    if acked.contains(&tag.id) {
-                        alarms.insert(tag.id, rule.clone());
-                    }
-                    rules.insert(tag.id, rule);
-                }
-            }
-            gateway.start_link(link, inbox, &clock);
-        }
-        gateway.gate.load(rules);
-        gateway.gate.load_alarms(alarms);
-        gateway.start_chores(clock, trusted);
+        publishers.into_iter().for_each(|publisher| gateway.start_publisher(publisher));
+        links.into_iter().for_each(|link| gateway.start_link(link));
+        gateway.start_chores(trusted);
         gateway
+    }
+
+    /// Goes on by another plan, of the same node, store and clock: what is the same in both is not touched. Gives what
+    /// was done.
+    pub async fn apply(&mut self, plan: GatewayPlan) -> Vec<Change> {
+        let changes = diff(&self.plan, &plan);
+        let stops = |kind: fn(&Change) -> Option<&String>| -> HashSet<String> {
+            changes.iter().filter_map(kind).cloned().collect()
+        };
+        let links = stops(|change| if let Change::StopLink(name) = change { Some(name) } else { None });
+        self.links.end(|name| links.contains(name), Self::STOP_LINKS, "a link").await;
+        let gone = stops(|change| if let Change::StopPublisher(name) = change { Some(name) } else { None });
+        self.publishers.end(|name| gone.contains(name), Self::STOP_PUBLISHERS, "a publisher").await;
+        for name in gone.iter().filter(|name| !plan.publishers.iter().any(|p| p.name == **name)) {
+            self.store.retire(name);
+        }
+        self.lines.retain(|name, _| !links.contains(name));
+        self.plan = plan;
+        self.arrange();
+        // First those who keep and tell, then those who bring: nothing new comes before it is known, and nothing
+        // of what is gone stays.
+        self.store.follow(self.plan.directory.clone());
+        self.directory.send_replace(self.plan.directory.clone());
+        self.open_gate();
+        for change in &changes {
+            if let Change::StartPublisher(publisher) = change {
+                self.start_publisher(publisher.clone());
+            }
+        }
+        for change in &changes {
+            match change {
+                Change::StartLink(link) => self.start_link(link.clone()),
+                Change::Replan(link) => {
+                    if let Some(line) = self.lines.get(&link.name) {
+                        let before = line.plans.send_replace(Arc::new(link.clone()));
+                        self.former.list().push(Arc::downgrade(&before));
+                    }
+                }
+                _ => {}
+            }
+        }
+        if self.former.list().is_empty() {
+            self.store.followed();
+        }
+        changes
+    }
+
+    /// What runs.
+    pub fn plan(&self) -> &GatewayPlan {
+        &self.plan
+    }
+
+    /// Counters in the order of the file, before a child reads them.
+    fn arrange(&self) {
+        let GatewayPlan { links, publishers, .. } = &self.plan;
+        let devices = links.iter().flat_map(|l| l.devices.iter().map(|d| (d.name.as_str(), l.name.as_str())));
+        self.telemetry.arrange(
+            links.iter().map(|l| l.name.as_str()),
+            devices,
+            publishers.iter().map(|p| (p.name.as_str(), p.spec.kind())),
+        );
+    }
+
+    /// Who may write what, and the mailbox of each link, made where there is none.
+    fn open_gate(&mut self) {
+        let directory = &self.plan.directory;
+        let (mut rules, mut alarms) = (HashMap::new(), HashMap::new());
+        let acked: HashSet<TagId> = directory.alarms().iter().map(|alarm| alarm.acked).collect();
+        for link in &self.plan.links {
+            let line = self.lines.entry(link.name.clone()).or_insert_with(|| Line::new(link));
+            for tag in link.devices.iter().flat_map(|d| &d.tags).filter_map(|tag| directory.tag(*tag)) {
+                let rule = write_rule(tag, line.mailbox.clone());
+                if acked.contains(&tag.id) {
+                    alarms.insert(tag.id, rule.clone());
+                }
+                rules.insert(tag.id, rule);
+            }
+        }
+        self.gate.load(rules);
+        self.gate.load_alarms(alarms);
+    }
+
+    /// The gateway's own time.
+    pub fn now(&self) -> crate::model::Timestamp {
+        self.clock.now()
     }
 
     /// All counters.
@@ -132,7 +230,7 @@ impl Gateway {
 
     /// All devices and tags.
     pub fn directory(&self) -> &Arc<Directory> {
-        &self.directory
+        &self.plan.directory
     }
 
     /// The way to write a tag.
@@ -143,18 +241,18 @@ impl Gateway {
     /// Links first, so that nothing new comes; then publishers, which say good-bye; then what is left
     /// in memory goes to the spool. Ends within five seconds.
     pub async fn stop(mut self) {
-        self.links.end(Self::STOP_LINKS, "links").await;
-        self.publishers.end(Self::STOP_PUBLISHERS, "publishers").await;
-        self.chores.end(Duration::from_millis(200), "chores").await;
+        self.links.end_all(Self::STOP_LINKS, "a link").await;
+        self.publishers.end_all(Self::STOP_PUBLISHERS, "a publisher").await;
+        self.chores.end_all(Duration::from_millis(200), "a chore").await;
         self.store.drain(Self::DRAIN).await;
     }
 
-    fn start_link(&mut self, plan: LinkPlan, inbox: mpsc::Receiver<crate::command::Write>, clock: &Clock) {
+    fn start_link(&mut self, plan: LinkPlan) {
+        let Some(line) = self.lines.get(&plan.name) else { return };
+        let (plans, inbox) = (line.plans.clone(), line.inbox.clone());
         let stats = self.telemetry.link(&plan.name);
-        let (store, telemetry, clock) = (self.store.clone(), self.telemetry.clone(), clock.clone());
-        let stop = self.links.stop.clone();
-        let inbox = Arc::new(Mutex::new(inbox));
-        self.links.tasks.spawn(async move {
+        let (store, telemetry, clock) = (self.store.clone(), self.telemetry.clone(), self.clock.clone());
+        self.links.start(&plan.name.clone(), |stop| async move {
             let start = || {
                 let cx = poll::Context {
                     store: store.clone(),
@@ -163,54 +261,57 @@ impl Gateway {
                     inbox: inbox.clone(),
                     stop: stop.clone(),
                 };
-                poll::run(plan.clone(), cx)
+                poll::run(plans.subscribe(), cx)
             };
             let fallen = |why: &str| {
                 stats.state.down(why);
-                orphan(&plan, &store, &clock);
+                orphan(&plans.borrow(), &store, &clock);
             };
             keep_running(&plan.name, &stop, &stats.restarts, start, fallen).await;
             stats.state.set(Connection::Stopped);
         });
     }
 
-    fn start_publisher(&mut self, plan: PublisherPlan, folder: &std::path::Path, clock: &Clock) {
+    fn start_publisher(&mut self, plan: PublisherPlan) {
         let PublisherPlan { name, spec, outbox } = plan;
         let stats = self.telemetry.publisher(&name, spec.kind());
-        let stop = self.publishers.stop.clone();
-        let cx = Context {
-            folder: folder.join("publishers").join(&name),
-            name,
-            directory: self.directory.clone(),
+        let cx = |stop| Context {
+            folder: self.folder.join("publishers").join(&name),
+            name: name.clone(),
+            directory: self.directories.clone(),
             store: self.store.clone(),
             gate: self.gate.clone(),
             telemetry: self.telemetry.clone(),
             stats: stats.clone(),
             outbox,
-            clock: clock.clone(),
-            stop: stop.clone(),
+            clock: self.clock.clone(),
+            stop,
         };
-        self.publishers.tasks.spawn(async move {
-            let start = || {
-                let (spec, cx) = (spec.clone(), cx.clone());
-                async move {
-                    if let Err(error) = publishers::run(spec, cx).await {
-                        tracing::error!(%error, "publisher gave up");
+        self.publishers.start(&name, |stop| {
+            let cx = cx(stop.clone());
+            async move {
+                let start = || {
+                    let (spec, cx) = (spec.clone(), cx.clone());
+                    async move {
+                        if let Err(error) = publishers::run(spec, cx).await {
+                            tracing::error!(%error, "publisher gave up");
+                        }
                     }
-                }
-            };
-            let fallen = |why: &str| {
-                stats.state.down(why);
-            };
-            keep_running(&cx.name, &stop, &stats.restarts, start, fallen).await;
-            stats.state.set(Connection::Stopped);
+                };
+                let fallen = |why: &str| {
+                    cx.stats.state.down(why);
+                };
+                keep_running(&cx.name, &stop, &cx.stats.restarts, start, fallen).await;
+                cx.stats.state.set(Connection::Stopped);
+            }
         });
     }
 
-    /// What nobody else does: follows the wall clock, shows how much waits in the outbox.
-    fn start_chores(&mut self, clock: Clock, trusted: bool) {
-        let (store, telemetry, stop) = (self.store.clone(), self.telemetry.clone(), self.chores.stop.clone());
-        self.chores.tasks.spawn(async move {
+    /// What nobody else does: follows the wall clock, shows how much waits in the outbox, sees a change of plans out.
+    fn start_chores(&mut self, trusted: bool) {
+        let (store, telemetry, clock) = (self.store.clone(), self.telemetry.clone(), self.clock.clone());
+        let former = self.former.clone();
+        self.chores.start("chores", |stop| async move {
             let mut every = tokio::time::interval(Duration::from_secs(1));
             loop {
                 tokio::select! {
@@ -218,6 +319,7 @@ impl Gateway {
                     _ = every.tick() => {}
                 }
                 follow(&clock, trusted, &telemetry);
+                former.tell(&store);
                 let now = clock.now();
                 for reader in store.readers() {
                     let Some(stats) = telemetry.publishers().into_iter().find(|p| p.name == reader.name)
@@ -231,7 +333,7 @@ impl Gateway {
                     stats.budget_left.set(left.unwrap_or(-1));
                     stats.budget_short.set(reader.budget_short.into());
                     stats.dropped.add(reader.dropped.saturating_sub(stats.dropped.get()));
-                    *stats.outbox.lock().unwrap_or_else(|e| e.into_inner()) = reader.counts;
+                    *stats.outbox.lock().unwrap_or_else(PoisonError::into_inner) = reader.counts;
                 }
             }
         });
@@ -289,40 +391,5 @@ fn orphan(plan: &LinkPlan, store: &Store, clock: &Clock) {
         let bad = |tag: &TagId| Sample { stamp, ..Sample::bad(*tag, Bad::Stopped, at) };
         let samples = device.tags.iter().map(bad).collect();
         store.accept(Batch { device: device.id, state: DeviceState::Dead, samples });
-    }
-}
-
-/// Runs a child until it is told to stop; when it falls (by a panic) or gives up, it is started again
-/// after a pause that grows from half a second to a minute, and is short again after five good minutes.
-async fn keep_running<F: Future<Output = ()>>(
-    name: &str,
-    stop: &CancellationToken,
-    restarts: &Counter,
-    start: impl Fn() -> F,
-    fallen: impl Fn(&str),
-) {
-    let shortest = Duration::from_millis(500);
-    let mut pause = shortest;
-    loop {
-        let started = Instant::now();
-        let end = AssertUnwindSafe(start()).catch_unwind().await;
-        if stop.is_cancelled() {
-            return;
-        }
-        if started.elapsed() > Duration::from_secs(300) {
-            pause = shortest;
-        }
-        let why = match end {
-            Ok(()) => "ended by itself",
-            Err(_) => "fell by a panic",
-        };
-        tracing::error!(child = name, next_try = ?pause, "{why}; started again");
-        fallen(why);
-        restarts.bump();
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(pause) => {}
-        }
-        pause = (pause * 2).min(Duration::from_secs(60));
     }
 }

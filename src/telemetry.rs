@@ -270,6 +270,21 @@ pub struct ClockStats {
     pub steps: Counter,
 }
 
+/// The configuration.
+#[derive(Debug, Default)]
+pub struct ConfigStats {
+    /// Microseconds UTC since 1970 when what runs was taken on.
+    pub loaded: Gauge,
+    /// Configurations taken on while the gateway ran.
+    pub reloads: Counter,
+    /// Configurations that were refused.
+    pub refused: Counter,
+    /// Mistakes in the one that was offered last; 0: it runs.
+    pub mistakes: Gauge,
+    /// What was wrong with it, for people.
+    pub trouble: Mutex<Vec<String>>,
+}
+
 /// All counters of one gateway.
 #[derive(Debug)]
 pub struct Telemetry {
@@ -279,6 +294,8 @@ pub struct Telemetry {
     pub store: Arc<StoreStats>,
     /// The clock's.
     pub clock: ClockStats,
+    /// The configuration's.
+    pub config: ConfigStats,
     /// The same moment as `started`, which no step of the clock moves.
     since: std::time::Instant,
     links: Mutex<Vec<Arc<LinkStats>>>,
@@ -286,7 +303,31 @@ pub struct Telemetry {
     publishers: Mutex<Vec<Arc<PublisherStats>>>,
 }
 
+impl ConfigStats {
+    /// What is wrong with the configuration that was offered last; empty: it runs.
+    pub fn set_trouble(&self, mistakes: Vec<String>) {
+        self.mistakes.set(i64::try_from(mistakes.len()).unwrap_or(i64::MAX));
+        *lock(&self.trouble) = mistakes;
+    }
+}
+
+impl LinkStats {
+    fn of(name: &str) -> LinkStats {
+        LinkStats { name: name.into(), ..Default::default() }
+    }
+}
+
+impl DeviceStats {
+    fn of(name: &str, link: &str) -> DeviceStats {
+        DeviceStats { name: name.into(), link: link.into(), ..Default::default() }
+    }
+}
+
 impl PublisherStats {
+    fn of(name: &str, kind: &'static str) -> PublisherStats {
+        PublisherStats { name: name.into(), kind, ..Default::default() }
+    }
+
     /// What became of the samples of its outbox.
     pub fn outbox(&self) -> OutboxCounts {
         *lock(&self.outbox)
@@ -296,12 +337,16 @@ impl PublisherStats {
 impl Telemetry {
     /// Empty counters.
     pub fn new(started: Timestamp) -> Arc<Telemetry> {
-        let at = Gauge::default();
-        at.set(started.0);
+        let of = |number| {
+            let gauge = Gauge::default();
+            gauge.set(number);
+            gauge
+        };
         Arc::new(Telemetry {
-            started: at,
+            started: of(started.0),
             store: Arc::default(),
             clock: ClockStats::default(),
+            config: ConfigStats { loaded: of(started.0), ..ConfigStats::default() },
             since: std::time::Instant::now(),
             links: Mutex::default(),
             devices: Mutex::default(),
@@ -327,29 +372,40 @@ impl Telemetry {
 
     /// The counters of a link, made at the first call.
     pub fn link(&self, name: &str) -> Arc<LinkStats> {
-        find_or_make(
-            &self.links,
-            |l| l.name == name,
-            || LinkStats { name: name.into(), ..Default::default() },
-        )
+        find_or_make(&self.links, |l| l.name == name, || LinkStats::of(name))
     }
 
     /// The counters of a device, made at the first call.
     pub fn device(&self, name: &str, link: &str) -> Arc<DeviceStats> {
-        find_or_make(
-            &self.devices,
-            |d| d.name == name,
-            || DeviceStats { name: name.into(), link: link.into(), ..Default::default() },
-        )
+        find_or_make(&self.devices, |d| d.name == name, || DeviceStats::of(name, link))
     }
 
     /// The counters of a publisher, made at the first call.
     pub fn publisher(&self, name: &str, kind: &'static str) -> Arc<PublisherStats> {
-        find_or_make(
+        find_or_make(&self.publishers, |p| p.name == name, || PublisherStats::of(name, kind))
+    }
+
+    /// The links, devices (with their links) and publishers (with their kinds) are these now: counters of others go,
+    /// those that stay go on.
+    pub fn arrange<'a>(
+        &self,
+        links: impl Iterator<Item = &'a str>,
+        devices: impl Iterator<Item = (&'a str, &'a str)>,
+        publishers: impl Iterator<Item = (&'a str, &'static str)>,
+    ) {
+        keep(&self.links, links, |l, name| l.name == *name, LinkStats::of);
+        keep(
+            &self.devices,
+            devices,
+            |d, (name, link)| d.name == *name && d.link == *link,
+            |(name, link)| DeviceStats::of(name, link),
+        );
+        keep(
             &self.publishers,
-            |p| p.name == name,
-            || PublisherStats { name: name.into(), kind, ..Default::default() },
-        )
+            publishers,
+            |p, (name, kind)| p.name == *name && p.kind == *kind,
+            |(name, kind)| PublisherStats::of(name, kind),
+        );
     }
 
     /// All links, in the order of the file.
@@ -380,6 +436,21 @@ fn find_or_make<T>(
     let made = Arc::new(make());
     list.push(made.clone());
     made
+}
+
+/// The list is made up of these from now on: those that are in it already, and the others new.
+fn keep<T, W>(
+    list: &Mutex<Vec<Arc<T>>>,
+    wanted: impl Iterator<Item = W>,
+    is_it: impl Fn(&T, &W) -> bool,
+    make: impl Fn(W) -> T,
+) {
+    let mut list = lock(list);
+    let new = wanted.map(|wanted| match list.iter().find(|known| is_it(known, &wanted)) {
+        Some(known) => known.clone(),
+        None => Arc::new(make(wanted)),
+    });
+    *list = new.collect();
 }
 
 /// Sends the log to standard error: `level` as `info` or `fieldgate=debug,audit=info`, which the

@@ -79,7 +79,7 @@ fn context() -> Context {
     Context {
         outbox: fieldgate::store::Options::default().reader_rules(),
         name: "http".into(),
-        directory: Arc::new(directory),
+        directory: Arc::new(directory).into(),
         store,
         gate: Gate::default(),
         stats: telemetry.publisher("http", "http"),
@@ -301,8 +301,8 @@ async fn the_assets_say_what_is_configured_and_what_the_device_says_itself() {
         manufacturer: Some("Acme".into()),
         model: None,
     };
-    let directory = (*cx.directory).clone().with_plates([(DeviceId(0), plate)].into());
-    cx.directory = Arc::new(directory);
+    let directory = (*cx.directory.now()).clone().with_plates([(DeviceId(0), plate)].into());
+    cx.directory = Arc::new(directory).into();
     let identity = Identity { vendor: Some("Acme".into()), running: Some(true), ..Identity::default() };
     let at = Timestamp(1_760_000_000_500_000);
     cx.store
@@ -333,7 +333,7 @@ async fn with_history(folder: &std::path::Path) -> Page {
         history: Some(History { keep: Duration::from_secs(7 * 86400), max_bytes: 512 << 20 }),
         ..Options::default()
     };
-    cx.store = Store::open(options, cx.directory.clone(), cx.clock.clone(), cx.telemetry.store.clone());
+    cx.store = Store::open(options, cx.directory.now(), cx.clock.clone(), cx.telemetry.store.clone());
     let at = |n: i64| Timestamp(1_760_000_000_000_000 + n * 1_000_000);
     for n in 0..200 {
         let sample = match n {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use fieldgate::model::*;
 use fieldgate::publishers::opcua::OpcUa;
 use fieldgate::publishers::opcua::config::{Security, Spec};
-use fieldgate::publishers::publisher::{Context, PublishError, Publisher};
+use fieldgate::publishers::publisher::{Context, Directories, PublishError, Publisher};
 use fieldgate::store::{History, Options};
 use opcua::client::{DataChangeCallback, EventCallback, IdentityToken, Session};
 use opcua::crypto::SecurityPolicy;
@@ -60,8 +60,9 @@ impl Plant {
 
     async fn start_with(directory: Directory, options: impl Fn(&std::path::Path) -> Options) -> Plant {
         let folder = tempfile::tempdir().unwrap();
-        let (cx, _) = surroundings(&folder.path().join("opcua"), directory, options(folder.path()));
-        let (configuration, changes) = watch::channel(cx.directory.clone());
+        let (mut cx, _) = surroundings(&folder.path().join("opcua"), directory, options(folder.path()));
+        let (configuration, directories) = Directories::following(cx.directory.now());
+        cx.directory = directories;
         let spec = Spec {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             security: vec![Security::None],
@@ -70,7 +71,7 @@ impl Plant {
             trust: fieldgate::publishers::opcua::config::Trust::Any,
             ..Spec::default()
         };
-        let task = tokio::spawn(OpcUa::new(spec).following(changes).run(cx.clone()));
+        let task = tokio::spawn(OpcUa::new(spec).run(cx.clone()));
         is_up(&cx).await;
         Plant { cx, configuration, _task: task, folder }
     }

@@ -73,7 +73,7 @@ impl Node {
         gate.load(directory.tags().iter().map(|t| (t.id, rule(t))).collect::<HashMap<_, _>>());
         let cx = Context {
             name: "cloud".into(),
-            directory,
+            directory: directory.into(),
             store: Store::in_memory(),
             gate,
             stats: telemetry.publisher("cloud", "mqtt"),

@@ -13,7 +13,7 @@ use fieldgate::model::*;
 use fieldgate::poll;
 use fieldgate::store::{Next, Reader, ReaderOptions, Store};
 use fieldgate::telemetry::{Connection, Telemetry};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 /// A link with two devices; tag 0 of device 0 every 100 ms, tag 1 of device 1 every second, tag 0 writable.
@@ -26,6 +26,7 @@ struct Rig {
     stop: CancellationToken,
     task: tokio::task::JoinHandle<()>,
     mailbox: mpsc::Sender<fieldgate::command::Write>,
+    plans: watch::Sender<Arc<poll::LinkPlan>>,
 }
 
 fn rig() -> Rig {
@@ -59,8 +60,9 @@ fn rig_with(change: impl FnOnce(&mut poll::LinkPlan)) -> Rig {
         inbox: Arc::new(tokio::sync::Mutex::new(inbox)),
         stop: stop.clone(),
     };
-    let task = tokio::spawn(poll::run(plan, cx));
-    Rig { bench, store, reader, gate, telemetry, stop, task, mailbox }
+    let (plans, newest) = watch::channel(Arc::new(plan));
+    let task = tokio::spawn(poll::run(newest, cx));
+    Rig { bench, store, reader, gate, telemetry, stop, task, mailbox, plans }
 }
 
 impl Rig {
@@ -402,4 +404,85 @@ async fn what_was_acknowledged_is_so_after_the_links_task_began_anew() {
     let told: Vec<_> = samples.iter().filter_map(|s| s.value.clone()).collect();
     let hi = Value::Text("hi".into());
     assert_eq!(told, [Value::U16(47), hi, Value::Bool(true), Value::Bool(true)], "within the hysteresis");
+}
+
+const OLD: [(u32, usize, &str, u64); 2] = [(0, 0, "word:10", 100), (1, 1, "word:20", 1000)];
+
+#[tokio::test(start_paused = true)]
+async fn another_plan_is_taken_over_the_open_connection_and_only_what_is_new_is_told() {
+    let mut rig = rig();
+    rig.until(0, DeviceState::Alive).await;
+    rig.until(1, DeviceState::Alive).await;
+    rig.bench.take_reads();
+    let start = tokio::time::Instant::now();
+    rig.bench.set_words(1, 40, &[77]);
+    let next = [OLD[0], OLD[1], (2, 1, "word:40", 1000)];
+    rig.plans.send_replace(Arc::new(common::bench_plan_of("bench", &rig.bench, 0, &next)));
+    let told = rig.next().await;
+    let of: Vec<_> = told.samples.iter().map(|s| (s.tag.0, s.value.clone())).collect();
+    assert_eq!((told.device, told.state, of), (DeviceId(1), DeviceState::Alive, vec![(2, Some(Value::U16(77)))]));
+    assert!(start.elapsed() <= Duration::from_millis(10), "{:?}", start.elapsed());
+    // What did not change goes on in its beat, and is not told again.
+    let silence = tokio::time::timeout(Duration::from_millis(4950), rig.reader.next()).await;
+    assert!(silence.is_err(), "{silence:?}");
+    let polls = rig.bench.take_reads().iter().filter(|device| **device == 0).count();
+    assert!((49..=50).contains(&polls), "{polls} polls of device 0 in 5 s");
+    assert_eq!((rig.bench.connects(), rig.telemetry.link("bench").overruns.get()), (1, 0));
+    assert_eq!(rig.telemetry.device("device-1", "bench").deaths.get(), 0);
+    rig.bench.set_words(0, 10, &[8]);
+    assert_eq!(rig.next().await.samples[0].value, Some(Value::U16(8)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_is_dead_stays_dead_under_another_plan_and_its_new_tags_are_bad_at_once() {
+    let mut rig = rig();
+    rig.until(0, DeviceState::Alive).await;
+    rig.bench.set_fault(1, Some(Fault::Timeout));
+    rig.until(1, DeviceState::Dead).await;
+    let next = [OLD[0], OLD[1], (2, 1, "word:40", 1000)];
+    rig.plans.send_replace(Arc::new(common::bench_plan_of("bench", &rig.bench, 0, &next)));
+    let told = rig.until(1, DeviceState::Dead).await;
+    let of: Vec<_> = told.samples.iter().map(|s| (s.tag.0, s.quality)).collect();
+    assert_eq!(of, [(2, Quality::Bad(Bad::NoAnswer))]);
+    rig.bench.set_fault(1, None);
+    assert_eq!(rig.until(1, DeviceState::Alive).await.samples.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tag_that_is_gone_is_told_no_more_and_a_plan_that_comes_while_the_link_is_down_is_taken() {
+    let mut rig = rig();
+    rig.until(1, DeviceState::Alive).await;
+    rig.bench.unplug(true);
+    rig.until(1, DeviceState::Dead).await;
+    rig.plans.send_replace(Arc::new(common::bench_plan_of("bench", &rig.bench, 0, &OLD[..1])));
+    rig.bench.unplug(false);
+    let born = rig.until(0, DeviceState::Alive).await;
+    assert!(born.samples[0].quality.is_good());
+    rig.bench.set_words(1, 20, &[99]);
+    rig.bench.set_words(0, 10, &[9]);
+    let told = rig.next().await;
+    assert_eq!((told.device, told.samples[0].value.clone()), (DeviceId(0), Some(Value::U16(9))));
+    let silence = tokio::time::timeout(Duration::from_secs(3), rig.reader.next()).await;
+    assert!(silence.is_err(), "{silence:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_waits_is_done_under_another_plan_where_its_tag_is_the_same_and_refused_where_not() {
+    for high in [None, Some(2.0)] {
+        let mut rig = rig();
+        rig.until(0, DeviceState::Alive).await;
+        // Each transaction takes long, so that the write waits while the plan comes.
+        rig.bench.set_answer_time(Duration::from_secs(5));
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let gate = rig.gate.clone();
+        let origin = Origin { publisher: "test".into(), who: String::new() };
+        let write = tokio::spawn(async move { gate.write(TagId(0), Value::U16(3), &origin).await });
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let mut next = common::bench_plan_of("bench", &rig.bench, 0, &[OLD[0], OLD[1], (2, 1, "word:40", 1000)]);
+        next.writes.get_mut(&TagId(0)).unwrap().rule.high = high;
+        rig.plans.send_replace(Arc::new(next));
+        let outcome = write.await.unwrap();
+        let expected = if high.is_none() { (Ok(()), 3) } else { (Err(Refusal::LinkDown), 0) };
+        assert_eq!((outcome, rig.bench.word(0, 10)), expected);
+    }
 }

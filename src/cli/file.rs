@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::path::Path;
 
 use crate::config::{self, Config, Sources};
-use crate::model::Mistake;
+use crate::model::{Directory, Mistake};
 use crate::plan::diagnostic::{Severity, placed, render};
 use crate::plan::{self, GatewayPlan};
 
@@ -21,13 +21,27 @@ pub(super) struct Compiled {
 
 /// Reads and compiles; an error is a file that cannot be read.
 pub(super) fn compile(path: &Path) -> Result<Compiled, String> {
+    compile_after(path, None)
+}
+
+/// The same after another configuration: what is in both keeps its numbers.
+pub(super) fn compile_after(path: &Path, previous: Option<&Directory>) -> Result<Compiled, String> {
     let name = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {name}: {error}"))?;
-    Ok(compile_text(name, text, |_| {}))
+    Ok(compile_tables(name, text, previous, |_| {}))
 }
 
 /// Compiles a text; `adapt` may change the tables before.
 pub(super) fn compile_text(name: String, text: String, adapt: impl FnOnce(&mut Config)) -> Compiled {
+    compile_tables(name, text, None, adapt)
+}
+
+fn compile_tables(
+    name: String,
+    text: String,
+    previous: Option<&Directory>,
+    adapt: impl FnOnce(&mut Config),
+) -> Compiled {
     let loaded = config::load(&text);
     let mut mistakes = loaded.mistakes;
     let mut incomplete = loaded.incomplete;
@@ -37,7 +51,7 @@ pub(super) fn compile_text(name: String, text: String, adapt: impl FnOnce(&mut C
     let plan = config.as_mut().map(|config| {
         incomplete |= config::include(config, folder, &mut sources, &mut mistakes);
         adapt(config);
-        plan::compile(config, incomplete, None)
+        plan::compile(config, incomplete, previous)
     });
     let plan = match plan {
         Some(Ok(plan)) if mistakes.is_empty() => Ok(plan),
@@ -57,6 +71,13 @@ impl Compiled {
             let colours = std::io::stderr().is_terminal();
             eprintln!("{}\n", render(mistakes, severity, &self.sources, colours));
         }
+    }
+
+    /// Mistakes a line each, for the log.
+    pub(super) fn lines(&self, mistakes: &[Mistake]) -> Vec<String> {
+        let mut sorted: Vec<_> = mistakes.iter().collect();
+        sorted.sort_by_key(|m| m.span.start);
+        sorted.into_iter().map(|m| placed(m, Severity::Error, &self.sources).to_string()).collect()
     }
 
     /// Mistakes for scripts.

@@ -13,6 +13,7 @@ mod plan;
 mod probe;
 mod progress;
 mod read;
+mod reload;
 mod run;
 mod scan;
 mod show;

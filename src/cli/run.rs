@@ -3,8 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::file::compile;
-use super::{FAILED, GOOD, WRONG};
-use crate::command::Gate;
+use super::{FAILED, GOOD, WRONG, reload};
 use crate::model::Clock;
 use crate::plan::GatewayPlan;
 use crate::supervisor::Gateway;
@@ -69,35 +68,49 @@ fn program() -> std::io::Result<PathBuf> {
     Ok(path.to_str().and_then(|path| path.strip_suffix(" (deleted)")).map_or(path.clone(), PathBuf::from))
 }
 
-/// Waits until a restart is asked for that can be done: with a file that has a mistake the gateway would stay away.
-async fn restart(gate: &Gate, config: &Path) {
-    loop {
-        gate.restart_is_asked().await;
-        let path = config.to_owned();
-        let read = move || compile(&path).map(|compiled| compiled.into_plan().is_some());
-        match tokio::task::spawn_blocking(read).await {
-            Ok(Ok(true)) => return,
-            Ok(Err(error)) => tracing::error!(%error, "no restart: the configuration file cannot be used"),
-            _ => tracing::error!("no restart: the configuration file has mistakes; see `fieldgate check`"),
-        }
-    }
-}
-
 async fn gateway(plan: GatewayPlan, config: &Path) -> std::io::Result<Then> {
     // Before anything is started: a signal that comes early is not missed.
-    let stop = Stop::new()?;
+    let mut stop = Stop::new()?;
+    let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
     let tags = plan.directory.tags().len();
     let (node, links, publishers) = (plan.directory.node.clone(), plan.links.len(), plan.publishers.len());
-    let gateway = Gateway::start(plan, Clock::system()).await;
+    let mut gateway = Gateway::start(plan, Clock::system()).await;
     tracing::info!(%node, links, tags, publishers, version = env!("CARGO_PKG_VERSION"), "gateway runs");
-    let then = tokio::select! {
-        () = stop.wait() => Then::End,
-        () = restart(gateway.gate(), config) => Then::StartAgain,
+    let then = loop {
+        tokio::select! {
+            () = stop.wait() => break Then::End,
+            () = gateway.gate().restart_is_asked() => match reload::read(&gateway, config).await {
+                Ok(_) => break Then::StartAgain,
+                // With a file that has a mistake the gateway would stay away.
+                Err(mistakes) => {
+                    tracing::error!("no restart: the configuration file cannot be used");
+                    reload::refuse(gateway.telemetry(), config, mistakes);
+                }
+            },
+            Some(()) = hangup.recv() => {
+                if let Some(then) = reload(&mut gateway, config).await {
+                    break then;
+                }
+            }
+        }
     };
     tracing::info!("stopping");
     gateway.stop().await;
     tracing::info!("stopped");
     Ok(then)
+}
+
+/// Takes on the configuration file as it is now; gives what is to come where that needs a restart.
+async fn reload(gateway: &mut Gateway, config: &Path) -> Option<Then> {
+    match reload::read(gateway, config).await {
+        Err(mistakes) => reload::refuse(gateway.telemetry(), config, mistakes),
+        Ok(offer) if offer.restart.is_empty() => reload::take_on(gateway, offer).await,
+        Ok(offer) => {
+            tracing::warn!(because = offer.restart.join(", "), "the configuration needs a restart of the gateway");
+            return Some(Then::StartAgain);
+        }
+    }
+    None
 }
 
 /// Ctrl-C or SIGTERM.
@@ -112,7 +125,7 @@ impl Stop {
         Ok(Stop { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
-    pub(super) async fn wait(mut self) {
+    pub(super) async fn wait(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}

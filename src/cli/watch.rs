@@ -76,7 +76,8 @@ fn every(config: &mut Config, interval: Period) {
 
 /// True where at least one tag had a value.
 async fn watch(plan: GatewayPlan, arguments: &Arguments) -> std::io::Result<bool> {
-    let stop = Stop::new()?.wait();
+    let mut stop = Stop::new()?;
+    let stop = stop.wait();
     tokio::pin!(stop);
     let until = arguments.time.map(|time| Instant::now() + time.0);
     let clock = Clock::system();

@@ -19,6 +19,17 @@ macro_rules! registry {
         #[derive(Debug, Clone, PartialEq)]
         pub enum LinkSpec { $( $(#[$doc])* $name($spec), )* }
 
+        impl LinkSpec {
+            /// Whether the device at this place is the very same one at that place of a later spec: what is known
+            /// of it, alive or not, holds on.
+            pub fn keeps_device(&self, at: usize, later: &LinkSpec, later_at: usize) -> bool {
+                match (self, later) {
+                    $( (LinkSpec::$name(spec), LinkSpec::$name(later)) => spec.keeps_device(at, later, later_at), )*
+                    _ => false,
+                }
+            }
+        }
+
         /// A link of any driver. There are a few of them, each for as long as its task.
         #[allow(clippy::large_enum_variant)]
         #[derive(Debug)]

@@ -13,6 +13,13 @@ pub struct Spec {
     points: Vec<Counted>,
 }
 
+impl Spec {
+    /// See [`super::LinkSpec::keeps_device`]: there is one gateway.
+    pub(in crate::drivers) fn keeps_device(&self, at: usize, _later: &Spec, later_at: usize) -> bool {
+        at == later_at
+    }
+}
+
 /// One tag of the system device.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SystemTag {
@@ -73,6 +80,12 @@ points! { GatewayPoint, Telemetry,
         |g| g.clock.steps.get();
     ClockRestamped "clock/restamped" None, "samples whose time was put right after the first synchronisation",
         |g| g.store.restamped.get();
+    ConfigReloads "config/reloads" None, "configurations taken on while the gateway ran",
+        |g| g.config.reloads.get();
+    ConfigRefused "config/refused" None, "configurations that were refused",
+        |g| g.config.refused.get();
+    ConfigMistakes "config/mistakes" None, "mistakes in the configuration that was offered last; 0: it runs",
+        |g| unsigned(g.config.mistakes.get());
     DevicesAlive "devices/alive" None, "devices that answer",
         |g| count_devices(g, 1);
     DevicesDead "devices/dead" None, "devices that do not answer",

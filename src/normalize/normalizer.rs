@@ -1,5 +1,7 @@
 //! What a block's answer makes of its tags; remembers what was reported last.
 
+use std::collections::HashMap;
+
 use super::alarm::Engine;
 use super::deadband::{Reported, is_news};
 use super::decode::decode;
@@ -86,6 +88,29 @@ impl Normalizer {
             if let Some(alarm) = alarm {
                 self.alarms_changed |= alarm.tell(now, stamp, samples);
             }
+        }
+    }
+
+    /// Goes on where another one was, with other blocks: what was reported of a tag holds where its rule is the
+    /// same and `same` says that it is read from the same device; how its alarm stands, where the alarm is.
+    pub fn take_over(&mut self, before: Normalizer, same: impl Fn(TagId) -> bool) {
+        let of_tag = |tracked: Tracked| (tracked.placed.rule.tag, tracked);
+        let mut before: HashMap<_, _> = {
+            self.alarms_changed |= before.alarms_changed;
+            before.blocks.into_iter().flatten().map(of_tag).collect()
+        };
+        for tracked in self.blocks.iter_mut().flatten() {
+            let Some(old) = before.remove(&tracked.placed.rule.tag) else { continue };
+            if old.placed.rule == tracked.placed.rule && same(tracked.placed.rule.tag) {
+                tracked.last = old.last;
+            }
+            if let (Some(alarm), Some(known)) = (&mut tracked.alarm, old.alarm)
+                && alarm.alarm() == known.alarm()
+            {
+                *alarm = known;
+            }
+            let deadline = tracked.alarm.as_ref().and_then(|alarm| alarm.deadline());
+            self.deadline = [self.deadline, deadline].into_iter().flatten().min();
         }
     }
 

@@ -63,7 +63,7 @@ impl Compiler<'_> {
             names::check_tag(&Spanned::new(name.span(), own.clone()), &mut self.mistakes);
             let path = path(device_name, &own);
             shown.push(Tag {
-                id: self.numbers.tag(&path),
+                id: self.numbers.tag(&path, kind),
                 device: id,
                 name: own.into(),
                 path: path.into(),

@@ -11,7 +11,7 @@ use super::links::LinkTable;
 use super::tags::{Inherited, asked, rule};
 use super::{GatewayPlan, case, doors, labels, links, load, names, north, ranges, tests};
 use crate::config::{self, ClockSource, Config, closest};
-use crate::model::{Alarm, Class as Urgency, Device, DeviceId, Directory, Labels, Mistake, Tag, TagId};
+use crate::model::{Alarm, Class as Urgency, DataType, Device, DeviceId, Directory, Labels, Mistake, Tag, TagId};
 
 /// Compiles a file. `incomplete`: tables were left out because of mistakes of form, so a name that is
 /// not there is no mistake of its own. `previous` gives tags and devices that stay their old numbers.
@@ -62,8 +62,10 @@ impl<'a> Numbers<'a> {
         })
     }
 
-    pub(super) fn tag(&mut self, path: &str) -> TagId {
-        self.previous.and_then(|p| p.find(path)).map(|t| t.id).unwrap_or_else(|| {
+    /// Of another type it is another tag: what still waits of it is of the type before.
+    pub(super) fn tag(&mut self, path: &str, kind: DataType) -> TagId {
+        let same = self.previous.and_then(|p| p.find(path)).filter(|tag| tag.kind == kind);
+        same.map(|tag| tag.id).unwrap_or_else(|| {
             self.next_tag += 1;
             TagId(self.next_tag - 1)
         })
@@ -238,8 +240,9 @@ impl<'a> Compiler<'a> {
                 Some(scan) => self.class(Some(scan), classes),
                 None => device_class,
             };
-            let id = self.numbers.tag(&path(table.name.get_ref(), name.get_ref()));
-            let mut rule = rule(id, tag, inherited, &mut self.mistakes);
+            let mut rule = rule(TagId(0), tag, inherited, &mut self.mistakes);
+            let id = self.numbers.tag(&path(table.name.get_ref(), name.get_ref()), rule.value_type());
+            rule.tag = id;
             let shown = self.alarm(table, name, tag, device, &mut rule);
             let labels = labels::labels(tag, rule.value_type(), self.incomplete, &mut self.mistakes);
             let Some(class) = class else { continue };
@@ -288,7 +291,7 @@ impl<'a> Compiler<'a> {
         }
         let id = self.numbers.device(SYSTEM);
         let tags = crate::drivers::system::tags(links, publishers);
-        let tags: Vec<_> = tags.into_iter().map(|t| (self.numbers.tag(&path(SYSTEM, &t.name)), t)).collect();
+        let tags: Vec<_> = tags.into_iter().map(|t| (self.numbers.tag(&path(SYSTEM, &t.name), t.kind), t)).collect();
         links::system(id, &tags, period.unwrap_or(Duration::from_secs(5)))
     }
 }

@@ -30,6 +30,14 @@ pub struct Placed<'a> {
     help: &'a str,
 }
 
+/// `water.toml:12:8: message; help`.
+impl std::fmt::Display for Placed<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Placed { file, line, column, message, help, .. } = self;
+        write!(f, "{file}:{line}:{column}: {message}; {help}")
+    }
+}
+
 /// Line and column (both from 1, columns in characters) of a byte of the text.
 pub fn line_and_column(text: &str, at: usize) -> (usize, usize) {
     let before = text.get(..at.min(text.len())).unwrap_or(text);

@@ -3,6 +3,7 @@
 use std::mem::discriminant;
 
 use super::{GatewayPlan, PublisherPlan};
+use crate::model::{Device, Tag};
 use crate::poll::LinkPlan;
 
 /// One thing to do to a running gateway.
@@ -49,6 +50,64 @@ pub fn diff(old: &GatewayPlan, new: &GatewayPlan) -> Vec<Change> {
     }
     stops.append(&mut starts);
     stops
+}
+
+/// What of a new plan cannot be taken on by a gateway that runs; it has to be started again for that, in order, and
+/// nothing that waits is lost.
+pub fn needs_restart(old: &GatewayPlan, new: &GatewayPlan) -> Vec<&'static str> {
+    let name = |plan: &GatewayPlan| (plan.directory.group.clone(), plan.directory.node.clone());
+    let reasons = [
+        ("`[node]`: the gateway's group or name", name(old) != name(new)),
+        ("`[store]`", old.store != new.store),
+        ("`[clock]`", old.trusts_clock != new.trusts_clock),
+    ];
+    reasons.into_iter().filter(|(_, differs)| *differs).map(|(what, _)| what).collect()
+}
+
+/// The same for people, a line each: `+` is new, `-` goes, `~` is another.
+pub fn describe(old: &GatewayPlan, new: &GatewayPlan) -> Vec<String> {
+    let mut lines: Vec<String> =
+        needs_restart(old, new).iter().map(|what| format!("~ {what} (needs a restart of the gateway)")).collect();
+    let is_new = |name: &str| !old.links.iter().any(|link| link.name == name);
+    let stays = |name: &str| new.links.iter().any(|link| link.name == name);
+    let published = |plan: &GatewayPlan, name: &str| plan.publishers.iter().any(|p| p.name == name);
+    for change in diff(old, new) {
+        match change {
+            Change::StopLink(name) if !stays(&name) => lines.push(format!("- link {name}")),
+            Change::StopPublisher(name) if !published(new, &name) => lines.push(format!("- publisher {name}")),
+            Change::StopLink(_) | Change::StopPublisher(_) => {}
+            Change::StartLink(link) if is_new(&link.name) => lines.push(format!("+ link {}", link.name)),
+            Change::StartLink(link) => lines.push(format!("~ link {} (opened anew)", link.name)),
+            Change::Replan(link) => lines.push(format!("~ link {}", link.name)),
+            Change::StartPublisher(publisher) if published(old, &publisher.name) => {
+                lines.push(format!("~ publisher {} (connected anew)", publisher.name));
+            }
+            Change::StartPublisher(publisher) => lines.push(format!("+ publisher {}", publisher.name)),
+        }
+    }
+    let known = |plan: &GatewayPlan, device: &Device| plan.directory.devices().iter().any(|d| d.name == device.name);
+    let tags = |plan: &GatewayPlan, device: &Device| plan.directory.tags_of(device.id).count();
+    for device in old.directory.devices().iter().filter(|device| !known(new, device)) {
+        lines.push(format!("- device {} ({} tags)", device.name, tags(old, device)));
+    }
+    for device in new.directory.devices().iter().filter(|device| !known(old, device)) {
+        lines.push(format!("+ device {} ({} tags)", device.name, tags(new, device)));
+    }
+    let in_both = |tag: &Tag| {
+        let has = |plan: &GatewayPlan| plan.directory.devices().iter().any(|d| tag.path.split_once('/').is_some_and(|(device, _)| device == &*d.name));
+        has(old) && has(new)
+    };
+    for tag in old.directory.tags().iter().filter(|tag| in_both(tag)) {
+        match new.directory.find(&tag.path) {
+            None => lines.push(format!("- tag {}", tag.path)),
+            Some(now) if now != tag => lines.push(format!("~ tag {}", tag.path)),
+            Some(_) => {}
+        }
+    }
+    for tag in new.directory.tags().iter().filter(|tag| in_both(tag) && old.directory.find(&tag.path).is_none()) {
+        lines.push(format!("+ tag {}", tag.path));
+    }
+    lines
 }
 
 /// Whether the task can go on: the same driver with as many lanes.

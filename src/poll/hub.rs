@@ -20,7 +20,7 @@ use crate::telemetry::{Connection, DeviceStats, LinkStats};
 
 /// One for all lanes; locked between transactions, never while one is under way.
 pub(super) struct Hub {
-    pub(super) plan: LinkPlan,
+    pub(super) plan: Arc<LinkPlan>,
     pub(super) turns: Turns,
     pub(super) inventory: Inventory,
     pub(super) normalizer: Normalizer,
@@ -29,30 +29,30 @@ pub(super) struct Hub {
     pub(super) devices: Vec<Arc<DeviceStats>>,
     pub(super) store: Arc<Store>,
     pub(super) clock: Clock,
-    lanes: Vec<LaneState>,
+    pub(super) lanes: Vec<LaneState>,
     /// Writes that wait for their device, in the order in which they came.
-    writes: VecDeque<Write>,
+    pub(super) writes: VecDeque<Write>,
     /// The last turn was a write's: a flood of them leaves every second turn to polling.
     wrote: bool,
     /// Where no lane is open, when one is tried again.
-    next_connect: Instant,
-    backoff: Backoff,
+    pub(super) next_connect: Instant,
+    pub(super) backoff: Backoff,
     /// That not all lanes can be opened was said.
-    complained: bool,
+    pub(super) complained: bool,
     /// Lanes over which something was answered once, and that broke since anybody answered.
-    broke: u32,
+    pub(super) broke: u32,
 }
 
-struct LaneState {
+pub(super) struct LaneState {
     up: bool,
     /// Something was answered over it since it was opened.
     proven: bool,
     busy: bool,
     job: Option<Job>,
     /// What it served last: it knows that device best.
-    device: Option<usize>,
+    pub(super) device: Option<usize>,
     /// The block that it reads by schedule.
-    block: Option<usize>,
+    pub(super) block: Option<usize>,
     next_connect: Instant,
     backoff: Backoff,
 }
@@ -87,7 +87,7 @@ impl Hub {
     const MOST_WRITES: usize = 16;
 
     /// `longest_pause`: between two tries to open the link.
-    pub(super) fn new(plan: LinkPlan, cx: &Context, longest_pause: Duration) -> Hub {
+    pub(super) fn new(plan: Arc<LinkPlan>, cx: &Context, longest_pause: Duration) -> Hub {
         let now = Instant::now();
         // Different for each link and each start.
         let seed = cx.clock.now().0 as u64

@@ -21,6 +21,14 @@ impl Inventory {
     /// How long a device waits for an idle moment.
     const PATIENCE: Duration = Duration::from_secs(30);
 
+    /// The same for another list of devices: `place` gives where a device stands in it.
+    pub(crate) fn moved(self, place: impl Fn(usize) -> Option<usize>) -> Inventory {
+        Inventory {
+            waiting: self.waiting.into_iter().filter_map(|(at, since)| Some((place(at)?, since))).collect(),
+            silent: self.silent.into_iter().filter_map(place).collect(),
+        }
+    }
+
     /// A device answers, and did not before: it may be another one now.
     pub(crate) fn born(&mut self, device: usize, now: Instant) {
         if !self.silent.contains(&device) && !self.waiting.iter().any(|(d, _)| *d == device) {

@@ -30,13 +30,17 @@ enum Ask {
 }
 
 impl Lane<'_> {
-    /// Does one job after the other until the link is stopped.
-    pub(super) async fn run(mut self) {
+    /// Does one job after the other until the link is stopped, or all stand still for another plan.
+    pub(super) async fn run(mut self) -> (usize, Link) {
         while !self.shared.stop.is_cancelled() {
-            self.shared.wait_for_job(self.at).await;
             let job = self.shared.hub().take_job(self.at);
             match job {
-                None => continue,
+                // What was given is done first.
+                None if self.shared.stands_still() => break,
+                None => {
+                    self.shared.wait_for_job(self.at).await;
+                    continue;
+                }
                 Some(Job::Connect) => self.connect().await,
                 Some(Job::Read(block)) => self.read(block).await,
                 Some(Job::Revive(device)) => self.revive(device).await,
@@ -45,6 +49,7 @@ impl Lane<'_> {
             }
             self.shared.done(self.at);
         }
+        (self.at, self.link)
     }
 
     async fn connect(&mut self) {

@@ -1,5 +1,6 @@
 //! Says when: the task of one link, its lanes, its schedule and the state of its devices.
 
+mod follow;
 pub mod forecast;
 mod hub;
 pub mod inventory;

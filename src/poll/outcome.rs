@@ -20,8 +20,10 @@ impl Hub {
             if samples.is_empty() || !self.turns.blocks_of(device).is_empty() {
                 continue;
             }
-            if let Some(health) = self.turns.health_mut(device) {
-                health.answered();
+            if let Some(health) = self.turns.health_mut(device)
+                && health.answered() == Verdict::Same
+            {
+                continue;
             }
             self.hand_on(device, samples, true);
         }
@@ -135,6 +137,15 @@ impl Hub {
         self.normalizer.apply(block, answer, self.clock.stamp(), samples);
     }
 
+    /// The same fault to all blocks of a device.
+    pub(super) fn apply_all(&mut self, device: usize, fault: Fault, samples: &mut Vec<Sample>) {
+        for block in 0..self.plan.blocks.len() {
+            if self.plan.blocks.get(block).is_some_and(|b| b.device == device) {
+                self.apply(block, Err(fault), samples);
+            }
+        }
+    }
+
     /// A write of what is in no device: that an alarm is acknowledged. It is done at once, whether the link is up
     /// or not.
     pub(super) fn acknowledge(&mut self, write: Write) {
@@ -173,11 +184,7 @@ impl Hub {
     /// The device is dead: all its tags bad, in one batch.
     pub(super) fn bury(&mut self, device: usize, fault: Fault) {
         let mut samples = Vec::new();
-        for block in 0..self.plan.blocks.len() {
-            if self.plan.blocks.get(block).is_some_and(|b| b.device == device) {
-                self.apply(block, Err(fault), &mut samples);
-            }
-        }
+        self.apply_all(device, fault, &mut samples);
         self.inventory.died(device);
         if let Some(stats) = self.devices.get(device) {
             stats.deaths.bump();

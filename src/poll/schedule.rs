@@ -37,6 +37,13 @@ impl Schedule {
         self.entries.iter().enumerate().filter_map(due).min()
     }
 
+    /// Block `at` is as due as block `old_at` of an earlier schedule was.
+    pub(crate) fn take_over(&mut self, at: usize, old: &Schedule, old_at: usize) {
+        if let (Some(entry), Some(old)) = (self.entries.get_mut(at), old.entries.get(old_at)) {
+            entry.due = old.due;
+        }
+    }
+
     /// The block was started at `now`. Gives how many periods were missed; the next one keeps the
     /// beat of the first, so that a late poll does not shift all later ones.
     pub(crate) fn started(&mut self, block: usize, now: Instant) -> u64 {

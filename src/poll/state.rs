@@ -43,6 +43,11 @@ impl Backoff {
         pause
     }
 
+    /// The longest pause there is.
+    pub(crate) fn longest(&self) -> Duration {
+        self.longest
+    }
+
     pub(crate) fn reset(&mut self) {
         self.pause = Self::SHORTEST;
     }
@@ -122,6 +127,11 @@ impl Health {
     /// From when on it is polled by its schedule; `None` where it is not alive.
     pub(crate) fn polled_from(&self) -> Option<Instant> {
         self.is_alive().then_some(self.polled_from)
+    }
+
+    /// Whether it answered or failed to, ever.
+    pub(crate) fn is_known(&self) -> bool {
+        self.state != DeviceState::Unknown
     }
 
     pub(crate) fn is_alive(&self) -> bool {

@@ -67,6 +67,25 @@ impl Turns {
         }
     }
 
+    /// Goes on where another plan was: health of the devices that are the same (new place, old place), and when
+    /// the blocks are due that are.
+    pub(crate) fn take_over(
+        &mut self,
+        mut before: Turns,
+        devices: &[(usize, usize)],
+        blocks: &[(usize, usize)],
+    ) {
+        for (new, old) in devices {
+            if let (Some(health), Some(known)) = (self.health.get_mut(*new), before.health.get_mut(*old)) {
+                std::mem::swap(health, known);
+            }
+        }
+        for (new, old) in blocks {
+            self.schedule.take_over(*new, &before.schedule, *old);
+        }
+        self.budget = before.budget;
+    }
+
     /// A lane is busy with this device from now on: reads a block by schedule, or has it for itself.
     pub(crate) fn take(&mut self, device: usize, block: Option<usize>) {
         self.set(device, block, true);

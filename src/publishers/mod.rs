@@ -2,6 +2,7 @@
 
 #[cfg(feature = "opcua")]
 mod apart;
+mod directories;
 pub mod http;
 pub mod mqtt;
 pub mod mqtt_wire;

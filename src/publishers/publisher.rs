@@ -7,7 +7,8 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use crate::command::Gate;
-use crate::model::{Clock, Directory};
+use crate::model::Clock;
+pub use crate::publishers::directories::Directories;
 use crate::store::{ReaderRules, Store};
 use crate::telemetry::{PublisherStats, Telemetry};
 
@@ -16,8 +17,8 @@ use crate::telemetry::{PublisherStats, Telemetry};
 pub struct Context {
     /// The publisher's name, unique in the gateway.
     pub name: String,
-    /// All devices and tags.
-    pub directory: Arc<Directory>,
+    /// All devices and tags, as they are now.
+    pub directory: Directories,
     /// Image and outbox.
     pub store: Arc<Store>,
     /// The way to write a tag.

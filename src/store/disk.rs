@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use crate::model::{Clock, Directory};
+use crate::model::Clock;
 
 use super::ballast::Ballast;
 use super::cursor;
+use super::known::Known;
 use super::ranges::Ranges;
 use super::segments::{Found, Segments};
 use super::slots::SlotFile;
@@ -63,7 +63,7 @@ impl Disk {
         root: &Path,
         max_bytes: u64,
         ballast: u64,
-        directory: &Arc<Directory>,
+        directory: &Known,
         clock: &Clock,
     ) -> Result<(Disk, Left), SpoolError> {
         fs::create_dir_all(root)?;
@@ -105,7 +105,7 @@ impl Disk {
     fn open_held(
         root: &Path,
         max_bytes: u64,
-        directory: &Arc<Directory>,
+        directory: &Known,
         clock: &Clock,
     ) -> Result<(Segments, SlotFile, HashMap<String, SlotFile>, Left), SpoolError> {
         let proof = root.join("proof");

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
-use crate::model::{Batch, DeviceId, DeviceState, Identified, Sample, Stamp, TagId, Timestamp};
+use crate::model::{Batch, DeviceId, DeviceState, Directory, Identified, Sample, Stamp, TagId, Timestamp};
 
 /// Written by `accept`, read by births, the page and the OPC UA server.
 #[derive(Debug, Default)]
@@ -32,6 +32,16 @@ impl Image {
             latest.samples.insert(sample.tag, sample.clone());
         }
         before != batch.state
+    }
+
+    /// Forgets devices and tags that are not among these.
+    pub(super) fn retain(&self, directory: &Directory) {
+        let mut latest = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let Latest { samples, devices, identities, first } = &mut *latest;
+        samples.retain(|tag, _| directory.tag(*tag).is_some());
+        devices.retain(|device, _| directory.device(*device).is_some());
+        identities.retain(|device, _| directory.device(*device).is_some());
+        first.retain(|device, _| directory.device(*device).is_some());
     }
 
     /// The latest sample of a tag.

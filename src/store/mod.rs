@@ -14,6 +14,7 @@ pub mod history;
 mod image;
 mod index;
 pub mod inspect;
+mod known;
 pub mod learned;
 mod losses;
 mod meter;
@@ -36,6 +37,7 @@ mod writer;
 pub use history::HistoryError;
 pub use options::{Durability, History, Options, ReaderRules, Replay, WhenFull};
 
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -48,6 +50,7 @@ use crate::model::{
 use crate::telemetry::{OutboxCounts, StoreStats};
 
 use image::Image;
+use known::Known;
 use outbox::{Outbox, Rules, Take};
 use shared::Shared;
 use writer::Writer;
@@ -126,7 +129,9 @@ pub struct ReaderReport {
 #[derive(Debug)]
 pub struct Store {
     image: Image,
-    directory: Arc<Directory>,
+    directory: Known,
+    /// Between two configurations: links that still go by the one before must not bring what is gone.
+    changing: AtomicBool,
     shared: Arc<Shared>,
     stats: Arc<StoreStats>,
     clock: Clock,
@@ -167,6 +172,7 @@ impl Store {
         // Above all numbers that runs before this one can have used, should the folder open only later.
         let base = if spools { u64::try_from(clock.now().0).unwrap_or(0) } else { 0 };
         let shared = Arc::new(Shared::new(Outbox::new(rules, if spools { 0 } else { base })));
+        let directory = Known::new(directory);
         let history = (spools && options.history.is_some()).then(|| Semaphore::new(history::READERS));
         let mut thread = None;
         if spools {
@@ -184,17 +190,45 @@ impl Store {
             }
         }
         let image = Image::default();
-        Arc::new(Store { image, directory, shared, stats, clock, history, thread: Mutex::new(thread) })
+        let (changing, thread) = (AtomicBool::new(false), Mutex::new(thread));
+        Arc::new(Store { image, directory, changing, shared, stats, clock, history, thread })
+    }
+
+    /// Goes on with other devices and tags. What waits of tags that are gone is lost, as `unknown-tag`, when it is
+    /// its turn. Until [`Store::followed`], what still comes of them is not taken.
+    pub fn follow(&self, directory: Arc<Directory>) {
+        self.changing.store(true, SeqCst);
+        self.directory.replace(directory.clone());
+        self.image.retain(&directory);
+        self.shared.outbox().follow(directory);
+    }
+
+    /// All who bring samples go by the devices and tags that [`Store::follow`] was told of.
+    pub fn followed(&self) {
+        self.changing.store(false, SeqCst);
+    }
+
+    /// A publisher is no longer configured: what waits for it is kept for an hour, should it come again, and then
+    /// lost.
+    pub fn retire(&self, reader: &str) {
+        self.shared.outbox().retire(reader);
     }
 
     /// Takes a batch: image first, outbox second. Never waits.
-    pub fn accept(&self, batch: Batch) {
+    pub fn accept(&self, mut batch: Batch) {
+        let directory = self.directory.now();
+        if self.changing.load(SeqCst) {
+            if directory.device(batch.device).is_none() {
+                return;
+            }
+            batch.samples.retain(|sample| directory.tag(sample.tag).is_some());
+        }
         let changed = self.image.take(&batch);
         self.stats.accepted.add(batch.samples.len() as u64);
         let now = Instant::now();
         let mut soon = false;
         let mut outbox = self.shared.outbox();
-        classes::split(batch, &self.directory, changed, |batch, class| {
+        classes::split(batch, &directory, changed, |batch, class| {
             soon |= outbox.accept(Arc::new(batch), class, now);
         });
         drop(outbox);

@@ -45,8 +45,8 @@ pub(super) struct Place {
     /// Tells its handle from an earlier one of the same name.
     pub(super) serial: u64,
     pub(super) attached: bool,
-    /// Known from the disk only.
-    pub(super) never_attached: bool,
+    /// Nobody took it up since then: since the start, or since it is no longer configured.
+    pub(super) absent_since: Option<std::time::Instant>,
     pub(super) wake: Arc<Notify>,
     /// All that it need not get (any more).
     pub(super) settled: Ranges,
@@ -107,7 +107,7 @@ impl Place {
             rules,
             serial,
             attached: true,
-            never_attached: false,
+            absent_since: None,
             wake: Arc::new(Notify::new()),
             settled,
             given: BTreeMap::new(),
@@ -188,7 +188,7 @@ impl Place {
 
     /// All that is not settled is history from here on.
     pub(super) fn rewound(&mut self, next: u64) {
-        self.never_attached = false;
+        self.absent_since = None;
         let hist_at = self.settled.next_gap(0);
         self.lanes = [Lane { live_from: next, live_at: next, hist_at, missed: false }; 3];
         (self.last_live, self.tokens_at) = (None, None);

@@ -7,11 +7,12 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::model::{Batch, Clock, Directory, Timestamp};
+use crate::model::{Batch, Clock, Timestamp};
 
 use super::codec::{self, Item};
 use super::dictionary::Dictionary;
 use super::index::{self, GROWING, INDEX};
+use super::known::Known;
 use super::outbox::Block;
 use super::quarantine::Quarantine;
 use super::spool::{self, Record, Spool, SpoolError};
@@ -73,7 +74,7 @@ pub(super) struct Found {
 pub(super) struct Segments {
     folder: PathBuf,
     quarantine: Quarantine,
-    directory: Arc<Directory>,
+    directory: Known,
     clock: Clock,
     full: u64,
     segments: BTreeMap<u64, Segment>,
@@ -120,7 +121,7 @@ impl Segments {
     pub(super) fn open(
         root: &Path,
         max_bytes: u64,
-        directory: Arc<Directory>,
+        directory: Known,
         clock: Clock,
     ) -> Result<(Segments, Found), SpoolError> {
         let (folder, quarantine) = (root.join("segments"), Quarantine::new(root));
@@ -357,7 +358,7 @@ impl Segments {
     ) -> Result<Vec<Written>, SpoolError> {
         let (mut records, mut written): (Vec<Record>, Vec<Written>) = (Vec::new(), Vec::new());
         for part in parts(batches) {
-            let (head, bytes) = codec::encode(part, &mut into.names, &self.directory, &self.clock);
+            let (head, bytes) = codec::encode(part, &mut into.names, &self.directory.now(), &self.clock);
             let mut block = Block::new(into.id, &head, bytes.len() as u64);
             let tags: HashSet<_> = part.iter().flat_map(|(_, b)| &b.samples).map(|s| s.tag).collect();
             block.tags = tags.len() as u64;
@@ -398,7 +399,7 @@ impl Segments {
         block: &Block,
         missing: &mut BTreeSet<String>,
     ) -> Result<Vec<Item>, SpoolError> {
-        let (directory, clock) = (self.directory.clone(), self.clock.clone());
+        let (directory, clock) = (self.directory.now(), self.clock.clone());
         let open = self.opened(block.segment)?;
         let bytes = open.spool.read(&block.key.to_be_bytes())?;
         let items = bytes.and_then(|bytes| codec::decode(&bytes, &open.names, &directory, &clock, missing));

@@ -10,13 +10,14 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::model::{Clock, Directory};
+use crate::model::Clock;
 use crate::telemetry::StoreStats;
 
 use super::Options;
 use super::codec;
 use super::disk::{Disk, Left};
 use super::history::{Keeper, Query};
+use super::known::Known;
 use super::learned;
 use super::losses::Reason;
 use super::outbox::Outbox;
@@ -28,7 +29,7 @@ use super::spool::SpoolError;
 pub(super) struct Writer {
     shared: Arc<Shared>,
     options: Options,
-    directory: Arc<Directory>,
+    directory: Known,
     clock: Clock,
     stats: Arc<StoreStats>,
     disk: Option<Disk>,
@@ -40,7 +41,8 @@ pub(super) struct Writer {
     trouble: Option<Instant>,
     /// Paths that were said to be unknown.
     told: BTreeSet<String>,
-    forget_at: Option<Instant>,
+    /// How long readers that nobody takes up keep their backlog.
+    patience: Duration,
     chores_at: Instant,
     /// The block whose reading failed last, and how often.
     unreadable: Option<(u64, u32)>,
@@ -53,7 +55,7 @@ pub(super) struct Writer {
     hurry: bool,
 }
 
-/// Readers of an earlier run that nobody takes up keep their backlog as long.
+/// Readers that nobody takes up keep their backlog as long.
 const ABSENT: Duration = Duration::from_secs(3600);
 /// Samples written with one flush at most, so that memory stays bounded.
 const ROUND: u64 = 65_536;
@@ -66,7 +68,7 @@ impl Writer {
     pub(super) fn new(
         shared: Arc<Shared>,
         options: Options,
-        directory: Arc<Directory>,
+        directory: Known,
         clock: Clock,
         stats: Arc<StoreStats>,
         base: u64,
@@ -83,7 +85,7 @@ impl Writer {
             proven: false,
             trouble: None,
             told: BTreeSet::new(),
-            forget_at: None,
+            patience: ABSENT,
             chores_at: Instant::now(),
             unreadable: None,
             history,
@@ -228,7 +230,6 @@ impl Writer {
         let reserved = disk.reserve(next);
         tracing::info!(segments = disk.segments.len(), bytes = disk.segments.bytes(), waiting, "store open");
         self.disk = Some(disk);
-        self.forget_at = Some(Instant::now() + ABSENT);
         self.note(reserved);
         self.show();
     }
@@ -409,18 +410,15 @@ impl Writer {
             let reserved = disk.reserve(next);
             self.note(reserved);
         }
-        if self.forget_at.is_some_and(|at| Instant::now() >= at) {
-            self.forget_at = None;
-            let gone = self.shared.outbox().forget_absent();
-            for (reader, pending) in gone {
-                tracing::warn!(
-                    reader,
-                    pending,
-                    "no publisher of this name any more: what waited for it is dropped"
-                );
-                if let Some(disk) = &mut self.disk {
-                    disk.forget(&reader);
-                }
+        let gone = self.shared.outbox().forget_absent(std::mem::replace(&mut self.patience, ABSENT));
+        for (reader, pending) in gone {
+            tracing::warn!(
+                reader,
+                pending,
+                "no publisher of this name any more: what waited for it is dropped"
+            );
+            if let Some(disk) = &mut self.disk {
+                disk.forget(&reader);
             }
         }
         self.show();

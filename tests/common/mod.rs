@@ -14,39 +14,41 @@ use fieldgate::poll::{BlockTask, DevicePlan, LinkPlan, WriteTask};
 /// A simulated link with two devices numbered from `first`: tag `first` (word 10, writable) every
 /// 100 ms, tag `first + 1` (word 20) every second.
 pub(crate) fn bench_plan(name: &str, bench: &Bench, first: u32) -> LinkPlan {
-    let requests: Vec<_> = [(0, "word:10", true), (1, "word:20", false)]
-        .map(|(device, address, writable)| Request {
-            device,
-            address,
-            kind: DataType::U16,
-            length: 0,
-            writable,
-            period: Duration::from_millis(if device == 0 { 100 } else { 1000 }),
-        })
-        .to_vec();
+    bench_plan_of(name, bench, first, &[(first, 0, "word:10", 100), (first + 1, 1, "word:20", 1000)])
+}
+
+/// A simulated link with two devices numbered from `first` and these tags: number, device (0 or 1), address, period
+/// in milliseconds. The first is writable.
+pub(crate) fn bench_plan_of<'a>(name: &str, bench: &Bench, first: u32, tags: &[(u32, usize, &'a str, u64)]) -> LinkPlan {
+    let request = |(at, (_, device, address, period)): (usize, &(u32, usize, &'a str, u64))| Request {
+        device: *device,
+        address,
+        kind: DataType::U16,
+        length: 0,
+        writable: at == 0,
+        period: Duration::from_millis(*period),
+    };
+    let requests: Vec<_> = tags.iter().enumerate().map(request).collect();
     let compiled = sim::compile(bench, &requests).unwrap();
-    let rules: Vec<_> = [0, 1].map(|tag: u32| Rule::plain(TagId(first + tag), DataType::U16)).to_vec();
-    let blocks = compiled
-        .blocks
-        .iter()
-        .enumerate()
-        .map(|(i, block)| BlockTask {
-            block: Block(i),
-            device: block.device,
-            period: block.period,
-            rules: vec![PlacedRule::new(block.slots[0].place, rules[i].clone())],
-            label: block.label.clone(),
-            cost: block.cost,
-            miss: block.miss,
-            probe: block.probe,
-        })
-        .collect();
+    let rule = |request: usize| Rule::plain(TagId(tags[request].0), DataType::U16);
+    let blocks = compiled.blocks.iter().enumerate().map(|(i, block)| BlockTask {
+        block: Block(i),
+        device: block.device,
+        period: block.period,
+        rules: block.slots.iter().map(|slot| PlacedRule::new(slot.place, rule(slot.request))).collect(),
+        label: block.label.clone(),
+        cost: block.cost,
+        miss: block.miss,
+        probe: block.probe,
+    });
+    let blocks: Vec<_> = blocks.collect();
+    let reads = |block: &BlockTask| block.rules.iter().any(|placed| placed.rule.tag == TagId(tags[0].0));
     let write = WriteTask {
         point: Point(0),
-        device: 0,
-        read_back: Some(0),
+        device: tags[0].1,
+        read_back: blocks.iter().position(reads),
         place: compiled.points[0].place,
-        rule: rules[0].clone(),
+        rule: rule(0),
     };
     LinkPlan {
         name: name.into(),
@@ -57,10 +59,10 @@ pub(crate) fn bench_plan(name: &str, bench: &Bench, first: u32) -> LinkPlan {
             .map(|i| DevicePlan {
                 id: DeviceId(first + i),
                 name: format!("device-{}", first + i),
-                tags: vec![TagId(first + i)],
+                tags: tags.iter().filter(|tag| tag.1 == i as usize).map(|tag| TagId(tag.0)).collect(),
             })
             .collect(),
         blocks,
-        writes: HashMap::from([(TagId(first), write)]),
+        writes: HashMap::from([(TagId(tags[0].0), write)]),
     }
 }

@@ -39,7 +39,7 @@ pub(crate) fn surroundings(
     let cx = Context {
         outbox: Options::default().reader_rules(),
         name: "opcua".into(),
-        directory,
+        directory: directory.into(),
         store,
         gate,
         stats: telemetry.publisher("opcua", "opcua"),

@@ -41,7 +41,7 @@ fn context(folder: PathBuf) -> Context {
     };
     Context {
         name: "north".into(),
-        directory: Arc::new(Directory::new("water", "station", vec![device], vec![tag])),
+        directory: Arc::new(Directory::new("water", "station", vec![device], vec![tag])).into(),
         store: Store::in_memory(),
         gate: Gate::default(),
         stats: telemetry.publisher("north", "north"),

@@ -100,7 +100,7 @@ async fn an_adapter_that_comes_back_under_another_name_is_good_again_within_thre
         inbox: Arc::new(Mutex::new(inbox)),
         stop: stop.clone(),
     };
-    let task = tokio::spawn(poll::run(plan.links[0].clone(), cx));
+    let task = tokio::spawn(poll::run(tokio::sync::watch::channel(Arc::new(plan.links[0].clone())).1, cx));
     assert_eq!(seen(&store, tag, true).await, Some(Value::U16(1)));
 
     // The new one is made before the old one goes, so that it cannot get its name.

@@ -103,7 +103,7 @@ impl Node {
         gate.load(directory.tags().iter().map(|t| (t.id, rule(t))).collect::<HashMap<_, _>>());
         let cx = Context {
             name: "cloud".into(),
-            directory,
+            directory: directory.into(),
             store,
             gate,
             stats: telemetry.publisher("cloud", "sparkplug"),

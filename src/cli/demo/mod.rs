@@ -114,7 +114,7 @@ fn wrong_broker(url: &Url) -> Option<String> {
 }
 
 async fn demo(arguments: &Arguments) -> io::Result<u8> {
-    let stop = Stop::new()?;
+    let mut stop = Stop::new()?;
     let plant = Plant::start(arguments.site.plant()).await?;
     let (own_broker, broker) = match &arguments.broker {
         Some(url) => (None, url.to_string()),

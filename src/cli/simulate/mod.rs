@@ -140,7 +140,7 @@ impl Arguments {
     }
 
     async fn simulate(&self, plan: &GatewayPlan, config: &Config, text: &str) -> io::Result<u8> {
-        let stop = Stop::new()?;
+        let mut stop = Stop::new()?;
         let replica = match Replica::start(plan, &self.wishes(config)).await {
             Ok(replica) => replica,
             Err(error) => {

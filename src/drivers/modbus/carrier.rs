@@ -113,6 +113,11 @@ pub struct LineSpec {
 }
 
 impl LineSpec {
+    /// See [`crate::drivers::LinkSpec::keeps_device`].
+    pub(in crate::drivers) fn keeps_device(&self, at: usize, later: &LineSpec, later_at: usize) -> bool {
+        self.devices.get(at).is_some_and(|device| later.devices.get(later_at) == Some(device))
+    }
+
     pub(super) fn serial(link: &SerialLink, framing: Framing, devices: &[ModbusDevice]) -> LineSpec {
         LineSpec {
             carrier: Carrier::Serial(SerialPort::new(link, framing)),

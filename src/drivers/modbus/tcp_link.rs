@@ -53,6 +53,11 @@ impl TcpSpec {
         &self.devices
     }
 
+    /// See [`crate::drivers::LinkSpec::keeps_device`].
+    pub(in crate::drivers) fn keeps_device(&self, at: usize, later: &TcpSpec, later_at: usize) -> bool {
+        self.devices.get(at).is_some_and(|device| later.devices.get(later_at) == Some(device))
+    }
+
     /// In how many reads a block is made where its device is known like this.
     pub fn reads_of(&self, block: Block, facts: &Facts) -> usize {
         self.reads.blocks.get(block.0).map_or(1, |spec| lessons::reads(spec, facts))

@@ -105,6 +105,13 @@ pub struct Spec {
     points: Vec<Area>,
 }
 
+impl Spec {
+    /// See [`crate::drivers::LinkSpec::keeps_device`]: a device is its place in the memory.
+    pub(in crate::drivers) fn keeps_device(&self, at: usize, later: &Spec, later_at: usize) -> bool {
+        self.bench == later.bench && at == later_at
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 struct Area {
     device: usize,

@@ -37,9 +37,9 @@ struct Asset {
 
 /// All devices but the gateway itself.
 pub(super) fn assets(cx: &Context) -> Assets {
-    let stats = cx.telemetry.devices();
+    let (stats, directory) = (cx.telemetry.devices(), cx.directory.now());
     let asset = |device: &crate::model::Device| {
-        let plate = cx.directory.plate(device.id);
+        let plate = directory.plate(device.id);
         let known = cx.store.identity(device.id);
         let last = stats.iter().find(|s| *s.name == *device.name).map(|s| s.last_answer.get());
         Asset {
@@ -62,6 +62,6 @@ pub(super) fn assets(cx: &Context) -> Assets {
             identity: known.map(|known| (*known.identity).clone()),
         }
     };
-    let devices = cx.directory.devices().iter().filter(|device| !device.is_node);
+    let devices = directory.devices().iter().filter(|device| !device.is_node);
     Assets { now: cx.clock.now().millis(), assets: devices.map(asset).collect() }
 }

@@ -56,9 +56,9 @@ enum Aggregate {
     Count,
 }
 
-#[derive(Debug)]
-struct Wanted<'a> {
-    tag: &'a Tag,
+#[derive(Debug, Clone)]
+struct Wanted {
+    tag: Tag,
     from: Timestamp,
     /// Not included.
     to: Timestamp,
@@ -121,12 +121,12 @@ pub(super) async fn answer(cx: &Context, query: Query, accept: Option<&str>) -> 
     }
 }
 
-fn wanted<'a>(cx: &'a Context, query: &Query, accept: Option<&str>) -> Result<Wanted<'a>, Refused> {
+fn wanted(cx: &Context, query: &Query, accept: Option<&str>) -> Result<Wanted, Refused> {
     let wrong = |why: String| Err(Refused::Wrong(why));
     let Some(path) = &query.tag else {
         return wrong("write the tag, as `?tag=pump-1/flow`".into());
     };
-    let Some(tag) = cx.directory.find(path) else {
+    let Some(tag) = cx.directory.now().find(path).cloned() else {
         return Err(Refused::Unknown("there is no such tag".into()));
     };
     let now = cx.clock.now();
@@ -227,7 +227,7 @@ fn place(cursor: &str) -> Option<Place> {
     parts.next().is_none().then_some(place)
 }
 
-async fn page(cx: &Context, tag: TagId, wanted: &Wanted<'_>, after: Option<Place>) -> Result<Page, Refused> {
+async fn page(cx: &Context, tag: TagId, wanted: &Wanted, after: Option<Place>) -> Result<Page, Refused> {
     let ask = Ask {
         lanes: vec![Lane { tag, after }],
         low: wanted.from,
@@ -239,7 +239,7 @@ async fn page(cx: &Context, tag: TagId, wanted: &Wanted<'_>, after: Option<Place
     pages.into_iter().next().ok_or_else(|| Refused::NotNow(HistoryError::Unavailable.to_string()))
 }
 
-async fn samples(cx: &Context, wanted: &Wanted<'_>) -> Result<Answer, Refused> {
+async fn samples(cx: &Context, wanted: &Wanted) -> Result<Answer, Refused> {
     let page = page(cx, wanted.tag.id, wanted, wanted.after).await?;
     let next = page.next.map(cursor);
     let address = next.as_ref().map(|cursor| {
@@ -284,13 +284,13 @@ async fn samples(cx: &Context, wanted: &Wanted<'_>) -> Result<Answer, Refused> {
 
 async fn intervals(
     cx: &Context,
-    wanted: &Wanted<'_>,
+    wanted: &Wanted,
     aggregate: Aggregate,
     width: u64,
 ) -> Result<Answer, Refused> {
     let mut bins = Bins::new(wanted.from, wanted.to, width, false);
     let mut after = None;
-    let whole = Wanted { limit: MOST, ..*wanted };
+    let whole = Wanted { limit: MOST, ..wanted.clone() };
     loop {
         let page = page(cx, wanted.tag.id, &whole, after).await?;
         page.samples.iter().for_each(|sample| bins.take(sample));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::model::{DataType, DeviceState, Quality, Sample, Tag, Timestamp};
+use crate::model::{Directory, DataType, DeviceState, Quality, Sample, Tag, Timestamp};
 use crate::publishers::publisher::Context;
 pub(super) use crate::publishers::words::{Shown, quality, reason};
 use crate::telemetry::Connection;
@@ -160,8 +160,8 @@ pub(super) fn status(cx: &Context) -> Status {
     let store = &telemetry.store;
     Status {
         node: Node {
-            group: cx.directory.group.to_string(),
-            name: cx.directory.node.to_string(),
+            group: cx.directory.now().group.to_string(),
+            name: cx.directory.now().node.to_string(),
             version: env!("CARGO_PKG_VERSION"),
             now: cx.clock.now().millis(),
             started: telemetry.started().millis(),
@@ -194,7 +194,7 @@ pub(super) fn health(cx: &Context) -> Health {
             problems.push(because(format!("link `{}` is down", link.name), link.state.trouble()));
         }
     }
-    for device in cx.directory.devices() {
+    for device in cx.directory.now().devices() {
         if cx.store.device_state(device.id) == DeviceState::Dead {
             problems.push(format!("device `{}` does not answer", device.name));
         }
@@ -255,7 +255,7 @@ fn devices(cx: &Context) -> Vec<Device> {
                 .map(|at| Timestamp(at).millis()),
         }
     };
-    cx.directory.devices().iter().map(view).collect()
+    cx.directory.now().devices().iter().map(view).collect()
 }
 
 fn links(cx: &Context) -> Vec<Link> {
@@ -315,17 +315,17 @@ fn trouble(state: &crate::telemetry::ConnectionState) -> Option<String> {
 }
 
 /// All tags with their latest samples.
-pub(super) fn tags(cx: &Context) -> Tags<'_> {
-    let tags = cx.directory.tags().iter().map(|tag| view(cx, tag)).collect();
+pub(super) fn tags<'a>(cx: &Context, directory: &'a Directory) -> Tags<'a> {
+    let tags = directory.tags().iter().map(|tag| view(cx, directory, tag)).collect();
     Tags { now: cx.clock.now().millis(), tags }
 }
 
 /// One tag by `device/tag`.
-pub(super) fn tag<'a>(cx: &'a Context, path: &str) -> Option<TagView<'a>> {
-    cx.directory.find(path).map(|tag| view(cx, tag))
+pub(super) fn tag<'a>(cx: &Context, directory: &'a Directory, path: &str) -> Option<TagView<'a>> {
+    directory.find(path).map(|tag| view(cx, directory, tag))
 }
 
-fn view<'a>(cx: &Context, tag: &'a Tag) -> TagView<'a> {
+fn view<'a>(cx: &Context, directory: &Directory, tag: &'a Tag) -> TagView<'a> {
     let sample = cx.store.latest(tag.id);
     let at = sample.as_ref().map(|s| s.at);
     let synchronised = sample.as_ref().is_some_and(|s| s.stamp.is_synchronised());
@@ -338,8 +338,7 @@ fn view<'a>(cx: &Context, tag: &'a Tag) -> TagView<'a> {
         kind: tag.kind,
         unit: tag.unit.as_deref(),
         description: tag.description.as_deref(),
-        labels: cx
-            .directory
+        labels: directory
             .labels(tag.id)
             .map(|l| l.iter().map(|(v, name)| (v, name.to_string())).collect()),
         writable: tag.access.is_writable(),

@@ -67,6 +67,7 @@ struct Open {
 #[derive(Debug)]
 pub(super) struct Composer {
     shape: Shape,
+    max_packet: usize,
     /// Payloads that are larger are not sent.
     largest: usize,
     /// Messages of several samples are no larger where they can be cut.
@@ -133,6 +134,7 @@ impl Composer {
             scratch: Vec::new(),
             too_large: 0,
             shape,
+            max_packet,
             largest: 0,
             cut: usize::MAX,
             directory,
@@ -141,8 +143,29 @@ impl Composer {
         composer
     }
 
+    /// Goes on with other devices and tags. What was begun goes out as it is; what is retained of tags that are gone
+    /// is taken back, so that nobody takes it for a value.
+    pub(super) fn follow(&mut self, directory: Arc<Directory>, out: &mut impl Extend<Message>) {
+        self.flush(out);
+        let mut next = Composer::new(self.shape.clone(), self.max_packet, directory);
+        (next.cut, next.parts, next.too_large) = (self.cut, self.parts, self.too_large);
+        let mut before = std::mem::take(&mut self.tags);
+        for (tag, known) in &mut next.tags {
+            if let Some(old) = before.remove(tag) {
+                known.told = old.told;
+            }
+        }
+        if self.shape.retain && self.shape.per == Per::Tag {
+            let empty = |known: Known| Message { topic: known.topic, payload: Vec::new(), retain: true, part: 0 };
+            let stays: std::collections::HashSet<_> = next.tags.values().map(|known| &known.topic).collect();
+            out.extend(before.into_values().filter(|known| !stays.contains(&known.topic)).map(empty));
+        }
+        *self = next;
+    }
+
     /// No packet may be larger.
     pub(super) fn limit_to(&mut self, max_packet: usize) {
+        self.max_packet = max_packet;
         let of_tags = self.tags.values().map(|known| &known.topic);
         let longest = of_tags.chain(self.topics.values()).map(|topic| topic.len()).max().unwrap_or_default();
         self.largest = max_packet.saturating_sub(longest.max(self.topic.len()) + HEADER);

@@ -14,7 +14,7 @@ use crate::publishers::mqtt_wire::{
     Asked, Down, FAREWELL, Inbound, LAST_ACK, Publish, Qos, Renewal, Watchdog, Window, Wire,
     stopped_and_stuck,
 };
-use crate::publishers::publisher::Context;
+use crate::publishers::publisher::{Context, Directories};
 use crate::store::{Next, Reader, Settled};
 use crate::telemetry::Connection;
 
@@ -52,6 +52,7 @@ pub(super) struct Live<'a> {
     spec: &'a Spec,
     broker: &'a Address,
     cx: &'a Context,
+    directories: Directories,
     wire: Wire,
     composer: &'a mut Composer,
     window: &'a mut Window,
@@ -91,6 +92,7 @@ impl<'a> Live<'a> {
             spec,
             broker,
             cx,
+            directories: cx.directory.clone(),
             wire,
             window,
             flight: Flight::default(),
@@ -98,7 +100,7 @@ impl<'a> Live<'a> {
             untold: VecDeque::new(),
             answers: VecDeque::new(),
             writes: JoinSet::new(),
-            commands: spec.commands.as_ref().map(|topic| topic.names(&cx.directory, None, None)),
+            commands: spec.commands.as_ref().map(|topic| topic.names(&cx.directory.now(), None, None)),
             flush_at: None,
             watchdog: Watchdog::new(spec.ack_timeout, spec.mqtt.keep_alive),
             pings: 0,
@@ -130,6 +132,7 @@ impl<'a> Live<'a> {
         }
         // What is not settled comes again as history; after that the image, which is at least as new.
         reader.rewind();
+        self.follow();
         self.composer.reset();
         self.status(ONLINE).await?;
         self.tell_all(|_| true);
@@ -166,6 +169,7 @@ impl<'a> Live<'a> {
                     }
                 }
                 () = sleep_until(at) => {}
+                () = self.directories.changed() => self.follow(),
                 next = reader.next(), if pull => self.pass(next, reader),
             }
         }
@@ -189,7 +193,17 @@ impl<'a> Live<'a> {
         }
     }
 
+    /// Goes on with other devices and tags, where there are.
+    fn follow(&mut self) {
+        if let Some(directory) = self.directories.news() {
+            self.untold.retain(|tag| directory.tag(*tag).is_some());
+            self.composer.follow(directory, &mut self.out);
+        }
+    }
+
     fn take(&mut self, next: Next, reader: &mut Reader) {
+        // A batch of what is new came after word of it.
+        self.follow();
         let (seq, batch, history) = match next {
             Next::Live(seq, batch) => (seq, batch, false),
             Next::History(seq, batch) => (seq, batch, true),
@@ -223,7 +237,7 @@ impl<'a> Live<'a> {
     /// The latest value of these tags is to be told as live.
     fn tell_all(&mut self, which: impl Fn(TagId) -> bool) {
         self.turns = self.cx.clock.turns();
-        self.untold = self.cx.directory.tags().iter().map(|t| t.id).filter(|id| which(*id)).collect();
+        self.untold = self.cx.directory.now().tags().iter().map(|t| t.id).filter(|id| which(*id)).collect();
     }
 
     /// Composes from what is still to be told.
@@ -275,7 +289,7 @@ impl<'a> Live<'a> {
     /// Tells the status topic, if there is one.
     async fn status(&mut self, what: &[u8]) -> Result<(), Down> {
         let Some(topic) = &self.spec.status_topic else { return Ok(()) };
-        let topic = topic.names(&self.cx.directory, None, None).into();
+        let topic = topic.names(&self.cx.directory.now(), None, None).into();
         self.hand(Message { topic, payload: what.into(), retain: true, part: 0 }, true).await
     }
 
@@ -330,7 +344,7 @@ impl<'a> Live<'a> {
             self.looked_at = now;
             let missed: Vec<Class> = reader.missed();
             if !missed.is_empty() {
-                let directory = self.cx.directory.clone();
+                let directory = self.cx.directory.now();
                 self.tell_all(|tag| missed.contains(&directory.class(tag)));
             }
         }
@@ -383,7 +397,7 @@ impl<'a> Live<'a> {
     fn command(&mut self, inbound: &Inbound) {
         self.cx.stats.commands.bump();
         let now = self.cx.clock.now();
-        let asked = commands::read(&inbound.payload, inbound.retained, now, &self.cx.directory);
+        let asked = commands::read(&inbound.payload, inbound.retained, now, &self.cx.directory.now());
         let Some((tag, value)) = asked.write else { return self.answer(asked.answer) };
         if self.writes.len() >= MOST_WRITES {
             tracing::warn!(target: "audit", publisher = self.cx.name, tag = tag.0, %value, "write refused: too many writes");

@@ -27,7 +27,7 @@ impl Publisher for Mqtt {
     async fn run(self, cx: Context) -> Result<(), PublishError> {
         let spec = self.spec;
         let mut reader = cx.store.reader(&cx.name, ReaderOptions { durable: true, rules: Some(cx.outbox) });
-        let mut composer = Composer::new(spec.shape.clone(), spec.mqtt.max_packet, cx.directory.clone());
+        let mut composer = Composer::new(spec.shape.clone(), spec.mqtt.max_packet, cx.directory.now());
         let mut walk = Walk::new(spec.mqtt.brokers.len());
         let mut window = Window::new(spec.ack_timeout, spec.mqtt.keep_alive);
         let mut rounds = Rounds::new(&cx, &spec.mqtt.brokers, spec.start_delay);
@@ -52,12 +52,13 @@ async fn connection(
     composer: &mut Composer,
     window: &mut Window,
 ) -> Result<Parted, Down> {
-    let id = format!("{}-{}-{}", cx.directory.group, cx.directory.node, cx.name);
+    let directory = cx.directory.now();
+    let id = format!("{}-{}-{}", directory.group, directory.node, cx.name);
     let failed = |why| Down { why, connect_sent: false, closed: false };
     let credentials = Credentials::read(&spec.mqtt, broker, id).await.map_err(failed)?;
     let used = credentials.used(cx);
     let will = spec.status_topic.as_ref().map(|topic| Publish {
-        topic: topic.names(&cx.directory, None, None).into(),
+        topic: topic.names(&directory, None, None).into(),
         payload: OFFLINE.into(),
         qos: Qos::AtLeastOnce,
         retain: true,

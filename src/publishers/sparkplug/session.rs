@@ -1,6 +1,7 @@
 //! The session of an edge node: births, deaths, data and their order. No I/O, no clock.
 
 mod births;
+mod follow;
 mod group;
 mod layout;
 mod names;
@@ -102,6 +103,13 @@ struct Device {
     identity: Option<Arc<Identity>>,
 }
 
+impl Device {
+    fn unborn(topics: &Topics, device: &crate::model::Device) -> Device {
+        let data = if device.is_node { topics.node("NDATA") } else { topics.device("DDATA", &device.name) };
+        Device { is_node: device.is_node, status: Status::Unborn, data, identity: None }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Status {
     Unborn,
@@ -124,6 +132,14 @@ struct State {
     told_in: u64,
 }
 
+/// Nothing was told of it.
+impl Default for State {
+    fn default() -> State {
+        let never = Timestamp(i64::MIN);
+        State { born: never, live: never, good: true, timed: true, told_in: 0 }
+    }
+}
+
 /// Topic length field, packet identifier, fixed header, time stamp and seq of a payload.
 const ENVELOPE: usize = 64;
 
@@ -131,15 +147,9 @@ impl Session {
     /// A session that has said nothing yet. `limit`: largest packet in bytes.
     pub fn new(directory: Arc<Directory>, bd_seq: u8, limit: usize) -> Session {
         let topics = Topics::new(&directory.group, &directory.node);
-        let devices = directory.devices().iter().map(|d| {
-            let data = if d.is_node { topics.node("NDATA") } else { topics.device("DDATA", &d.name) };
-            (d.id, Device { is_node: d.is_node, status: Status::Unborn, data, identity: None })
-        });
-        let never = Timestamp(i64::MIN);
-        let unknown = State { born: never, live: never, good: true, timed: true, told_in: 0 };
         Session {
-            devices: devices.collect(),
-            metrics: directory.tags().iter().map(|t| (t.id, unknown)).collect(),
+            devices: directory.devices().iter().map(|d| (d.id, Device::unborn(&topics, d))).collect(),
+            metrics: directory.tags().iter().map(|t| (t.id, State::default())).collect(),
             cells: Cells::of(&directory),
             directory,
             topics,
@@ -181,6 +191,11 @@ impl Session {
     /// The topics.
     pub fn topics(&self) -> &Topics {
         &self.topics
+    }
+
+    /// Whether there is such a device.
+    pub fn knows(&self, device: DeviceId) -> bool {
+        self.devices.contains_key(&device)
     }
 
     /// Whether samples of a device may be published now.

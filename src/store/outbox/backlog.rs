@@ -1,6 +1,7 @@
 //! The outbox's side towards the disk: what is to be written, what was, what came back, what is gone.
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use super::{Block, Loaded, Outbox};
 use crate::store::codec::Item;
@@ -243,6 +244,9 @@ impl Outbox {
         for number in [&mut self.next_seq, &mut self.base, &mut self.unwritten, &mut self.history_from] {
             *number += by;
         }
+        if let Some((_, below)) = &mut self.known {
+            *below += by;
+        }
         for reader in &mut self.readers {
             let mut settled = Ranges::default();
             settled.insert(0, to);
@@ -273,7 +277,8 @@ impl Outbox {
             let at = known.unwrap_or_else(|| {
                 let mut place = Place::new(&name, true, 0, self.next_seq, self.rules.reader);
                 self.serial += 1;
-                (place.serial, place.attached, place.never_attached) = (self.serial, false, true);
+                (place.serial, place.attached) = (self.serial, false);
+                place.absent_since = Some(Instant::now());
                 self.readers.push(place);
                 self.readers.len() - 1
             });

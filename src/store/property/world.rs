@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::model::{Left, Model, Owed, gaps};
 use super::{Case, North, Step, batch, directory, engine};
 use crate::model::{Class, Clock, Timestamp};
+use crate::store::known::Known;
 use crate::store::outbox::{Outbox, Rules, Take};
 use crate::store::shared::Shared;
 use crate::store::writer::Writer;
@@ -348,7 +349,7 @@ impl World {
         self.side.borrow_mut().shared = shared.clone();
         let options = Options { path: Some(self.folder.path().join("store")), ..options(&self.case) };
         let stats = Arc::new(StoreStats::default());
-        let mut writer = Writer::new(shared, options, directory(), clock, stats, 0);
+        let mut writer = Writer::new(shared, options, Known::new(directory()), clock, stats, 0);
         self.broke = false;
         self.try_open(&mut writer);
         writer.start_at(base);

@@ -17,7 +17,7 @@ impl Writer {
         while let Some(mut query) = self.query.take().or_else(|| self.shared.queries().pop_front()) {
             // Who asks is told by the end of the query that nothing can be read.
             let Some(disk) = &mut self.disk else { continue };
-            if !query.begin(&self.directory, &disk.segments, |of| self.shared.outbox().in_memory(of)) {
+            if !query.begin(&self.directory.now(), &disk.segments, |of| self.shared.outbox().in_memory(of)) {
                 continue;
             }
             let mut step = Ok(());

@@ -34,9 +34,9 @@ impl Writer {
         &mut self.options
     }
 
-    /// The next chores forget who is absent; false where they will not.
+    /// The next chores forget who is absent; false where nobody is known to be.
     pub(in crate::store) fn forget_soon(&mut self) -> bool {
-        self.forget_at = self.forget_at.map(|_| Instant::now());
-        self.forget_at.is_some()
+        self.patience = Duration::ZERO;
+        self.shared.outbox().has_absent()
     }
 }

@@ -71,18 +71,13 @@ const LOOK: Duration = Duration::from_secs(2);
 /// How long a server is waited for until it takes connections.
 const START: Duration = Duration::from_secs(60);
 
-/// With the devices and tags of now.
-fn of_now(cx: &Context, changes: &mut Changes) -> Context {
-    Context { directory: changes.borrow_and_update().clone(), ..cx.clone() }
-}
-
 impl Generations {
     /// Every so many looks the folders are tidied, and the ends of certificates looked at.
     const TIDY: u32 = 15;
 
     /// Prepares folders, certificate and server.
-    pub(super) async fn first(spec: &Spec, cx: &Context, mut changes: Changes) -> Result<First, String> {
-        let (spec, cx) = (spec.clone(), of_now(cx, &mut changes));
+    pub(super) async fn first(spec: &Spec, cx: &Context, changes: Changes) -> Result<First, String> {
+        let (spec, cx) = (spec.clone(), cx.clone());
         let building = tokio::task::spawn_blocking(move || {
             let shared = Shared::prepare(&spec, &cx)?;
             let closing = CancellationToken::new();
@@ -178,14 +173,12 @@ impl Generations {
     async fn follow(&mut self) -> Result<(), String> {
         self.number += 1;
         let (spec, shared, number) = (self.spec.clone(), self.shared.clone(), self.number);
-        let mut changes = self.changes.clone();
-        let cx = of_now(&self.cx, &mut changes);
-        let of_now = cx.clone();
+        let (changes, cx) = (self.changes.clone(), self.cx.clone());
         let closing = CancellationToken::new();
         let ends = closing.clone();
         let building = tokio::task::spawn_blocking(move || setup::build(&spec, &cx, &shared, number, ends));
         let ready = building.await.unwrap_or_else(|error| Err(error.to_string()))?;
-        let next = start(&of_now, changes, ready, number, self.port, closing, &mut self.running).await?;
+        let next = start(&self.cx, changes, ready, number, self.port, closing, &mut self.running).await?;
         self.door.send_replace(next.inner.clone());
         self.old.push(std::mem::replace(&mut self.current, next));
         if self.old.len() >= MOST {

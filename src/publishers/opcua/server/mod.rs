@@ -31,7 +31,6 @@ use std::time::Duration;
 
 use opcua::crypto::X509Data;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use self::auth::Users;
@@ -42,7 +41,6 @@ use self::papers::Keeper;
 use self::peers::Peers;
 use super::config::Spec;
 use super::pki::Trust;
-use crate::model::Directory;
 use crate::publishers::publisher::{Context, PublishError, Publisher};
 use crate::telemetry::Connection;
 
@@ -50,7 +48,6 @@ use crate::telemetry::Connection;
 #[derive(Debug)]
 pub struct OpcUa {
     spec: Spec,
-    changes: Option<watch::Receiver<Arc<Directory>>>,
 }
 
 impl OpcUa {
@@ -63,13 +60,7 @@ impl OpcUa {
 
     /// A server as the plan wants it.
     pub fn new(spec: Spec) -> OpcUa {
-        OpcUa { spec, changes: None }
-    }
-
-    /// The same that takes on each new configuration of devices and tags while it runs: sessions and
-    /// subscriptions stay.
-    pub fn following(self, changes: watch::Receiver<Arc<Directory>>) -> OpcUa {
-        OpcUa { changes: Some(changes), ..self }
+        OpcUa { spec }
     }
 
     /// Tries until the port is free; `None` when told to stop meanwhile.
@@ -97,8 +88,7 @@ impl OpcUa {
 
 impl Publisher for OpcUa {
     async fn run(self, cx: Context) -> Result<(), PublishError> {
-        // Without anybody who says otherwise the devices and tags stay those of the start.
-        let changes = self.changes.clone().unwrap_or_else(|| watch::channel(cx.directory.clone()).1);
+        let changes = cx.directory.receiver();
         cx.stats.state.set(Connection::Connecting);
         let failed = |why: String| {
             cx.stats.state.down(why.clone());

@@ -73,9 +73,10 @@ pub(super) fn build(
     pki::write(&own, certificate.der(), 0o600).map_err(failed)?;
     pki::write(&private, key.pem()?.as_bytes(), 0o600).map_err(failed)?;
     let channels = Arc::new(Channels::default());
-    let nodes = space::space(&cx.directory);
+    let now = cx.directory.now();
+    let nodes = space::space(&now);
     let space = nodes.clone();
-    let (directory, shown) = watch::channel(cx.directory.clone());
+    let (directory, shown) = watch::channel(now.clone());
     let writing = Writing {
         publisher: cx.name.clone(),
         directory: shown.clone(),
@@ -88,7 +89,7 @@ pub(super) fn build(
     let run = u64::try_from(cx.clock.now().0).unwrap_or(0);
     let audit = Arc::new(Audit::new(run));
     let alarms = Arc::new(Alarms {
-        conditions: Mutex::new(Conditions::new(&cx.directory, run)),
+        conditions: Mutex::new(Conditions::new(&now, run)),
         publisher: cx.name.clone(),
         gate: cx.gate.clone(),
         users: users.clone(),

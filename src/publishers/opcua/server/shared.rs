@@ -33,7 +33,7 @@ impl Shared {
                 "client certificates that an earlier version accepted unseen are now in pki/rejected: trust those that you know with fieldgate pki trust"
             );
         }
-        let identity = Identity::new(spec, &cx.directory);
+        let identity = Identity::new(spec, &cx.directory.now());
         let peers = Arc::new(Peers::default());
         let users = users(spec, cx, peers.clone())?;
         pki::ensure(&folder, &identity)?;
@@ -61,7 +61,7 @@ fn users(spec: &Spec, cx: &Context, peers: Arc<Peers>) -> Result<Arc<Users>, Str
     let declared = declared.collect::<Result<_, String>>()?;
     let only = spec.engineer_only.clone();
     for pattern in &only {
-        if !cx.directory.tags().iter().any(|tag| tag.access.is_writable() && covers(pattern, &tag.path)) {
+        if !cx.directory.now().tags().iter().any(|tag| tag.access.is_writable() && covers(pattern, &tag.path)) {
             tracing::warn!(
                 publisher = cx.name,
                 pattern,

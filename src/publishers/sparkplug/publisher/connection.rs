@@ -23,13 +23,15 @@ pub(super) async fn run(
     was_born: &mut bool,
 ) -> End {
     // Before the bdSeq: a failure here burns none.
-    let id = format!("{}-{}-{}", cx.directory.group, cx.directory.node, cx.name);
+    let mut directories = cx.directory.clone();
+    let directory = directories.news().unwrap_or_else(|| directories.now());
+    let id = format!("{}-{}-{}", directory.group, directory.node, cx.name);
     let credentials = match Credentials::read(&spec.mqtt, broker, id).await {
         Ok(credentials) => credentials,
         Err(why) => return End::Lost(Down { why, connect_sent: false, closed: false }),
     };
     let used = credentials.used(cx);
-    let session = Session::new(cx.directory.clone(), node.bd_seq.next().await, spec.mqtt.max_packet);
+    let session = Session::new(directory, node.bd_seq.next().await, spec.mqtt.max_packet);
     let mut session = session.allowing(&spec.allow).in_form(spec.form);
     let will = session.death(cx.clock.now());
     let will_bytes = will.bytes();
@@ -58,6 +60,7 @@ pub(super) async fn run(
         spec,
         broker,
         cx,
+        directories,
         reader: &mut node.reader,
         walk: &mut node.walk,
         window: &mut node.window,

@@ -13,7 +13,7 @@ use crate::publishers::mqtt_wire::address::Address;
 use crate::publishers::mqtt_wire::{
     Asked, Down, Qos, Renewal, Walk, Watchdog, Window, Wire, stopped_and_stuck,
 };
-use crate::publishers::publisher::Context;
+use crate::publishers::publisher::{Context, Directories};
 use crate::publishers::sparkplug::config::Spec;
 use crate::publishers::sparkplug::delivery::{Fence, Held, Sent};
 use crate::publishers::sparkplug::session::{Kind, Message, Session, Taken};
@@ -31,6 +31,7 @@ pub(super) struct Live<'a> {
     pub(super) spec: &'a Spec,
     pub(super) broker: &'a Address,
     pub(super) cx: &'a Context,
+    pub(super) directories: Directories,
     pub(super) reader: &'a mut Reader,
     pub(super) walk: &'a mut Walk,
     pub(super) window: &'a mut Window,
@@ -103,7 +104,7 @@ impl Live<'_> {
             return Err(Down::new(why).into());
         }
         let unknown = |d: &crate::model::Device| self.cx.store.device_state(d.id) == DeviceState::Unknown;
-        while Instant::now() < self.first_poll_until && self.cx.directory.devices().iter().any(unknown) {
+        while Instant::now() < self.first_poll_until && self.cx.directory.now().devices().iter().any(unknown) {
             sleep(Duration::from_millis(10)).await;
             self.watch()?;
         }
@@ -127,6 +128,9 @@ impl Live<'_> {
 
     pub(super) async fn births(&mut self) -> Result<(), End> {
         self.rebirth = false;
+        if let Some(directory) = self.directories.news() {
+            self.session.follow(directory, &self.cx.store, self.cx.clock.now(), &mut self.out);
+        }
         if self.session.has_pending() {
             // It is not settled and comes again.
             self.rewind();
@@ -154,6 +158,7 @@ impl Live<'_> {
                 }
             }
             () = sleep_until(at) => {}
+            () = self.directories.changed() => self.follow().await?,
             next = self.reader.next(), if pull => self.pass(next).await?,
         }
         self.timers().await?;
@@ -161,8 +166,24 @@ impl Live<'_> {
         Ok(())
     }
 
+    /// Goes on with other devices and tags, where there are.
+    async fn follow(&mut self) -> Result<(), End> {
+        let Some(directory) = self.directories.news() else { return Ok(()) };
+        self.flush_at = None;
+        self.rebirth |= !self.session.follow(directory, &self.cx.store, self.cx.clock.now(), &mut self.out);
+        self.send().await?;
+        for device in self.held.devices().filter(|device| !self.session.knows(*device)).collect::<Vec<_>>() {
+            for (seq, _) in self.held.release(device) {
+                self.reader.settle(seq, Settled::Rejected);
+            }
+        }
+        self.release().await
+    }
+
     /// Passes a batch on, and all others that are there already.
     async fn pass(&mut self, next: Next) -> Result<(), End> {
+        // A batch of what is new came after word of it.
+        self.follow().await?;
         let window = self.window.bytes();
         let mut bytes = self.take(next);
         for _ in 1..MOST_BATCHES {
@@ -170,6 +191,7 @@ impl Live<'_> {
                 break;
             }
             let Some(next) = self.reader.next().now_or_never() else { break };
+            self.follow().await?;
             bytes += self.take(next);
         }
         let full = self.fence.is_urgent(window) || !self.fence.has_room(window) || bytes >= window;

@@ -81,7 +81,7 @@ impl Session {
     }
 
     /// Where each metric goes; said when it is not as before.
-    fn lay_out(&mut self) {
+    pub(super) fn lay_out(&mut self) {
         let layout = Layout::of(&self.directory, self.limit, self.form);
         if layout != self.layout {
             for (device, names) in layout.splits(&self.directory) {
