@@ -213,7 +213,8 @@ async fn what_the_driver_counts_is_in_the_counters_of_its_link() {
         inbox: std::sync::Arc::new(tokio::sync::Mutex::new(inbox)),
         stop: stop.clone(),
     };
-    let task = tokio::spawn(fieldgate::poll::run(tokio::sync::watch::channel(std::sync::Arc::new(link)).1, cx));
+    let task =
+        tokio::spawn(fieldgate::poll::run(tokio::sync::watch::channel(std::sync::Arc::new(link)).1, cx));
     let stats = telemetry.link("bus");
     while stats.answers.get() < 3 {
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -87,7 +87,8 @@ impl Plant {
         // Acknowledgements come by the gate, too.
         let (mailbox, mut acknowledged) = mpsc::channel::<Write>(64);
         let acked = [PRESSURE + 3, FAULT + 3];
-        let rules = rules(&cx.directory.now(), &mailbox).into_iter().filter(|(tag, _)| acked.contains(&tag.0));
+        let rules =
+            rules(&cx.directory.now(), &mailbox).into_iter().filter(|(tag, _)| acked.contains(&tag.0));
         cx.gate.load_alarms(rules.collect());
         let placed = |at: usize, source: u32, alarm: &Arc<Alarm>| {
             let rule = Rule { alarm: Some(alarm.clone()), ..Rule::plain(TagId(source), DataType::U16) };

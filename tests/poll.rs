@@ -420,7 +420,10 @@ async fn another_plan_is_taken_over_the_open_connection_and_only_what_is_new_is_
     rig.plans.send_replace(Arc::new(common::bench_plan_of("bench", &rig.bench, 0, &next)));
     let told = rig.next().await;
     let of: Vec<_> = told.samples.iter().map(|s| (s.tag.0, s.value.clone())).collect();
-    assert_eq!((told.device, told.state, of), (DeviceId(1), DeviceState::Alive, vec![(2, Some(Value::U16(77)))]));
+    assert_eq!(
+        (told.device, told.state, of),
+        (DeviceId(1), DeviceState::Alive, vec![(2, Some(Value::U16(77)))])
+    );
     assert!(start.elapsed() <= Duration::from_millis(10), "{:?}", start.elapsed());
     // What did not change goes on in its beat, and is not told again.
     let silence = tokio::time::timeout(Duration::from_millis(4950), rig.reader.next()).await;
@@ -478,7 +481,8 @@ async fn a_write_that_waits_is_done_under_another_plan_where_its_tag_is_the_same
         let origin = Origin { publisher: "test".into(), who: String::new() };
         let write = tokio::spawn(async move { gate.write(TagId(0), Value::U16(3), &origin).await });
         tokio::time::sleep(Duration::from_millis(100)).await;
-        let mut next = common::bench_plan_of("bench", &rig.bench, 0, &[OLD[0], OLD[1], (2, 1, "word:40", 1000)]);
+        let mut next =
+            common::bench_plan_of("bench", &rig.bench, 0, &[OLD[0], OLD[1], (2, 1, "word:40", 1000)]);
         next.writes.get_mut(&TagId(0)).unwrap().rule.high = high;
         rig.plans.send_replace(Arc::new(next));
         let outcome = write.await.unwrap();

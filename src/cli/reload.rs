@@ -27,11 +27,7 @@ pub(super) async fn read(gateway: &Gateway, path: &Path) -> Result<Offer, Vec<St
     let (previous, path) = (gateway.directory().clone(), path.to_owned());
     let reading = tokio::task::spawn_blocking(move || compiled(&path, &previous));
     let plan = reading.await.unwrap_or_else(|error| Err(vec![error.to_string()]))?;
-    Ok(Offer {
-        lines: describe(gateway.plan(), &plan),
-        restart: needs_restart(gateway.plan(), &plan),
-        plan,
-    })
+    Ok(Offer { lines: describe(gateway.plan(), &plan), restart: needs_restart(gateway.plan(), &plan), plan })
 }
 
 fn compiled(path: &Path, previous: &Directory) -> Result<GatewayPlan, Vec<String>> {

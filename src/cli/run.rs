@@ -106,7 +106,10 @@ async fn reload(gateway: &mut Gateway, config: &Path) -> Option<Then> {
         Err(mistakes) => reload::refuse(gateway.telemetry(), config, mistakes),
         Ok(offer) if offer.restart.is_empty() => reload::take_on(gateway, offer).await,
         Ok(offer) => {
-            tracing::warn!(because = offer.restart.join(", "), "the configuration needs a restart of the gateway");
+            tracing::warn!(
+                because = offer.restart.join(", "),
+                "the configuration needs a restart of the gateway"
+            );
             return Some(Then::StartAgain);
         }
     }

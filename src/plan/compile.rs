@@ -11,7 +11,9 @@ use super::links::LinkTable;
 use super::tags::{Inherited, asked, rule};
 use super::{GatewayPlan, case, doors, labels, links, load, names, north, ranges, tests};
 use crate::config::{self, ClockSource, Config, closest};
-use crate::model::{Alarm, Class as Urgency, DataType, Device, DeviceId, Directory, Labels, Mistake, Tag, TagId};
+use crate::model::{
+    Alarm, Class as Urgency, DataType, Device, DeviceId, Directory, Labels, Mistake, Tag, TagId,
+};
 
 /// Compiles a file. `incomplete`: tables were left out because of mistakes of form, so a name that is
 /// not there is no mistake of its own. `previous` gives tags and devices that stay their old numbers.
@@ -291,7 +293,8 @@ impl<'a> Compiler<'a> {
         }
         let id = self.numbers.device(SYSTEM);
         let tags = crate::drivers::system::tags(links, publishers);
-        let tags: Vec<_> = tags.into_iter().map(|t| (self.numbers.tag(&path(SYSTEM, &t.name), t.kind), t)).collect();
+        let tags: Vec<_> =
+            tags.into_iter().map(|t| (self.numbers.tag(&path(SYSTEM, &t.name), t.kind), t)).collect();
         links::system(id, &tags, period.unwrap_or(Duration::from_secs(5)))
     }
 }

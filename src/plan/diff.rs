@@ -66,15 +66,19 @@ pub fn needs_restart(old: &GatewayPlan, new: &GatewayPlan) -> Vec<&'static str> 
 
 /// The same for people, a line each: `+` is new, `-` goes, `~` is another.
 pub fn describe(old: &GatewayPlan, new: &GatewayPlan) -> Vec<String> {
-    let mut lines: Vec<String> =
-        needs_restart(old, new).iter().map(|what| format!("~ {what} (needs a restart of the gateway)")).collect();
+    let mut lines: Vec<String> = needs_restart(old, new)
+        .iter()
+        .map(|what| format!("~ {what} (needs a restart of the gateway)"))
+        .collect();
     let is_new = |name: &str| !old.links.iter().any(|link| link.name == name);
     let stays = |name: &str| new.links.iter().any(|link| link.name == name);
     let published = |plan: &GatewayPlan, name: &str| plan.publishers.iter().any(|p| p.name == name);
     for change in diff(old, new) {
         match change {
             Change::StopLink(name) if !stays(&name) => lines.push(format!("- link {name}")),
-            Change::StopPublisher(name) if !published(new, &name) => lines.push(format!("- publisher {name}")),
+            Change::StopPublisher(name) if !published(new, &name) => {
+                lines.push(format!("- publisher {name}"))
+            }
             Change::StopLink(_) | Change::StopPublisher(_) => {}
             Change::StartLink(link) if is_new(&link.name) => lines.push(format!("+ link {}", link.name)),
             Change::StartLink(link) => lines.push(format!("~ link {} (opened anew)", link.name)),
@@ -85,7 +89,8 @@ pub fn describe(old: &GatewayPlan, new: &GatewayPlan) -> Vec<String> {
             Change::StartPublisher(publisher) => lines.push(format!("+ publisher {}", publisher.name)),
         }
     }
-    let known = |plan: &GatewayPlan, device: &Device| plan.directory.devices().iter().any(|d| d.name == device.name);
+    let known =
+        |plan: &GatewayPlan, device: &Device| plan.directory.devices().iter().any(|d| d.name == device.name);
     let tags = |plan: &GatewayPlan, device: &Device| plan.directory.tags_of(device.id).count();
     for device in old.directory.devices().iter().filter(|device| !known(new, device)) {
         lines.push(format!("- device {} ({} tags)", device.name, tags(old, device)));
@@ -94,7 +99,12 @@ pub fn describe(old: &GatewayPlan, new: &GatewayPlan) -> Vec<String> {
         lines.push(format!("+ device {} ({} tags)", device.name, tags(new, device)));
     }
     let in_both = |tag: &Tag| {
-        let has = |plan: &GatewayPlan| plan.directory.devices().iter().any(|d| tag.path.split_once('/').is_some_and(|(device, _)| device == &*d.name));
+        let has = |plan: &GatewayPlan| {
+            plan.directory
+                .devices()
+                .iter()
+                .any(|d| tag.path.split_once('/').is_some_and(|(device, _)| device == &*d.name))
+        };
         has(old) && has(new)
     };
     for tag in old.directory.tags().iter().filter(|tag| in_both(tag)) {
@@ -104,7 +114,9 @@ pub fn describe(old: &GatewayPlan, new: &GatewayPlan) -> Vec<String> {
             Some(_) => {}
         }
     }
-    for tag in new.directory.tags().iter().filter(|tag| in_both(tag) && old.directory.find(&tag.path).is_none()) {
+    for tag in
+        new.directory.tags().iter().filter(|tag| in_both(tag) && old.directory.find(&tag.path).is_none())
+    {
         lines.push(format!("+ tag {}", tag.path));
     }
     lines

@@ -52,12 +52,19 @@ impl Hub {
             }
         }
         let mut next = Hub::new(plan, cx, self.backoff.longest());
-        let old_tags: HashMap<TagId, usize> =
-            self.plan.devices.iter().enumerate().flat_map(|(at, d)| d.tags.iter().map(move |t| (*t, at))).collect();
-        let is_same = |tag: TagId| old_tags.get(&tag).is_some_and(|old| kept.devices.iter().any(|(_, o)| o == old));
+        let old_tags: HashMap<TagId, usize> = self
+            .plan
+            .devices
+            .iter()
+            .enumerate()
+            .flat_map(|(at, d)| d.tags.iter().map(move |t| (*t, at)))
+            .collect();
+        let is_same =
+            |tag: TagId| old_tags.get(&tag).is_some_and(|old| kept.devices.iter().any(|(_, o)| o == old));
         next.normalizer.take_over(self.normalizer, is_same);
         next.turns.take_over(self.turns, &kept.devices, &kept.blocks);
-        next.inventory = self.inventory.moved(|old| kept.devices.iter().find(|(_, o)| *o == old).map(|(new, _)| *new));
+        next.inventory =
+            self.inventory.moved(|old| kept.devices.iter().find(|(_, o)| *o == old).map(|(new, _)| *new));
         next.load = self.load;
         next.lanes = self.lanes;
         next.lanes.iter_mut().for_each(|lane| (lane.device, lane.block) = (None, None));
@@ -65,7 +72,8 @@ impl Hub {
         (next.complained, next.broke) = (self.complained, self.broke);
         for write in std::mem::take(&mut self.writes) {
             // It was checked against what the tag was then.
-            let task = |plan: &LinkPlan| plan.writes.get(&write.tag).map(|task| (task.rule.clone(), task.place));
+            let task =
+                |plan: &LinkPlan| plan.writes.get(&write.tag).map(|task| (task.rule.clone(), task.place));
             if is_same(write.tag) && task(&next.plan) == task(&self.plan) {
                 next.ask(write);
             } else {
@@ -85,8 +93,7 @@ impl Hub {
     /// What is known at once of tags that are new: those of a dead device are bad, and those that are only written
     /// are never read.
     fn tell_new(&mut self, old: &LinkPlan, kept: &Kept) {
-        let was_unread =
-            |tag: TagId| old.writes.get(&tag).is_some_and(|task| task.read_back.is_none());
+        let was_unread = |tag: TagId| old.writes.get(&tag).is_some_and(|task| task.read_back.is_none());
         for (device, _) in &kept.devices {
             let Some(health) = self.turns.health(*device) else { continue };
             let (alive, known) = (health.is_alive(), health.is_known());

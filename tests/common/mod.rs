@@ -19,7 +19,12 @@ pub(crate) fn bench_plan(name: &str, bench: &Bench, first: u32) -> LinkPlan {
 
 /// A simulated link with two devices numbered from `first` and these tags: number, device (0 or 1), address, period
 /// in milliseconds. The first is writable.
-pub(crate) fn bench_plan_of<'a>(name: &str, bench: &Bench, first: u32, tags: &[(u32, usize, &'a str, u64)]) -> LinkPlan {
+pub(crate) fn bench_plan_of<'a>(
+    name: &str,
+    bench: &Bench,
+    first: u32,
+    tags: &[(u32, usize, &'a str, u64)],
+) -> LinkPlan {
     let request = |(at, (_, device, address, period)): (usize, &(u32, usize, &'a str, u64))| Request {
         device: *device,
         address,

@@ -27,6 +27,7 @@ mod plant;
 mod primary;
 mod proto;
 mod recorded;
+mod reload;
 #[cfg(feature = "tls")]
 mod renewed;
 mod session;

@@ -8,14 +8,14 @@ pub(super) use std::time::Duration;
 
 pub(super) use fieldgate::command::{Gate, Write, WriteRule};
 pub(super) use fieldgate::model::*;
-pub(super) use fieldgate::publishers::publisher::{Context, Publisher};
+pub(super) use fieldgate::publishers::publisher::{Context, Directories, Publisher};
 pub(super) use fieldgate::publishers::sparkplug::Sparkplug;
 pub(super) use fieldgate::publishers::sparkplug::config;
 pub(super) use fieldgate::publishers::sparkplug::payload::{Metric, Payload, Property, Raw};
 pub(super) use fieldgate::simulate::broker::Broker;
 pub(super) use fieldgate::store::Store;
 pub(super) use fieldgate::telemetry::{Connection, Telemetry};
-pub(super) use tokio::sync::mpsc;
+pub(super) use tokio::sync::{mpsc, watch};
 pub(super) use tokio::task::JoinHandle;
 pub(super) use tokio_util::sync::CancellationToken;
 
@@ -52,6 +52,7 @@ pub(super) fn directory() -> Arc<Directory> {
 /// A gateway without a field: the test is the field.
 pub(super) struct Node {
     pub(super) cx: Context,
+    pub(super) configuration: watch::Sender<Arc<Directory>>,
     pub(super) task: JoinHandle<()>,
     pub(super) writes: mpsc::Receiver<Write>,
 }
@@ -101,9 +102,10 @@ impl Node {
             mailbox: mailbox.clone(),
         };
         gate.load(directory.tags().iter().map(|t| (t.id, rule(t))).collect::<HashMap<_, _>>());
+        let (configuration, directories) = Directories::following(directory);
         let cx = Context {
             name: "cloud".into(),
-            directory: directory.into(),
+            directory: directories,
             store,
             gate,
             stats: telemetry.publisher("cloud", "sparkplug"),
@@ -119,8 +121,17 @@ impl Node {
                 async move { Sparkplug::new(spec).run(cx).await.unwrap() }
             }),
             cx,
+            configuration,
             writes,
         }
+    }
+
+    /// As the supervisor does at a reload.
+    pub(super) fn configure(&self, directory: Directory) {
+        let directory = Arc::new(directory);
+        self.cx.store.follow(directory.clone());
+        self.configuration.send_replace(directory);
+        self.cx.store.followed();
     }
 
     pub(super) fn now(&self) -> Timestamp {

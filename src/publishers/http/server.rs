@@ -124,7 +124,10 @@ fn routes(cx: Context) -> Router {
         .route("/icon.svg", file("image/svg+xml", include_str!("icon.svg")))
         .route("/api/v1/status", get(async |State(cx): Shared| Json(view::status(&cx)).into_response()))
         .route("/api/v1/assets", get(async |State(cx): Shared| Json(assets::assets(&cx)).into_response()))
-        .route("/api/v1/tags", get(async |State(cx): Shared| Json(view::tags(&cx, &cx.directory.now())).into_response()))
+        .route(
+            "/api/v1/tags",
+            get(async |State(cx): Shared| Json(view::tags(&cx, &cx.directory.now())).into_response()),
+        )
         .route("/api/v1/tags/{device}/{*tag}", get(one_tag))
         .route("/api/v1/history", get(read_back))
         .route("/metrics", get(scrape))

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::model::{Directory, DataType, DeviceState, Quality, Sample, Tag, Timestamp};
+use crate::model::{DataType, DeviceState, Directory, Quality, Sample, Tag, Timestamp};
 use crate::publishers::publisher::Context;
 pub(super) use crate::publishers::words::{Shown, quality, reason};
 use crate::telemetry::Connection;
@@ -338,9 +338,7 @@ fn view<'a>(cx: &Context, directory: &Directory, tag: &'a Tag) -> TagView<'a> {
         kind: tag.kind,
         unit: tag.unit.as_deref(),
         description: tag.description.as_deref(),
-        labels: directory
-            .labels(tag.id)
-            .map(|l| l.iter().map(|(v, name)| (v, name.to_string())).collect()),
+        labels: directory.labels(tag.id).map(|l| l.iter().map(|(v, name)| (v, name.to_string())).collect()),
         writable: tag.access.is_writable(),
         low: tag.low.filter(|v| v.is_finite()),
         high: tag.high.filter(|v| v.is_finite()),

@@ -156,7 +156,8 @@ impl Composer {
             }
         }
         if self.shape.retain && self.shape.per == Per::Tag {
-            let empty = |known: Known| Message { topic: known.topic, payload: Vec::new(), retain: true, part: 0 };
+            let empty =
+                |known: Known| Message { topic: known.topic, payload: Vec::new(), retain: true, part: 0 };
             let stays: std::collections::HashSet<_> = next.tags.values().map(|known| &known.topic).collect();
             out.extend(before.into_values().filter(|known| !stays.contains(&known.topic)).map(empty));
         }

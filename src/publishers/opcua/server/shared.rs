@@ -61,7 +61,8 @@ fn users(spec: &Spec, cx: &Context, peers: Arc<Peers>) -> Result<Arc<Users>, Str
     let declared = declared.collect::<Result<_, String>>()?;
     let only = spec.engineer_only.clone();
     for pattern in &only {
-        if !cx.directory.now().tags().iter().any(|tag| tag.access.is_writable() && covers(pattern, &tag.path)) {
+        if !cx.directory.now().tags().iter().any(|tag| tag.access.is_writable() && covers(pattern, &tag.path))
+        {
             tracing::warn!(
                 publisher = cx.name,
                 pattern,

@@ -104,7 +104,8 @@ impl Live<'_> {
             return Err(Down::new(why).into());
         }
         let unknown = |d: &crate::model::Device| self.cx.store.device_state(d.id) == DeviceState::Unknown;
-        while Instant::now() < self.first_poll_until && self.cx.directory.now().devices().iter().any(unknown) {
+        while Instant::now() < self.first_poll_until && self.cx.directory.now().devices().iter().any(unknown)
+        {
             sleep(Duration::from_millis(10)).await;
             self.watch()?;
         }

@@ -1,9 +1,10 @@
 //! Other devices and tags while the node is born: what changed is born again, once; what went is buried.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::model::{Device as Named, DeviceId, DeviceState, Directory, Labels, Plate, Table, Tag, Template, Timestamp};
+use crate::model::{
+    Device as Named, DeviceId, DeviceState, Directory, Labels, Plate, Table, Tag, Template, Timestamp,
+};
 use crate::store::Store;
 
 use super::layout::Layout;
@@ -67,40 +68,39 @@ impl Session {
         }
         self.cells.forget();
         let mut own_is_same = layout.definitions == self.layout.definitions;
-        let mut changed = Vec::new();
-        let mut gone: HashMap<DeviceId, Vec<Arc<str>>> = HashMap::new();
+        // The old names of what is another or gone, and whether it is still there.
+        let mut others: Vec<(DeviceId, Vec<Arc<str>>, bool)> = Vec::new();
         for device in old.devices() {
-            let was_born = before.get(&device.id).or(self.devices.get(&device.id)).map(|d| d.status);
             let was = Outline::of(&old, &layout, device.id);
             let is = Outline::of(&directory, &self.layout, device.id);
             if was == is {
                 continue;
             }
-            if device.is_node || is.as_ref().is_some_and(|is| is.device.is_node) {
-                own_is_same = false;
-                continue;
-            }
-            if was_born == Some(Status::Born) {
-                let stay = is.as_ref().map(|is| is.names.clone()).unwrap_or_default();
-                let names = was.map(|was| was.names).unwrap_or_default();
-                gone.insert(device.id, names.into_iter().filter(|name| !stay.contains(name)).collect());
-            }
-            if is.is_some() {
-                changed.push((device.id, was_born == Some(Status::Born)));
+            own_is_same &= !device.is_node && is.as_ref().is_none_or(|is| !is.device.is_node);
+            if !device.is_node {
+                others.push((device.id, was.map(|was| was.names).unwrap_or_default(), is.is_some()));
             }
         }
         own_is_same &= directory.devices().iter().filter(|d| d.is_node).all(|d| old.device(d.id).is_some());
-        for name in old.devices().iter().filter_map(|device| gone.remove(&device.id)).flatten() {
-            let topic = self.topics.device("DDEATH", &name);
-            let message = self.message(topic, Vec::new(), Kind::Death, now);
-            out.push(message);
-        }
-        for (device, was_born) in changed {
+        let mut again = Vec::new();
+        for (device, names, stays) in others {
+            let status = before.get(&device).or(self.devices.get(&device)).map(|d| d.status);
             self.set(device, Status::Unborn);
-            // Before the first sample of what is new: the birth says that it waits for a value.
-            if own_is_same && was_born && image.device_state(device) == DeviceState::Alive {
-                self.bear(device, image, now, out);
+            if status != Some(Status::Born) {
+                continue;
             }
+            // No birth is repeated without a death between.
+            for name in names {
+                let topic = self.topics.device("DDEATH", &name);
+                let message = self.message(topic, Vec::new(), Kind::Death, now);
+                out.push(message);
+            }
+            again.extend(stays.then_some(device));
+        }
+        if own_is_same {
+            // Before the first sample of what is new: the birth says that it waits for a value.
+            again.retain(|device| image.device_state(*device) == DeviceState::Alive);
+            again.into_iter().for_each(|device| self.bear(device, image, now, out));
         }
         own_is_same
     }

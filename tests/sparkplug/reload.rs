@@ -1,0 +1,116 @@
+//! Other devices and tags while the node is born.
+
+use fieldgate::telemetry::LossReason;
+
+use super::plant::*;
+
+const NEW: TagId = TagId(4);
+
+/// The same devices, with these tags.
+fn with(change: impl Fn(&mut Vec<Device>, &mut Vec<Tag>)) -> Directory {
+    let old = directory();
+    let (mut devices, mut tags) = (old.devices().to_vec(), old.tags().to_vec());
+    change(&mut devices, &mut tags);
+    Directory::new("g", "n", devices, tags)
+}
+
+fn named(message: &Seen, name: &str) -> Option<Metric> {
+    message.payload.metrics.iter().find(|m| m.name.as_deref() == Some(name)).cloned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_with_another_tag_dies_and_is_born_once_and_nobody_else_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_broker, host, node) = plant(folder.path(), "").await;
+    node.batch(LATE, DeviceState::Alive, vec![Sample::good(LATE_LEVEL, Value::U16(1), node.now())]);
+    host.sees("the other device", |h| h.of("DBIRTH", "late").len() == 1).await;
+    node.level(1.0);
+    host.sees("its value", |h| h.levels().len() == 1).await;
+    node.configure(with(|_, tags| tags.push(Tag::plain(NEW, PLC, "plc/pressure", DataType::U16))));
+    // Of the new tag first: it must not overtake the birth.
+    node.batch(PLC, DeviceState::Alive, vec![Sample::good(NEW, Value::U16(9), node.now())]);
+    host.sees("the birth", |h| h.of("DBIRTH", "plc").len() == 2).await;
+    node.level(2.0);
+    host.sees("what came after", |h| h.levels().contains(&(2.0, false))).await;
+    host.check();
+    let of_plc: Vec<_> = host.kinds().into_iter().filter(|kind| kind.ends_with(" plc")).collect();
+    assert_eq!(of_plc[..4], ["DBIRTH plc", "DDATA plc", "DDEATH plc", "DBIRTH plc"], "{of_plc:?}");
+    assert!(of_plc[4..].iter().all(|kind| kind == "DDATA plc"), "{of_plc:?}");
+    assert_eq!((host.of("NBIRTH", "").len(), host.of("DBIRTH", "late").len()), (1, 1));
+    let births = host.of("DBIRTH", "plc");
+    assert!(named(&births[0], "pressure").is_none());
+    assert_eq!(named(&births[1], "pressure").unwrap().alias, Some(5));
+    // What stays keeps its value and its alias.
+    let (before, after) = (named(&births[0], "level").unwrap(), named(&births[1], "level").unwrap());
+    assert_eq!((before.alias, after.value), (after.alias, Some(Raw::Double(1.0))));
+    assert_eq!(node.cx.stats.connects.get(), 1);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_is_gone_dies_and_one_that_is_new_is_born_when_it_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_broker, host, node) = plant(folder.path(), "").await;
+    let other = DeviceId(3);
+    node.configure(with(|devices, tags| {
+        devices.retain(|device| device.id != PLC);
+        tags.retain(|tag| tag.device != PLC);
+        devices.push(Device::plain(other, "other", "net"));
+        tags.push(Tag::plain(NEW, other, "other/level", DataType::U16));
+    }));
+    host.sees("the death", |h| h.of("DDEATH", "plc").len() == 1).await;
+    node.batch(other, DeviceState::Alive, vec![Sample::good(NEW, Value::U16(3), node.now())]);
+    host.sees("the new one", |h| h.of("DBIRTH", "other").len() == 1).await;
+    host.check();
+    assert_eq!(host.of("NBIRTH", "").len(), 1);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_nodes_own_metrics_change_all_is_born_again_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_broker, host, node) = plant(folder.path(), "").await;
+    node.configure(with(|_, tags| {
+        tags.push(Tag::plain(NEW, SYSTEM, "system/load", DataType::U16));
+        tags.push(Tag::plain(TagId(5), PLC, "plc/pressure", DataType::U16));
+    }));
+    host.sees("births", |h| h.of("NBIRTH", "").len() == 2 && h.of("DBIRTH", "plc").len() == 2).await;
+    node.level(5.0);
+    host.sees("data", |h| h.levels().iter().any(|(level, _)| *level == 5.0)).await;
+    host.check();
+    let births = host.of("NBIRTH", "");
+    assert_eq!(births[0].bd_seq(), births[1].bd_seq());
+    assert!(named(&births[1], "load").is_some());
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_of_a_tag_that_is_gone_is_counted_and_all_else_is_delivered() {
+    let folder = tempfile::tempdir().unwrap();
+    let (broker, host, node) = plant(folder.path(), "").await;
+    node.level(1.0);
+    host.sees("its value", |h| h.levels().len() == 1).await;
+    let report = || node.cx.store.readers().into_iter().find(|r| r.name == "cloud").unwrap();
+    until("it is settled", || report().pending == 0).await;
+    let address = broker.address();
+    broker.stop().await;
+    until("it is noticed", || node.cx.stats.state.get() == Connection::Down).await;
+    for value in [2_u16, 3] {
+        let at = node.now();
+        let both = vec![
+            Sample::good(SPEED, Value::U16(value), at),
+            Sample::good(LEVEL, Value::F64(value.into()), at),
+        ];
+        node.batch(PLC, DeviceState::Alive, both);
+    }
+    node.batch(PLC, DeviceState::Alive, vec![Sample::good(SPEED, Value::U16(4), node.now())]);
+    node.configure(with(|_, tags| tags.retain(|tag| tag.id != SPEED)));
+    let _broker = Broker::bind(address).await.unwrap();
+    host.sees("history", |h| h.levels().contains(&(2.0, true))).await;
+    until("all is settled", || report().pending == 0).await;
+    let counts = report().counts;
+    assert_eq!((counts.dropped_by(LossReason::Unknown), counts.all_dropped()), (3, 3), "{counts:?}");
+    assert_eq!(counts.accepted, counts.delivered + counts.all_dropped(), "{counts:?}");
+    assert!(named(host.of("DBIRTH", "plc").last().unwrap(), "speed").is_none());
+    node.stop().await;
+}
