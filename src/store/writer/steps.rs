@@ -36,7 +36,10 @@ impl Writer {
 
     /// The next chores forget who is absent; false where nobody is known to be.
     pub(in crate::store) fn forget_soon(&mut self) -> bool {
-        self.patience = Duration::ZERO;
-        self.shared.outbox().has_absent()
+        let any = self.shared.outbox().has_absent();
+        if any {
+            self.patience = Duration::ZERO;
+        }
+        any
     }
 }
