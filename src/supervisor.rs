@@ -1,5 +1,7 @@
 //! Starts the children of a plan, starts them again when they fall, stops them in order.
 
+mod watch;
+
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -13,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::watch::{Watch, Watched};
 use crate::command::{Gate, WriteRule};
 use crate::model::{Bad, Batch, Clock, DeviceState, Directory, Followed, Sample, TagId};
 use crate::plan::{GatewayPlan, PublisherPlan};
@@ -32,6 +35,7 @@ pub struct Gateway {
     links: Children,
     publishers: Children,
     chores: Children,
+    watch: Arc<Watch>,
 }
 
 /// Tasks that are stopped together.
@@ -48,7 +52,11 @@ impl Children {
         let all = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(within, all).await.is_err() {
             tracing::warn!(left = self.tasks.len(), "{what} did not end in time");
-            self.tasks.shutdown().await;
+            self.tasks.abort_all();
+            // One that holds its thread never ends, and holds up nobody else's end.
+            let all = async { while self.tasks.join_next().await.is_some() {} };
+            let _ = tokio::time::timeout(Duration::from_millis(100), all).await;
+            self.tasks.detach_all();
         }
     }
 }
@@ -89,6 +97,7 @@ impl Gateway {
             links: Children::default(),
             publishers: Children::default(),
             chores: Children::default(),
+            watch: Arc::default(),
         };
         // Counters in the order of the file, before the first child reads them.
         for link in &plan.links {
@@ -154,6 +163,7 @@ impl Gateway {
         let (store, telemetry, clock) = (self.store.clone(), self.telemetry.clone(), clock.clone());
         let stop = self.links.stop.clone();
         let inbox = Arc::new(Mutex::new(inbox));
+        let watched = self.watch.add(&plan.name, &stats);
         self.links.tasks.spawn(async move {
             let start = || {
                 let cx = poll::Context {
@@ -169,7 +179,7 @@ impl Gateway {
                 stats.state.down(why);
                 orphan(&plan, &store, &clock);
             };
-            keep_running(&plan.name, &stop, &stats.restarts, start, fallen).await;
+            keep_running(&plan.name, &stop, &stats.restarts, Some(&watched), start, fallen).await;
             stats.state.set(Connection::Stopped);
         });
     }
@@ -202,13 +212,14 @@ impl Gateway {
             let fallen = |why: &str| {
                 stats.state.down(why);
             };
-            keep_running(&cx.name, &stop, &stats.restarts, start, fallen).await;
+            keep_running(&cx.name, &stop, &stats.restarts, None, start, fallen).await;
             stats.state.set(Connection::Stopped);
         });
     }
 
     /// What nobody else does: follows the wall clock, shows how much waits in the outbox.
     fn start_chores(&mut self, clock: Clock, trusted: bool) {
+        self.chores.tasks.spawn(self.watch.clone().run(self.telemetry.clone(), self.chores.stop.clone()));
         let (store, telemetry, stop) = (self.store.clone(), self.telemetry.clone(), self.chores.stop.clone());
         self.chores.tasks.spawn(async move {
             let mut every = tokio::time::interval(Duration::from_secs(1));
@@ -298,6 +309,7 @@ async fn keep_running<F: Future<Output = ()>>(
     name: &str,
     stop: &CancellationToken,
     restarts: &Counter,
+    watched: Option<&Watched>,
     start: impl Fn() -> F,
     fallen: impl Fn(&str),
 ) {
@@ -305,7 +317,12 @@ async fn keep_running<F: Future<Output = ()>>(
     let mut pause = shortest;
     loop {
         let started = Instant::now();
-        let end = AssertUnwindSafe(start()).catch_unwind().await;
+        let run = AssertUnwindSafe(start()).catch_unwind();
+        let end = match watched {
+            // Where it hangs it is dropped here, with its port or socket.
+            Some(watched) => watched.run(run).await,
+            None => Some(run.await),
+        };
         if stop.is_cancelled() {
             return;
         }
@@ -313,8 +330,9 @@ async fn keep_running<F: Future<Output = ()>>(
             pause = shortest;
         }
         let why = match end {
-            Ok(()) => "ended by itself",
-            Err(_) => "fell by a panic",
+            Some(Ok(())) => "ended by itself",
+            Some(Err(_)) => "fell by a panic",
+            None => "made no progress and was ended",
         };
         tracing::error!(child = name, next_try = ?pause, "{why}; started again");
         fallen(why);

@@ -6,6 +6,7 @@ use super::file::compile;
 use super::{FAILED, GOOD, WRONG};
 use crate::command::Gate;
 use crate::model::Clock;
+use crate::notify;
 use crate::plan::GatewayPlan;
 use crate::supervisor::Gateway;
 use crate::telemetry;
@@ -90,10 +91,16 @@ async fn gateway(plan: GatewayPlan, config: &Path) -> std::io::Result<Then> {
     let (node, links, publishers) = (plan.directory.node.clone(), plan.links.len(), plan.publishers.len());
     let gateway = Gateway::start(plan, Clock::system()).await;
     tracing::info!(%node, links, tags, publishers, version = env!("CARGO_PKG_VERSION"), "gateway runs");
+    notify::ready();
     let then = tokio::select! {
         () = stop.wait() => Then::End,
         () = restart(gateway.gate(), config) => Then::StartAgain,
     };
+    match then {
+        Then::End => notify::stopping(),
+        // The process stays: for the service manager this is no stop.
+        Then::StartAgain => notify::reloading(),
+    }
     tracing::info!("stopping");
     gateway.stop().await;
     tracing::info!("stopped");

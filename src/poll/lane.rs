@@ -34,7 +34,7 @@ impl Lane<'_> {
     pub(super) async fn run(mut self) {
         while !self.shared.stop.is_cancelled() {
             self.shared.wait_for_job(self.at).await;
-            let job = self.shared.hub().take_job(self.at);
+            let job = self.shared.hub().take_job(self.at, self.link.longest_call());
             match job {
                 None => continue,
                 Some(Job::Connect) => self.connect().await,

@@ -116,6 +116,10 @@ async fn desk(shared: &Shared, inbox: &mut mpsc::Receiver<Write>, stats: &LinkSt
         let (until, takes_writes) = {
             let mut hub = shared.hub();
             hub.load.show(stats);
+            // Seen by the supervisor: a link that does not come on is started again.
+            if hub.comes_on(Instant::now()) {
+                stats.beats.bump();
+            }
             while hub.takes_writes()
                 && let Ok(write) = inbox.try_recv()
             {
