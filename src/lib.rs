@@ -15,6 +15,7 @@ pub mod config;
 pub mod drivers;
 pub mod model;
 pub mod normalize;
+pub mod notify;
 pub mod plan;
 pub mod poll;
 pub mod publishers;

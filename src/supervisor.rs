@@ -2,6 +2,7 @@
 //! them in order.
 
 mod children;
+mod progress;
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, mpsc, watch};
 
 use self::children::{Children, keep_running};
+use self::progress::Watch;
 use crate::command::{Gate, Write, WriteRule};
 use crate::model::{Bad, Batch, Clock, DeviceState, Directory, Followed, Sample, TagId};
 use crate::plan::diff::{Change, diff};
@@ -42,6 +44,7 @@ pub struct Gateway {
     links: Children,
     publishers: Children,
     chores: Children,
+    watch: Arc<Watch>,
 }
 
 /// The ways to a link's task.
@@ -121,6 +124,7 @@ impl Gateway {
             links: Children::default(),
             publishers: Children::default(),
             chores: Children::default(),
+            watch: Arc::default(),
             plan,
         };
         gateway.arrange();
@@ -252,6 +256,7 @@ impl Gateway {
         let (plans, inbox) = (line.plans.clone(), line.inbox.clone());
         let stats = self.telemetry.link(&plan.name);
         let (store, telemetry, clock) = (self.store.clone(), self.telemetry.clone(), self.clock.clone());
+        let watched = self.watch.add(&plan.name, &stats);
         self.links.start(&plan.name.clone(), |stop| async move {
             let start = || {
                 let cx = poll::Context {
@@ -267,7 +272,7 @@ impl Gateway {
                 stats.state.down(why);
                 orphan(&plans.borrow(), &store, &clock);
             };
-            keep_running(&plan.name, &stop, &stats.restarts, start, fallen).await;
+            keep_running(&plan.name, &stop, &stats.restarts, Some(&watched), start, fallen).await;
             stats.state.set(Connection::Stopped);
         });
     }
@@ -301,7 +306,7 @@ impl Gateway {
                 let fallen = |why: &str| {
                     cx.stats.state.down(why);
                 };
-                keep_running(&cx.name, &stop, &cx.stats.restarts, start, fallen).await;
+                keep_running(&cx.name, &stop, &cx.stats.restarts, None, start, fallen).await;
                 cx.stats.state.set(Connection::Stopped);
             }
         });
@@ -311,6 +316,8 @@ impl Gateway {
     fn start_chores(&mut self, trusted: bool) {
         let (store, telemetry, clock) = (self.store.clone(), self.telemetry.clone(), self.clock.clone());
         let former = self.former.clone();
+        let (watch, watched) = (self.watch.clone(), self.telemetry.clone());
+        self.chores.start("watch", |stop| watch.run(watched, stop));
         self.chores.start("chores", |stop| async move {
             let mut every = tokio::time::interval(Duration::from_secs(1));
             loop {

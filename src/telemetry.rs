@@ -1,6 +1,7 @@
 //! Counters that every room bumps and the page, /metrics and the `system` device read.
 
 mod expiry;
+mod log;
 mod outbox;
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
@@ -9,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use crate::model::Timestamp;
 
 pub use expiry::{Expiry, days_left};
+pub use log::start_log;
 pub use outbox::{LastLoss, LossReason, OutboxCounts};
 
 /// A count that only grows.
@@ -145,6 +147,10 @@ pub struct LinkStats {
     pub writes: Counter,
     /// Restarts by the supervisor.
     pub restarts: Counter,
+    /// Times that its task came round without anything in it that hangs: a link that works beats once a second at least.
+    pub beats: Counter,
+    /// Times that it hung, and was ended and started again.
+    pub hangs: Counter,
     /// Load over the last few seconds, in thousandths of the link's time.
     pub load_permille: Gauge,
     /// Load that the plan expects, in thousandths of the link's time; above 1000 not all can be held.
@@ -451,21 +457,6 @@ fn keep<T, W>(
         None => Arc::new(make(wanted)),
     });
     *list = new.collect();
-}
-
-/// Sends the log to standard error: `level` as `info` or `fieldgate=debug,audit=info`, which the
-/// environment variable FIELDGATE_LOG overrides. A second call in one process changes nothing.
-pub fn start_log(level: &str, json: bool) {
-    // What the OPC UA library tells at info is its own business; a directive of the user's comes later and wins.
-    const LIBRARIES: &str = "opcua_server=warn,opcua_core=warn,opcua_crypto=error,opcua_types=off";
-    let filter =
-        |directives: &str| tracing_subscriber::EnvFilter::try_new(format!("{LIBRARIES},{directives}"));
-    let wished = std::env::var("FIELDGATE_LOG").ok().and_then(|directives| filter(&directives).ok());
-    let filter = wished.or_else(|| filter(level).ok()).unwrap_or_default();
-    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let log =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
-    let _ = if json { log.json().try_init() } else { log.try_init() };
 }
 
 /// A lock that outlives a panic in another task: the counters stay right enough to be shown.

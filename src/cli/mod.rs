@@ -16,6 +16,7 @@ mod read;
 mod reload;
 mod run;
 mod scan;
+mod shipped;
 mod show;
 mod simulate;
 mod store;
@@ -82,6 +83,12 @@ enum Command {
     /// Who may log in at the OPC UA server: add, change, remove and list users
     #[cfg(feature = "opcua")]
     User(user::Arguments),
+    /// Write the manual's pages into a folder, for packages
+    #[command(hide = true)]
+    Man(shipped::Arguments),
+    /// Write completions for bash, zsh and fish into a folder, for packages
+    #[command(hide = true)]
+    Completions(shipped::Arguments),
 }
 
 /// A subcommand that only reads a file.
@@ -115,6 +122,8 @@ pub fn main() -> ExitCode {
         Command::Tags(arguments) => tags::main(&arguments),
         #[cfg(feature = "opcua")]
         Command::User(arguments) => user::main(&arguments),
+        Command::Man(arguments) => shipped::man(&arguments),
+        Command::Completions(arguments) => shipped::completions(&arguments),
     };
     ExitCode::from(code)
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::file::compile;
 use super::{FAILED, GOOD, WRONG, reload};
 use crate::model::Clock;
+use crate::notify;
 use crate::plan::GatewayPlan;
 use crate::supervisor::Gateway;
 use crate::telemetry;
@@ -76,6 +77,7 @@ async fn gateway(plan: GatewayPlan, config: &Path) -> std::io::Result<Then> {
     let (node, links, publishers) = (plan.directory.node.clone(), plan.links.len(), plan.publishers.len());
     let mut gateway = Gateway::start(plan, Clock::system()).await;
     tracing::info!(%node, links, tags, publishers, version = env!("CARGO_PKG_VERSION"), "gateway runs");
+    notify::ready();
     let then = loop {
         tokio::select! {
             () = stop.wait() => break Then::End,
@@ -88,32 +90,42 @@ async fn gateway(plan: GatewayPlan, config: &Path) -> std::io::Result<Then> {
                 }
             },
             Some(()) = hangup.recv() => {
-                if let Some(then) = reload(&mut gateway, config).await {
-                    break then;
+                notify::reloading();
+                match reload(&mut gateway, config).await {
+                    Ok(status) => notify::reloaded(status),
+                    Err(then) => break then,
                 }
             }
         }
     };
+    match then {
+        Then::End => notify::stopping(),
+        // The process stays: for the service manager this is no stop.
+        Then::StartAgain => notify::reloading(),
+    }
     tracing::info!("stopping");
     gateway.stop().await;
     tracing::info!("stopped");
     Ok(then)
 }
 
-/// Takes on the configuration file as it is now; gives what is to come where that needs a restart.
-async fn reload(gateway: &mut Gateway, config: &Path) -> Option<Then> {
+/// Takes on the configuration file as it is now, and says how that went; `Err`: it needs a restart.
+async fn reload(gateway: &mut Gateway, config: &Path) -> Result<&'static str, Then> {
     match reload::read(gateway, config).await {
-        Err(mistakes) => reload::refuse(gateway.telemetry(), config, mistakes),
-        Ok(offer) if offer.restart.is_empty() => reload::take_on(gateway, offer).await,
+        Err(mistakes) => {
+            reload::refuse(gateway.telemetry(), config, mistakes);
+            Ok("the new configuration has mistakes and changes nothing")
+        }
+        Ok(offer) if offer.restart.is_empty() => {
+            reload::take_on(gateway, offer).await;
+            Ok("the new configuration was taken on")
+        }
         Ok(offer) => {
-            tracing::warn!(
-                because = offer.restart.join(", "),
-                "the configuration needs a restart of the gateway"
-            );
-            return Some(Then::StartAgain);
+            let because = offer.restart.join(", ");
+            tracing::warn!(because, "the configuration needs a restart of the gateway");
+            Err(Then::StartAgain)
         }
     }
-    None
 }
 
 /// Ctrl-C or SIGTERM.

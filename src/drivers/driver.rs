@@ -64,6 +64,11 @@ pub trait Driver: Send {
         Duration::from_secs(10)
     }
 
+    /// The longest that one call may take, by far: where one takes longer the link hangs, and is started again.
+    fn longest_call(&self) -> Duration {
+        Duration::from_secs(30)
+    }
+
     /// What else was on the wire since this was last asked.
     fn tally(&mut self) -> Tally {
         Tally::default()

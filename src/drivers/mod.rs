@@ -90,6 +90,11 @@ macro_rules! registry {
                 match self { $( Link::$name(link) => link.longest_pause(), )* }
             }
 
+            /// See [`Driver::longest_call`].
+            pub fn longest_call(&self) -> Duration {
+                match self { $( Link::$name(link) => link.longest_call(), )* }
+            }
+
             /// See [`Driver::tally`].
             pub fn tally(&mut self) -> Tally {
                 match self { $( Link::$name(link) => link.tally(), )* }

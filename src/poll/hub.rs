@@ -49,6 +49,10 @@ pub(super) struct LaneState {
     proven: bool,
     busy: bool,
     job: Option<Job>,
+    /// When it was given its job, or was last through with a transaction of it.
+    came_on: Instant,
+    /// The longest that it may take until it is again.
+    longest_call: Duration,
     /// What it served last: it knows that device best.
     pub(super) device: Option<usize>,
     /// The block that it reads by schedule.
@@ -101,6 +105,8 @@ impl Hub {
             proven: false,
             busy: false,
             job: None,
+            came_on: now,
+            longest_call: Duration::MAX,
             device: None,
             block: None,
             next_connect: now,
@@ -277,14 +283,36 @@ impl Hub {
             lane.busy = true;
             lane.block = if let Job::Read(block) = job { Some(block) } else { None };
             lane.job = Some(job);
+            lane.came_on = Instant::now();
             lane.device = device;
         }
         Next::Wake(at)
     }
 
-    /// The job of a lane, which takes it away.
-    pub(super) fn take_job(&mut self, at: usize) -> Option<Job> {
-        self.lanes.get_mut(at)?.job.take()
+    /// The job of a lane, which takes it away; `longest_call` of its driver.
+    pub(super) fn take_job(&mut self, at: usize, longest_call: Duration) -> Option<Job> {
+        let lane = self.lanes.get_mut(at)?;
+        lane.longest_call = longest_call;
+        lane.job.take()
+    }
+
+    /// The lane was through with a transaction.
+    pub(super) fn came_on(&mut self, at: usize) {
+        if let Some(lane) = self.lanes.get_mut(at) {
+            lane.came_on = Instant::now();
+        }
+    }
+
+    /// Whether a lane is at something.
+    pub(super) fn is_busy(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.busy)
+    }
+
+    /// Whether no lane has been at one transaction for longer than any takes: the link comes on.
+    pub(super) fn comes_on(&self, now: Instant) -> bool {
+        let hangs =
+            |lane: &LaneState| lane.busy && now.saturating_duration_since(lane.came_on) > lane.longest_call;
+        !self.lanes.iter().any(hangs)
     }
 
     /// The lane is done with its job, and its device may be asked again.

@@ -33,7 +33,7 @@ impl Lane<'_> {
     /// Does one job after the other until the link is stopped, or all stand still for another plan.
     pub(super) async fn run(mut self) -> (usize, Link) {
         while !self.shared.stop.is_cancelled() {
-            let job = self.shared.hub().take_job(self.at);
+            let job = self.shared.hub().take_job(self.at, self.link.longest_call());
             match job {
                 // What was given is done first.
                 None if self.shared.stands_still() => break,

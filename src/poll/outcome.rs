@@ -94,6 +94,7 @@ impl Hub {
 
     /// One transaction of a lane is over.
     pub(super) fn count(&mut self, at: usize, device: usize, answer: Result<(), Fault>, took: Duration) {
+        self.came_on(at);
         self.load.busy(took);
         self.stats.busy_us.add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
         self.stats.requests.bump();

@@ -136,6 +136,13 @@ impl Shared {
         self.hub.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Seen by the supervisor: a link that does not come on is started again.
+    fn beat(&self, stats: &LinkStats) {
+        if self.hub().comes_on(Instant::now()) {
+            stats.beats.bump();
+        }
+    }
+
     /// Returns when the lane has a job, or the link is stopped.
     pub(super) async fn wait_for_job(&self, lane: usize) {
         if let Some(job) = self.jobs.get(lane) {
@@ -170,6 +177,7 @@ async fn desk(
             next = Some(plans.borrow_and_update().clone());
             break;
         }
+        shared.beat(stats);
         let (until, takes_writes) = {
             let mut hub = shared.hub();
             hub.load.show(stats);
@@ -207,5 +215,14 @@ async fn desk(
         None => shared.hub().refuse_writes(),
     }
     (0..shared.jobs.len()).for_each(|lane| shared.wake(lane));
+    // What is under way is waited for, which is no standstill.
+    while next.is_some() && shared.hub().is_busy() {
+        shared.beat(stats);
+        let second = tokio::time::sleep(Duration::from_secs(1));
+        tokio::select! {
+            () = shared.changed.notified() => {}
+            () = second => {}
+        }
+    }
     next
 }

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::progress::Watched;
 use crate::telemetry::Counter;
 
 /// Tasks of one kind.
@@ -50,7 +51,8 @@ impl Children {
             if tokio::time::timeout_at(end, &mut child.task).await.is_err() {
                 tracing::warn!(name, "{what} did not end in time");
                 child.task.abort();
-                let _ = (&mut child.task).await;
+                // One that holds its thread never ends, and holds up nobody else's end.
+                let _ = tokio::time::timeout(Duration::from_millis(100), &mut child.task).await;
             }
         };
         join_all(leaving.into_iter().map(one)).await;
@@ -68,6 +70,7 @@ pub(super) async fn keep_running<F: Future<Output = ()>>(
     name: &str,
     stop: &CancellationToken,
     restarts: &Counter,
+    watched: Option<&Watched>,
     start: impl Fn() -> F,
     fallen: impl Fn(&str),
 ) {
@@ -75,7 +78,12 @@ pub(super) async fn keep_running<F: Future<Output = ()>>(
     let mut pause = shortest;
     loop {
         let started = Instant::now();
-        let end = AssertUnwindSafe(start()).catch_unwind().await;
+        let run = AssertUnwindSafe(start()).catch_unwind();
+        let end = match watched {
+            // Where it hangs it is dropped here, with its port or socket.
+            Some(watched) => watched.run(run).await,
+            None => Some(run.await),
+        };
         if stop.is_cancelled() {
             return;
         }
@@ -83,8 +91,9 @@ pub(super) async fn keep_running<F: Future<Output = ()>>(
             pause = shortest;
         }
         let why = match end {
-            Ok(()) => "ended by itself",
-            Err(_) => "fell by a panic",
+            Some(Ok(())) => "ended by itself",
+            Some(Err(_)) => "fell by a panic",
+            None => "made no progress and was ended",
         };
         tracing::error!(child = name, next_try = ?pause, "{why}; started again");
         fallen(why);

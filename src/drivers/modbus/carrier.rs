@@ -6,13 +6,12 @@ use std::time::Duration;
 use super::blocks::{Extent, Reads};
 use super::config::{Framing, ModbusDevice, SerialLink, TcpLink};
 use super::facts::Facts;
-use super::lessons;
 use super::pdu::Request;
 use super::rtu::Pace;
 use super::serial::SerialPort;
 use super::socket::{Door, Socket};
 use super::stream::Stream;
-use super::tcp_link;
+use super::{lessons, longest_call, tcp_link};
 use crate::drivers::driver::Block;
 
 /// A serial port, or a socket.
@@ -65,6 +64,14 @@ impl Carrier {
         }
     }
 
+    /// The longest that it takes to open.
+    pub(super) fn longest_open(&self) -> Duration {
+        match self {
+            Carrier::Serial(_) => Duration::ZERO,
+            Carrier::Socket(socket) => socket.longest_open(),
+        }
+    }
+
     /// Whether the peer closes it at will, and another program cannot have it meanwhile.
     pub(super) fn is_socket(&self) -> bool {
         matches!(self, Carrier::Socket(_))
@@ -107,6 +114,7 @@ pub struct LineSpec {
     /// A pause of more than 1.5 characters within a frame spoils it.
     pub(super) strict: bool,
     pub(super) timeout: Duration,
+    pub(super) longest_call: Duration,
     pause: Duration,
     pub(super) devices: Vec<ModbusDevice>,
     pub(super) reads: Reads,
@@ -119,11 +127,13 @@ impl LineSpec {
     }
 
     pub(super) fn serial(link: &SerialLink, framing: Framing, devices: &[ModbusDevice]) -> LineSpec {
+        let (carrier, timeout) = (Carrier::Serial(SerialPort::new(link, framing)), link.timeout.get_ref().0);
         LineSpec {
-            carrier: Carrier::Serial(SerialPort::new(link, framing)),
+            longest_call: longest_call(carrier.longest_open(), timeout, devices),
+            carrier,
             framing,
             strict: link.strict_timing.as_ref().is_some_and(|strict| *strict.get_ref()),
-            timeout: link.timeout.get_ref().0,
+            timeout,
             pause: link.pause.as_ref().map_or(Duration::ZERO, |p| p.get_ref().0),
             devices: devices.to_vec(),
             reads: Reads::default(),
@@ -131,11 +141,13 @@ impl LineSpec {
     }
 
     pub(super) fn socket(link: &TcpLink, devices: &[ModbusDevice]) -> LineSpec {
+        let (carrier, timeout) = (Carrier::Socket(Socket::new(link)), link.timeout.get_ref().0);
         LineSpec {
-            carrier: Carrier::Socket(Socket::new(link)),
+            longest_call: longest_call(carrier.longest_open(), timeout, devices),
+            carrier,
             framing: link.framing,
             strict: false,
-            timeout: link.timeout.get_ref().0,
+            timeout,
             pause: link.pause.as_ref().map_or(Duration::ZERO, |p| p.get_ref().0),
             devices: devices.to_vec(),
             reads: Reads::default(),

@@ -19,7 +19,7 @@ use super::read::{self, Wire};
 use super::socket::Door;
 use super::stream::Stream;
 use super::suspects::{Asked, LONGEST_SILENCE, Slowest};
-use super::{who, write};
+use super::{LONGEST_ELSE, who, write};
 use crate::drivers::driver::{Block, Driver, Point, Tally};
 use crate::model::{Fault, Identity, Raw};
 
@@ -292,6 +292,10 @@ impl Driver for ModbusLine {
 
     fn longest_pause(&self) -> Duration {
         self.spec.as_ref().map_or(Duration::from_secs(10), |spec| spec.carrier.longest_pause())
+    }
+
+    fn longest_call(&self) -> Duration {
+        self.spec.as_ref().map_or(LONGEST_ELSE, |spec| spec.longest_call)
     }
 
     fn address(&self) -> &str {

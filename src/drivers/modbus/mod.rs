@@ -47,6 +47,16 @@ use std::time::Duration;
 use self::config::{Framing, ModbusDevice, SerialLink, TcpLink};
 use super::driver::{AddressError, Compiled, Request};
 
+/// The longest call of a link whose configuration nobody checked.
+const LONGEST_ELSE: Duration = Duration::from_secs(30);
+
+/// The longest that a call may take, by far. Most is taken by a block that is read in parts, each of which a slow device
+/// answers, and by an identification of several pages; a silence ends both.
+fn longest_call(open: Duration, timeout: Duration, devices: &[ModbusDevice]) -> Duration {
+    let slowest = devices.iter().filter_map(|device| device.timeout).fold(timeout, Duration::max);
+    LONGEST_ELSE.saturating_add(open).saturating_add(slowest.saturating_mul(32))
+}
+
 /// Compiles the requests of a Modbus TCP link; an error names the index of its request.
 pub fn compile_tcp(
     link: &TcpLink,

@@ -170,6 +170,11 @@ impl Socket {
         }
     }
 
+    /// The longest that it takes to open, where there is a backup too.
+    pub(super) fn longest_open(&self) -> Duration {
+        self.connect_timeout.saturating_mul(2)
+    }
+
     /// The longest pause between two tries: who dials in shall not wait for us.
     pub(super) fn longest_pause(&self) -> Duration {
         Duration::from_secs(if matches!(self.way, Way::Listen { .. }) { 1 } else { 10 })

@@ -16,7 +16,7 @@ use super::pdu::{self, Request};
 use super::read::{self, Wire};
 use super::socket::{Door, Socket};
 use super::stream::Stream;
-use super::{tcp, who, write};
+use super::{LONGEST_ELSE, longest_call, tcp, who, write};
 use crate::drivers::driver::{Block, Driver, Point, Tally};
 use crate::model::{Fault, Identity, Raw};
 
@@ -27,15 +27,18 @@ pub struct TcpSpec {
     timeout: Duration,
     pause: Duration,
     pipeline: u16,
+    longest_call: Duration,
     devices: Vec<ModbusDevice>,
     reads: Reads,
 }
 
 impl TcpSpec {
     pub(super) fn new(link: &TcpLink, devices: &[ModbusDevice], reads: Reads) -> TcpSpec {
+        let (socket, timeout) = (Socket::new(link), link.timeout.get_ref().0);
         TcpSpec {
-            socket: Socket::new(link),
-            timeout: link.timeout.get_ref().0,
+            longest_call: longest_call(socket.longest_open(), timeout, devices),
+            socket,
+            timeout,
             pause: link.pause.as_ref().map_or(Duration::ZERO, |p| p.get_ref().0),
             pipeline: link.pipeline.as_ref().map_or(1, |n| *n.get_ref()),
             devices: devices.to_vec(),
@@ -346,6 +349,10 @@ impl Driver for ModbusTcp {
 
     fn longest_pause(&self) -> Duration {
         self.spec.as_ref().map_or(Duration::from_secs(10), |spec| spec.socket.longest_pause())
+    }
+
+    fn longest_call(&self) -> Duration {
+        self.spec.as_ref().map_or(LONGEST_ELSE, |spec| spec.longest_call)
     }
 
     fn address(&self) -> &str {

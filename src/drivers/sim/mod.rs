@@ -22,6 +22,8 @@ struct Memory {
     lost_frames: HashMap<usize, u32>,
     unplugged: bool,
     panic_at_next_read: bool,
+    hang_at_next_read: bool,
+    hold_thread_at_next_read: Option<std::sync::mpsc::Receiver<()>>,
     answer_time: Duration,
     connects: u64,
     reads: Vec<usize>,
@@ -78,6 +80,17 @@ impl Bench {
     /// The driver's next read panics: for tests of the supervisor.
     pub fn panic_at_next_read(&self) {
         self.memory().panic_at_next_read = true;
+    }
+
+    /// The driver's next read never ends.
+    pub fn hang_at_next_read(&self) {
+        self.memory().hang_at_next_read = true;
+    }
+
+    /// The driver's next read keeps its thread until the other end of the channel is dropped, as a call of the operating
+    /// system may that does not return.
+    pub fn hold_thread_at_next_read(&self, until: std::sync::mpsc::Receiver<()>) {
+        self.memory().hold_thread_at_next_read = Some(until);
     }
 
     /// How long each transaction takes.
@@ -256,6 +269,16 @@ impl Driver for Sim {
         let area =
             self.spec.as_ref().and_then(|spec| spec.areas.get(block.0)).cloned().ok_or(Fault::Unsupported)?;
         let bench = self.answer(area.device).await?;
+        let (hangs, holds) = {
+            let mut memory = bench.memory();
+            (std::mem::take(&mut memory.hang_at_next_read), memory.hold_thread_at_next_read.take())
+        };
+        if hangs {
+            std::future::pending::<()>().await;
+        }
+        if let Some(holds) = holds {
+            let _ = holds.recv();
+        }
         let mut memory = bench.memory();
         if std::mem::take(&mut memory.panic_at_next_read) {
             drop(memory);

@@ -68,6 +68,7 @@ metrics! { LINK: LinkStats,
     Count "fieldgate_link_samples" "Samples handed to the store." |l| l.samples.get();
     Count "fieldgate_link_writes" "Writes done." |l| l.writes.get();
     Count "fieldgate_link_restarts" "Restarts of the link's task." |l| l.restarts.get();
+    Count "fieldgate_link_hangs" "Times that the link's task made no progress, and was ended and started again." |l| l.hangs.get();
 }
 
 metrics! { DEVICE: DeviceStats,
