@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+pub use super::directories::Directories;
 use crate::command::Gate;
 use crate::model::Clock;
-pub use crate::publishers::directories::Directories;
 use crate::store::{ReaderRules, Store};
 use crate::telemetry::{PublisherStats, Telemetry};
 
