@@ -25,6 +25,7 @@ import page
 import pki_part
 import plain
 import pymodbus_part
+import reload_part
 import rules
 import scada
 import shapes_part
@@ -159,6 +160,7 @@ async def main():
         "scada": scada.run,
         "alarms": alarms_part.run,
         "pki": pki_part.run,
+        "reload": reload_part.run,
     }
     began = time.monotonic()
     print(f"gateway: {program()}")
