@@ -30,6 +30,7 @@ import scada
 import shapes_part
 import silence
 import space
+import start_faults
 import stopping
 import tls_part
 import tool
@@ -159,6 +160,7 @@ async def main():
         "scada": scada.run,
         "alarms": alarms_part.run,
         "pki": pki_part.run,
+        "start_faults": start_faults.run,
     }
     began = time.monotonic()
     print(f"gateway: {program()}")
