@@ -42,10 +42,10 @@ async def until(condition, seconds):
         await asyncio.sleep(0.02)
 
 
-def listens(port):
+def listens(port, address="127.0.0.1"):
     """Whether somebody takes connections there."""
     try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
+        socket.create_connection((address, port), 1).close()
         return True
     except OSError:
         return False

@@ -3,6 +3,7 @@ broker is away twice and the gateway is restarted."""
 
 import asyncio
 import json
+import os
 import threading
 import time
 
@@ -14,12 +15,13 @@ from drain import Wide
 from field import TcpPeer, Unit
 from gateway import Gateway
 from plant import free_port
+from scada import GROWTH, resident
 
 GROUP, NODE = "interop", "gateway-4"
 TAGS, EVERY_MS = 10, 100
 
 
-def config(folder, mqtt, net):
+def config(folder, mqtt, net, http):
     """Ten counters, one message each, and all again in batches at QoS 0; a setpoint."""
     tags = "\n".join(f't{i} = {{ at = "input:{i}", type = "u16", report = "always" }}' for i in range(TAGS))
     return f"""\
@@ -54,6 +56,9 @@ topic = "batches/{{node}}"
 qos = 0
 max-delay = "500ms"
 
+[publish.http]
+listen = "127.0.0.1:{http}"
+
 [[link.modbus-tcp]]
 name = "net"
 host = "127.0.0.1"
@@ -85,7 +90,8 @@ class Cloud:
         ready = threading.Event()
         self.client.on_connect = lambda c, *_: c.subscribe(topic, 1)
         self.client.on_subscribe = lambda *_: ready.set()
-        self.client.on_message = lambda _c, _u, m: self.came.append((m.topic, m.payload.decode(), m.retain))
+        self.client.on_message = lambda _c, _u, m: m.topic.endswith("/set") or self.came.append(
+            (m.topic, m.payload.decode(), m.retain))
         self.client.reconnect_delay_set(0.1, 0.2)
         self.client.connect("127.0.0.1", port, 60)
         self.client.loop_start()
@@ -113,7 +119,8 @@ async def run(folder):
     broker = Broker(folder / "broker", free_port())
     unit, pump = Wide(1, TAGS), Unit(2, {"holding": [50]})
     net = TcpPeer(free_port(), [unit, pump])
-    gateway = Gateway(folder, config(folder, broker.port, net))
+    http = free_port()
+    gateway = Gateway(folder, config(folder, broker.port, net, http), http)
     cloud = late = None
     try:
         await broker.start()
@@ -128,6 +135,7 @@ async def run(folder):
               ["device", "quality", "tag", "timestamp", "value"])
         ok("its time is now", abs(one["timestamp"] / 1000 - time.time()) < 10, one)
         await commands(cloud, pump)
+        await flood(broker, cloud, gateway)
         for _ in range(2):
             await broker.stop()
             await asyncio.sleep(3)
@@ -196,3 +204,38 @@ async def commands(cloud, pump):
     refused = [a.get("reason", "").split(" {")[0] for a in cloud.json(result)[1:]]
     equal("what may not be is refused with a reason", refused,
           ["the value is out of range", "expired", "the tag is read-only", "no such tag", "not as"])
+
+
+async def flood(broker, cloud, gateway):
+    """Garbage, a megabyte, and more commands than any device takes: refused and counted, and the memory stays."""
+    topic, result, t0 = f"plain/{NODE}/set", f"plain/{NODE}/set/result", f"plain/{NODE}/values/t0"
+    write = json.dumps({"tag": "pump/speed", "value": 7, "id": "x" * 200}).encode()
+    payloads = [os.urandom(1000), os.urandom(2**20), b"[" * 2**20, b'{"tag":"' + b"a" * 60_000 + b'","value":1}'] + [write] * 200
+
+    async def once():
+        for payload in payloads:
+            cloud.client.publish(topic, payload, 0)
+        # What comes after them tells that they were read.
+        cloud.client.publish(topic, json.dumps({"tag": "no/such", "value": 1, "id": (mark := str(time.time()))}), 1)
+        await until(lambda: any(a.get("id") == mark for a in cloud.json(result)[-300:]), 20)
+
+    async def refused():
+        page = (await gateway.get("/metrics"))[1]
+        lines = [line for line in page.splitlines() if line.startswith("fieldgate_publisher_refused_total") and '"tags"' in line]
+        return int(float(lines[0].split()[-1])) if lines else -1
+
+    for _ in range(4):
+        await once()
+    before, counted, came = resident(gateway.pid), await refused(), len(cloud.of(t0))
+    for _ in range(15):
+        await once()
+    grown = resident(gateway.pid) - before
+    print(f"     a flood of {15 * sum(map(len, payloads)) >> 20} MiB: {before >> 20} MiB resident, {grown / 2**20:+.1f} MiB")
+    ok("a flood of commands leaves the memory as it was", grown < GROWTH, f"{grown >> 20} MiB more")
+    # Twenty a second of a tag are let through.
+    ok("a flood is counted as refused", await refused() >= counted + 15 * (len(payloads) - 100), (counted, await refused()))
+    equal("a flood ends no connection", broker.clients().count("plain-tags"), 1)
+    ok("values come all along", len(cloud.of(t0)) > came + 5, len(cloud.of(t0)) - came)
+    await asyncio.sleep(1.1)
+    cloud.client.publish(topic, json.dumps({"tag": "pump/speed", "value": 9, "id": "after"}), 1)
+    ok("a write after it is done", await until(lambda: {"id": "after", "tag": "pump/speed", "ok": True} in cloud.json(result)[-20:], 10))

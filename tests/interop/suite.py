@@ -31,6 +31,7 @@ import scada
 import shapes_part
 import silence
 import space
+import start_faults
 import stopping
 import tls_part
 import tool
@@ -161,6 +162,7 @@ async def main():
         "alarms": alarms_part.run,
         "pki": pki_part.run,
         "reload": reload_part.run,
+        "start_faults": start_faults.run,
     }
     began = time.monotonic()
     print(f"gateway: {program()}")

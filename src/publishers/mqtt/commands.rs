@@ -24,22 +24,26 @@ struct Written {
 
 /// A write, or why there is none.
 #[derive(Debug, PartialEq)]
-pub(super) struct Asked {
-    pub(super) answer: Answer,
-    pub(super) write: Option<(TagId, Value)>,
+pub struct Asked {
+    /// What is to be said of it.
+    pub answer: Answer,
+    /// What is to be written, still to be looked at by the gate.
+    pub write: Option<(TagId, Value)>,
 }
 
 /// What is answered.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub(super) struct Answer {
+pub struct Answer {
     /// As it came.
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<serde_json::Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tag: Option<String>,
-    pub(super) ok: bool,
+    /// It was done.
+    pub ok: bool,
+    /// Why it was not.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) reason: Option<String>,
+    pub reason: Option<String>,
 }
 
 impl Answer {
@@ -54,8 +58,8 @@ impl Answer {
     }
 }
 
-/// Reads a command.
-pub(super) fn read(bytes: &[u8], retained: bool, now: Timestamp, directory: &Directory) -> Asked {
+/// Reads a command, which has come now.
+pub fn read(bytes: &[u8], retained: bool, now: Timestamp, directory: &Directory) -> Asked {
     let nothing = |answer: Answer, why: &str| Asked { answer: answer.refused(why), write: None };
     if bytes.len() > MAX_BYTES {
         return nothing(Answer::default(), "too large");

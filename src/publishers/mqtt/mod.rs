@@ -1,7 +1,7 @@
 //! Plain MQTT: topics and payloads as the cloud wants them, settled by PUBACK.
 
 mod body;
-mod commands;
+pub mod commands;
 mod compose;
 pub mod config;
 mod flight;
