@@ -71,7 +71,8 @@ compression = "deflate"
 
 [[publish.sparkplug]]
 name = "tls"
-broker = "mqtts://127.0.0.1:{brokers['tls'].port}"
+broker = ["mqtts://127.0.0.1:{brokers['tls'].port}", "wss://127.0.0.1:{brokers['tls'].web}/mqtt"]
+allow = ["next-server"]
 ca = "{authority.ca}"
 certificate = "{authority.path('gateway.pem')}"
 key = {{ file = "{authority.path('gateway.key')}" }}
@@ -188,16 +189,17 @@ async def run(folder):
     folder.mkdir(parents=True)
     authority = Authority(folder / "keys")
     authority.sign("host", "host.interop.example", ExtendedKeyUsageOID.CLIENT_AUTH)
-    web = free_port()
+    web, secure_web = free_port(), free_port()
+    keys = (f"cafile {authority.ca}\ncertfile {authority.path('device.pem')}\nkeyfile {authority.path('device.key')}\n"
+            "require_certificate true\nuse_subject_as_username true\n")
     ways = {
         "five": f"max_packet_size {MOST}\n",
         # Beside the usual listener: mosquitto 2.0.11 does not start with websockets alone.
         "web": f"listener {web} 127.0.0.1\nprotocol websockets\n",
-        "tls": f"cafile {authority.ca}\ncertfile {authority.path('device.pem')}\nkeyfile "
-               f"{authority.path('device.key')}\nrequire_certificate true\nuse_subject_as_username true\n",
+        "tls": f"{keys}listener {secure_web} 127.0.0.1\nprotocol websockets\n{keys}",
     }
     brokers = {name: Broker(folder / name, free_port()) for name in ways}
-    brokers["web"].web = web
+    brokers["web"].web, brokers["tls"].web = web, secure_web
     for name, lines in ways.items():
         with brokers[name].config.open("a") as file:
             file.write(lines)
@@ -212,6 +214,8 @@ async def run(folder):
     try:
         for broker in brokers.values():
             await broker.start()
+        # A broker begins to listen at one door after the other.
+        await until(lambda: listens(web) and listens(secure_web), 10)
         await peer.start()
         own = {"ca_certs": str(authority.ca), "certfile": str(authority.path("host.pem")),
                "keyfile": str(authority.path("host.key"))}
@@ -237,6 +241,8 @@ async def run(folder):
         users = brokers["tls"].log.read_text(errors="replace")
         ok("shapes: the TLS broker took the name from the gateway's certificate",
            "u'CN=gateway.interop.example'" in users, users[-500:])
+        await secure_websockets(brokers["tls"], hosts["tls"], gateway)
+        await twin(brokers["five"], hosts["five"], gateway)
         await strangers(folder, brokers["tls"], authority, peer)
     finally:
         gateway.cleanup()
@@ -344,10 +350,37 @@ async def again(broker, host, gateway):
     equal("shapes: five: bdSeq is one more", numbers[len(before)], (before[-1] + 1) % 256)
 
 
+async def secure_websockets(broker, host, gateway):
+    """The same broker by its other door: websockets within TLS, with the certificate."""
+    births, before = len(host.of("NBIRTH")), len(host.of("NDEATH"))
+    command = Protobuf(timestamp=int(time.time() * 1000))
+    metric = command.metrics.add()
+    metric.name, metric.datatype, metric.boolean_value = "Node Control/Next Server", 11, True
+    host.client.publish(f"spBv1.0/{GROUP}/NCMD/{NODE_NAME}", command.SerializeToString())
+    ok("shapes: tls: Next Server: a proper end", await until(lambda: len(host.of("NDEATH")) > before, 10), gateway.tail())
+    ok("shapes: tls: born by wss://, with a certificate of its own",
+       await until(lambda: len(host.of("NBIRTH")) > births and host.of("DBIRTH", "mixer")[births:], 30), gateway.tail())
+    ok("shapes: tls: the broker has it on its websockets", await until(
+        lambda: f"broker=wss://127.0.0.1:{broker.web}/mqtt" in gateway.log.read_text(), 5), gateway.tail())
+
+
+async def twin(broker, host, gateway):
+    """MQTT 5: a client with the same id takes the place again and again. This mosquitto gives no reason (0x8E), so it is
+    told by the pattern, as in MQTT 3.1.1."""
+    other = paho.Client(f"{GROUP}-{NODE_NAME}-five", protocol=paho.MQTTv5)
+    other.connect("127.0.0.1", broker.port, clean_start=True)
+    other.loop_start()
+    ok("shapes: five: a take-over is named", await until(
+        lambda: "another client with the same client id takes its place" in gateway.log.read_text(), 60), gateway.tail())
+    births = len(host.of("NBIRTH"))
+    other.disconnect()
+    other.loop_stop()
+    ok("shapes: five: born again when the place is free", await until(lambda: len(host.of("NBIRTH")) > births, 40), gateway.tail())
+
+
 async def strangers(folder, broker, authority, peer):
     """A gateway whose certificate another authority signed gets nowhere, and says why."""
     other = Authority(folder / "other")
-    broker.web = broker.port
     text = config(folder / "stranger", {n: broker for n in ("five", "web", "tls")}, authority, peer.port)
     head, rest = text.split("[[publish.sparkplug]]")[0], text.split("[[publish.sparkplug]]")[3]
     stranger = Gateway(folder / "stranger", head + "[[publish.sparkplug]]" + rest.replace(
