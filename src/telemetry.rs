@@ -315,6 +315,11 @@ impl ConfigStats {
         self.mistakes.set(i64::try_from(mistakes.len()).unwrap_or(i64::MAX));
         *lock(&self.trouble) = mistakes;
     }
+
+    /// See [`Self::set_trouble`].
+    pub fn troubles(&self) -> Vec<String> {
+        lock(&self.trouble).clone()
+    }
 }
 
 impl LinkStats {

@@ -1,10 +1,37 @@
 //! `fieldgate check`: every mistake of a file at once.
 
+use std::path::PathBuf;
+
+use super::control::Socket;
 use super::file::{compile, count};
-use super::{FileArguments, GOOD, WRONG};
+use super::{GOOD, WRONG, apply};
 use crate::plan::diagnostic::Severity;
 
-pub(super) fn main(arguments: &FileArguments) -> u8 {
+/// The command line of `check`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The configuration file (TOML)
+    config: PathBuf,
+    /// Print JSON, for scripts
+    #[arg(long)]
+    json: bool,
+    /// Say what would change: `running` is what the gateway that runs here has
+    #[arg(long, value_enum, conflicts_with = "json")]
+    against: Option<Against>,
+    #[command(flatten)]
+    socket: Socket,
+}
+
+/// What a file can be compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Against {
+    Running,
+}
+
+pub(super) fn main(arguments: &Arguments) -> u8 {
+    if let Some(Against::Running) = arguments.against {
+        return apply::compare(&arguments.config, &arguments.socket);
+    }
     let compiled = match compile(&arguments.config) {
         Ok(compiled) => compiled,
         Err(error) => {

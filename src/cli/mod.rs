@@ -1,6 +1,8 @@
 //! The subcommands, one file each.
 
+mod apply;
 mod check;
+mod control;
 mod demo;
 mod explain;
 mod field;
@@ -15,10 +17,12 @@ mod progress;
 mod read;
 mod reload;
 mod run;
+mod running;
 mod scan;
 mod shipped;
 mod show;
 mod simulate;
+mod status;
 mod store;
 mod tags;
 pub mod target;
@@ -56,7 +60,17 @@ enum Command {
     /// Show a gateway at work between simulated devices and a small MQTT broker, all on loopback
     Demo(demo::Arguments),
     /// Report every mistake of a configuration file
-    Check(FileArguments),
+    Check(check::Arguments),
+    /// How the gateway that runs here stands
+    Status(status::Arguments),
+    /// Let the gateway that runs here take on its configuration file as it is now
+    Reload(apply::Plain),
+    /// Try a configuration file on the gateway that runs here; it goes back by itself unless it is confirmed
+    Apply(apply::Arguments),
+    /// Keep the configuration that is tried
+    Confirm(apply::Plain),
+    /// End the trial of a configuration
+    Revert(apply::Plain),
     /// Show what each link will do: its blocks, how long they take, what it can hold
     Plan(plan::Arguments),
     /// Run the [[test]] tables of a configuration file
@@ -108,6 +122,11 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::main(&arguments),
         Command::Demo(arguments) => demo::main(&arguments),
         Command::Check(arguments) => check::main(&arguments),
+        Command::Status(arguments) => status::main(&arguments),
+        Command::Reload(arguments) => apply::reload(&arguments),
+        Command::Apply(arguments) => apply::apply(&arguments),
+        Command::Confirm(arguments) => apply::confirm(&arguments),
+        Command::Revert(arguments) => apply::revert(&arguments),
         Command::Plan(arguments) => plan::main(&arguments),
         Command::Test(arguments) => test::main(&arguments),
         Command::Read(arguments) => read::main(&arguments),

@@ -1,9 +1,11 @@
 //! `fieldgate run`: a gateway until it is told to stop.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::file::compile;
-use super::{FAILED, GOOD, WRONG, reload};
+use super::running::{Outcome, Running, summary};
+use super::{FAILED, GOOD, WRONG, control};
 use crate::model::Clock;
 use crate::notify;
 use crate::plan::GatewayPlan;
@@ -21,6 +23,17 @@ pub(super) struct Arguments {
     /// Log as JSON lines
     #[arg(long)]
     log_json: bool,
+    /// Where `fieldgate status`, `reload` and `apply` reach this gateway; without it `control.sock` in the folder that
+    /// systemd gives to the service, else nowhere
+    #[arg(long, env = "FIELDGATE_SOCKET", value_name = "PATH")]
+    socket: Option<PathBuf>,
+}
+
+impl Arguments {
+    fn socket(&self) -> Option<PathBuf> {
+        let of_service = || Some(PathBuf::from(std::env::var_os("RUNTIME_DIRECTORY")?).join("control.sock"));
+        self.socket.clone().or_else(of_service)
+    }
 }
 
 pub(super) fn main(arguments: &Arguments) -> u8 {
@@ -33,7 +46,7 @@ pub(super) fn main(arguments: &Arguments) -> u8 {
     };
     let Some(plan) = plan else { return WRONG };
     telemetry::start_log(&arguments.log, arguments.log_json);
-    match block_on(gateway(plan, &arguments.config)) {
+    match block_on(gateway(plan, &arguments.config, arguments.socket())) {
         Ok(Then::End) => GOOD,
         Ok(Then::StartAgain) => {
             let error = start_again();
@@ -69,33 +82,44 @@ fn program() -> std::io::Result<PathBuf> {
     Ok(path.to_str().and_then(|path| path.strip_suffix(" (deleted)")).map_or(path.clone(), PathBuf::from))
 }
 
-async fn gateway(plan: GatewayPlan, config: &Path) -> std::io::Result<Then> {
+async fn gateway(plan: GatewayPlan, config: &Path, socket: Option<PathBuf>) -> std::io::Result<Then> {
     // Before anything is started: a signal that comes early is not missed.
     let mut stop = Stop::new()?;
     let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
     let tags = plan.directory.tags().len();
     let (node, links, publishers) = (plan.directory.node.clone(), plan.links.len(), plan.publishers.len());
-    let mut gateway = Gateway::start(plan, Clock::system()).await;
+    let mut running = Running::new(Gateway::start(plan, Clock::system()).await, config);
     tracing::info!(%node, links, tags, publishers, version = env!("CARGO_PKG_VERSION"), "gateway runs");
+    let mut requests = control::listen(socket.as_deref());
     notify::ready();
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let then = loop {
         tokio::select! {
             () = stop.wait() => break Then::End,
-            () = gateway.gate().restart_is_asked() => match reload::read(&gateway, config).await {
-                Ok(_) => break Then::StartAgain,
-                // With a file that has a mistake the gateway would stay away.
-                Err(mistakes) => {
-                    tracing::error!("no restart: the configuration file cannot be used");
-                    reload::refuse(gateway.telemetry(), config, mistakes);
-                }
-            },
-            Some(()) = hangup.recv() => {
-                notify::reloading();
-                match reload(&mut gateway, config).await {
-                    Ok(status) => notify::reloaded(status),
-                    Err(then) => break then,
+            () = running.gateway.gate().restart_is_asked() => {
+                if running.may_restart().await {
+                    break Then::StartAgain;
                 }
             }
+            Some(()) = hangup.recv() => {
+                notify::reloading();
+                match running.reload().await {
+                    Outcome::GoesOn(answer) => notify::reloaded(&summary(&answer)),
+                    Outcome::Restart(_) => break Then::StartAgain,
+                }
+            }
+            (request, reply) = requests.next() => {
+                let outcome = running.answer(request).await;
+                let restarts = matches!(outcome, Outcome::Restart(_));
+                let (Outcome::GoesOn(answer) | Outcome::Restart(answer)) = outcome;
+                // Who asked may have gone.
+                let _ = reply.send(answer);
+                if restarts {
+                    break Then::StartAgain;
+                }
+            }
+            _ = second.tick() => running.tick().await,
         }
     };
     match then {
@@ -104,28 +128,9 @@ async fn gateway(plan: GatewayPlan, config: &Path) -> std::io::Result<Then> {
         Then::StartAgain => notify::reloading(),
     }
     tracing::info!("stopping");
-    gateway.stop().await;
+    running.gateway.stop().await;
     tracing::info!("stopped");
     Ok(then)
-}
-
-/// Takes on the configuration file as it is now, and says how that went; `Err`: it needs a restart.
-async fn reload(gateway: &mut Gateway, config: &Path) -> Result<&'static str, Then> {
-    match reload::read(gateway, config).await {
-        Err(mistakes) => {
-            reload::refuse(gateway.telemetry(), config, mistakes);
-            Ok("the new configuration has mistakes and changes nothing")
-        }
-        Ok(offer) if offer.restart.is_empty() => {
-            reload::take_on(gateway, offer).await;
-            Ok("the new configuration was taken on")
-        }
-        Ok(offer) => {
-            let because = offer.restart.join(", ");
-            tracing::warn!(because, "the configuration needs a restart of the gateway");
-            Err(Then::StartAgain)
-        }
-    }
 }
 
 /// Ctrl-C or SIGTERM.

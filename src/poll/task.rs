@@ -103,7 +103,11 @@ fn open(plan: &LinkPlan, cx: &Context) -> (Vec<Link>, Duration) {
 
 /// Gives the new plan to connections that stay; false where they cannot.
 fn reload(links: &mut [Link], plan: &LinkPlan) -> bool {
-    links.len() == plan.lanes() && links.iter_mut().fold(true, |stay, link| link.load(&plan.spec) && stay)
+    let mut stay = links.len() == plan.lanes();
+    for link in links {
+        stay &= link.load(&plan.spec);
+    }
+    stay
 }
 
 /// What an earlier run learned of a device.

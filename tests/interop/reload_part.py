@@ -1,11 +1,13 @@
 """A configuration that changes under load: one device of 200, ten times, and files with mistakes."""
 
 import asyncio
+import json
 import os
 import re
 import signal
 import time
 
+import tool
 import ua
 from broker import Broker
 from check import equal, listens, ok, section, until
@@ -76,7 +78,8 @@ async def run(folder):
     broker = Broker(folder / "broker", ports["mqtt"])
     peers = [TcpPeer(free_port(), [Unit(n + 1, {"holding": list(range(100))}, counter=True) for n in range(UNITS)])
              for _ in range(LINKS)]
-    gateway = Gateway(folder, config(ports, peers, ""), ports["http"])
+    socket = folder / "control.sock"
+    gateway = Gateway(folder, config(ports, peers, ""), ports["http"], {"FIELDGATE_SOCKET": str(socket)})
     host = reader = None
     try:
         await broker.start()
@@ -87,8 +90,8 @@ async def run(folder):
         names = [f"d{at}" for at in range(LINKS * UNITS)]
         ok("all devices are born", await until(lambda: all(host.is_alive(n) for n in names), 40), gateway.tail())
         await until(lambda: listens(ports["opcua"]), 60)
-        reader = await (await ua.plain(f"opc.tcp://127.0.0.1:{ports['opcua']}/")).find(["d0", "d1", "d199"])
-        watcher = await reader.watch(["d1/count", "d199/count"])
+        reader = await (await ua.plain(f"opc.tcp://127.0.0.1:{ports['opcua']}/")).find(["d0", "d1", "d179"])
+        watcher = await reader.watch(["d1/count", "d179/count"])
         for peer in peers:
             for unit in peer.units.values():
                 unit.served.clear()
@@ -96,27 +99,29 @@ async def run(folder):
         born = {name: len(host.of("DBIRTH", device=name)) for name in names}
         await changes(gateway, ports, peers, host, reader)
         await refusals(gateway, config(ports, peers, ""))
+        await trials(gateway, socket, config(ports, peers, ""), peers)
         await asyncio.sleep(2 * PERIOD)
         ended = time.time()
         await asyncio.sleep(1)
 
         equal("the Sparkplug session is the same", len(host.of("NBIRTH")), births)
-        equal("nobody else is born again",
-              [n for n in names[1:] if len(host.of("DBIRTH", device=n)) != born[n]], [])
-        equal("the device that changed is born once a reload", len(host.of("DBIRTH", device="d0")), born["d0"] + RELOADS)
-        equal("no connection to the field was opened anew", [p.connects for p in peers], [1] * LINKS)
+        equal("nobody else is born again, but whose link was on trial",
+              [n for n in names[1:-UNITS] if len(host.of("DBIRTH", device=n)) != born[n]], [])
+        equal("the device that changed is born once a change", len(host.of("DBIRTH", device="d0")), born["d0"] + RELOADS + 4)
+        # The last one was on trial at a port where nobody listens.
+        equal("no connection to the field was opened anew", [p.connects for p in peers], [1] * (LINKS - 1) + [2])
         late, lost = [], []
         for at, name in enumerate(names):
             unit = peers[at // UNITS].units[at % UNITS + 1]
             times = [t for _, t in unit.served if began <= t <= ended]
             gaps = [b - a for a, b in zip(times, times[1:])]
-            if name != "d0" and (len(times) < int((ended - began) / PERIOD) or max(gaps) > 1.5 * PERIOD):
+            if name != "d0" and at // UNITS != LINKS - 1 and (len(times) < int((ended - began) / PERIOD) or max(gaps) > 1.5 * PERIOD):
                 late.append((name, len(times), round(max(gaps), 2)))
             seen = {p.value for p in host.values(f"{name}/count")}
             lost.extend((name, value) for value, t in unit.served if began <= t <= ended - 1 and value not in seen)
-        equal(f"no poll of the {len(names) - 1} others is missed in {ended - began:.0f} s", late[:5], [])
+        equal(f"no poll of the {len(names) - 1 - UNITS} others is missed in {ended - began:.0f} s", late[:5], [])
         equal("no value is lost", lost[:5], [])
-        for path in ("d1/count", "d199/count"):
+        for path in ("d1/count", "d179/count"):
             values = [d.Value.Value for d in watcher.told[path]]
             ok(f"OPC UA: the session's subscription to {path} tells each value in turn",
                len(values) > 5 and values == list(range(values[0], values[0] + len(values))), values)
@@ -187,3 +192,63 @@ async def refusals(gateway, text):
         return f'"value":{BROKEN}' in tag.replace(" ", "")
 
     ok("a health tag counts what was refused", await until(counted, 5))
+
+
+async def trials(gateway, socket, text, peers):
+    """By the control socket: status, the difference, a file that is tried, confirmed, forgotten, and one that cuts a link off."""
+    async def ask(*arguments):
+        return await tool.run(*arguments, "--socket", socket)
+
+    def status(said):
+        return json.loads(said[1])
+
+    equal("the control socket is for its owner and group only", oct(socket.stat().st_mode & 0o777), "0o660")
+    said = status(await ask("status", "--json"))
+    equal("status: all is good", (said["good"], said["devices"]["alive"], said["config"]["refused"]),
+          (True, LINKS * UNITS + 1, BROKEN))
+    words = (await ask("status"))[1]
+    ok("status in words", "all good" in words and "link net-0: up" in words, words[:300])
+    copy = gateway.folder / "copy.toml"
+    one = text.replace('count = { at = "input:0", type = "u32" }\n',
+                       'count = { at = "input:0", type = "u32" }\nextra = { at = "holding:7", type = "u16" }\n', 1)
+    copy.write_text(one)
+    said = await ask("check", copy, "--against", "running")
+    equal("check --against running tells the difference and changes nothing",
+          (said[0], said[1].split("\n")[:2], status(await ask("status", "--json"))["config"]["trial"]),
+          (0, ["~ link net-0", "+ tag d0/extra"], None))
+    said = await ask("apply", copy, "--confirm", "3s")
+    ok("apply says what changes", said[0] == 0 and "+ tag d0/extra" in said[1], said)
+    ok("what is on trial runs", (await gateway.get("/api/v1/tags/d0/extra"))[0] == 200)
+    said = await ask("reload")
+    ok("no reload while something is on trial", said[0] == 2 and "on trial" in said[2], said)
+
+    async def gone():
+        return (await gateway.get("/api/v1/tags/d0/extra"))[0] == 404
+
+    ok("nobody confirms it: it goes back by itself", await until(gone, 10), gateway.tail())
+    ok("and the status says why", any("nobody confirmed" in m for m in status(await ask("status", "--json"))["config"]["mistakes"]))
+    await ask("apply", copy, "--confirm", "60s")
+    said = await ask("confirm")
+    ok("confirm puts it into the gateway's own file", said[0] == 0 and gateway.file.read_text() == one, said)
+    ok("and it runs on", not await gone())
+    gateway.file.write_text(text)
+    said = await ask("reload")
+    ok("reload says what changed", said[0] == 0 and "- tag d0/extra" in said[1], said)
+    gateway.file.write_text(text.replace("unit = 1", "unit = 9999", 1))
+    said = await ask("reload")
+    ok("reload of a file with a mistake: its place, and exit code 2", said[0] == 2 and "gateway.toml:" in said[2], said)
+    gateway.file.write_text(text)
+    copy.write_text(text.replace(f"port = {peers[-1].port}", f"port = {free_port()}"))
+    said = await ask("apply", copy, "--confirm", "6s")
+    ok("apply of a file that leads a link astray", said[0] == 0 and f"~ link net-{LINKS - 1}" in said[1], said)
+
+    async def back():
+        said = status(await ask("status", "--json"))["config"]
+        return said["trial"] is None and any("did not come back" in m for m in said["mistakes"])
+
+    ok("the link does not come back: the gateway goes back by itself, before the time is over", await until(back, 5.5), gateway.tail())
+
+    async def good():
+        return status(await ask("status", "--json"))["good"]
+
+    ok("and all is good again", await until(good, 15), gateway.tail())

@@ -261,3 +261,65 @@ fn without_a_type_a_value_has_that_of_the_birth() {
         }
     }
 }
+
+/// Of the cells of the guide's table: nothing arrives, all of it, or what the words say.
+#[test]
+fn the_table_of_the_guide_says_what_is_so() {
+    let guide = include_str!("../../docs/sparkplug.md");
+    let table: Vec<Vec<&str>> = guide
+        .lines()
+        .skip_while(|line| !line.starts_with("| sent as |"))
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
+    let whole =
+        |kind: &DataType| integer(fieldgate::publishers::sparkplug::payload::datatype(*kind)).is_some();
+    let tags = |column: &str| -> Vec<DataType> {
+        match column {
+            "bool" => vec![DataType::Bool],
+            "integers" => DataType::ALL.into_iter().filter(whole).collect(),
+            "`f32`" => vec![DataType::F32],
+            "`f64`" => vec![DataType::F64],
+            "`string`" => vec![DataType::Text],
+            other => panic!("a column {other}"),
+        }
+    };
+    let sent_as = |row: &str| match row {
+        "Boolean" => 11..=11,
+        "Int8 … UInt64" => 1..=8,
+        "Float" => 9..=9,
+        "Double" => 10..=10,
+        // 13 is a date and time.
+        "String, Text" => 12..=14,
+        other => panic!("a row {other}"),
+    };
+    let mut cells = 0;
+    for row in &table[2..] {
+        for (column, says) in table[0].iter().zip(row).skip(1) {
+            let (mut arrived, mut refused) = (0, 0);
+            for tag in tags(column) {
+                for datatype in sent_as(row[0]).filter(|datatype| *datatype != 13) {
+                    for raw in edges().iter().filter(|raw| meant(datatype, raw).is_some()) {
+                        *(if told(Some(datatype), raw, tag).is_some() {
+                            &mut arrived
+                        } else {
+                            &mut refused
+                        }) += 1;
+                    }
+                }
+            }
+            let so = match (arrived, refused) {
+                (0, _) => *says == "no",
+                (_, 0) => *says == "yes",
+                _ => !["yes", "no"].contains(says),
+            };
+            assert!(
+                so,
+                "{} to {column}: the guide says {says}; {arrived} arrived, {refused} did not",
+                row[0]
+            );
+            cells += 1;
+        }
+    }
+    assert_eq!(cells, 25);
+}
