@@ -19,6 +19,12 @@ if [ -z "${FIELDGATE_ROOM:-}" ]; then
     done
     sudo=()
     [ "$(id -u)" -eq 0 ] || sudo=(sudo)
+    # Where no overlay can be mounted, as within some containers, it cannot be tried.
+    if ! "${sudo[@]}" unshare --mount --propagation private sh -c 'mount -t tmpfs tmpfs /mnt && mkdir /mnt/u /mnt/w /mnt/r &&
+        mount -t overlay overlay -o lowerdir=/,upperdir=/mnt/u,workdir=/mnt/w /mnt/r' 2>/dev/null; then
+        echo "install, upgrade, remove and purge: NOT checked, no overlay can be mounted here"
+        exit 0
+    fi
     # Its own mounts, processes and network: the ports are free, and nothing outlives it.
     exec "${sudo[@]}" env FIELDGATE_ROOM=1 unshare --mount --propagation private --pid --fork --kill-child --net "$0"
 fi

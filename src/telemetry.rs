@@ -1,6 +1,7 @@
 //! Counters that every room bumps and the page, /metrics and the `system` device read.
 
 mod expiry;
+mod journal;
 mod log;
 mod outbox;
 

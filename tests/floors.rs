@@ -60,7 +60,6 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("serial2", &["drivers/modbus/rs485.rs"]),
     ("tokio_rustls", &["drivers/modbus/tls.rs"]),
     ("sd_notify", &["notify.rs"]),
-    ("tracing_journald", &["telemetry/log.rs"]),
     ("annotate_snippets", &["plan/diagnostic.rs"]),
     ("clap", &["cli/"]),
 ];

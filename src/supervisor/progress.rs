@@ -65,7 +65,7 @@ impl Watch {
             runs: AtomicBool::new(false),
             starts: Counter::default(),
             end: Notify::new(),
-            pulse: Mutex::new(Pulse::new((0, 0), Instant::now())),
+            pulse: Mutex::default(),
         });
         lock(&self.0).push(Arc::downgrade(&watched));
         watched
@@ -80,12 +80,16 @@ impl Watch {
             interval(within.map_or(LOOK, |within| (within / 4).clamp(Duration::from_millis(10), LOOK)));
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut told = (String::new(), None::<Instant>);
+        let mut looked = Instant::now();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = every.tick() => {}
             }
-            let stuck = self.look(silence, Instant::now());
+            // Where nothing at all had its turn, as under another program's load, that is no link's silence.
+            let passed = looked.elapsed().min(LOOK * 2);
+            looked = Instant::now();
+            let stuck = self.look(silence, passed);
             let feed = within.is_some() && stuck.is_empty();
             let status = match stuck.as_slice() {
                 [] => summary(&telemetry),
@@ -111,8 +115,8 @@ impl Watch {
         }
     }
 
-    /// Ends the links that hang; gives those that did not end.
-    fn look(&self, silence: Duration, now: Instant) -> Vec<String> {
+    /// Ends the links that hang; gives those that did not end. `passed`: since the last look.
+    fn look(&self, silence: Duration, passed: Duration) -> Vec<String> {
         let links: Vec<_> = {
             let mut links = lock(&self.0);
             links.retain(|link| link.strong_count() > 0);
@@ -121,7 +125,7 @@ impl Watch {
         let mut stuck = Vec::new();
         for link in &links {
             let seen = (link.starts.get(), link.stats.beats.get());
-            let verdict = lock(&link.pulse).look(seen, link.runs.load(SeqCst), silence, now);
+            let verdict = lock(&link.pulse).look(seen, link.runs.load(SeqCst), silence, passed);
             match verdict {
                 Verdict::Fine => {}
                 Verdict::End => {
@@ -154,15 +158,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// What is made of a link's beats. Pure.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Pulse {
+    /// Its starts and its beats.
     seen: (u64, u64),
-    since: Instant,
+    /// For how long they have been these.
+    silent: Duration,
     state: State,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum State {
+    #[default]
     Beats,
     Told,
     Stuck,
@@ -180,24 +187,20 @@ enum Verdict {
 }
 
 impl Pulse {
-    fn new(seen: (u64, u64), now: Instant) -> Pulse {
-        Pulse { seen, since: now, state: State::Beats }
-    }
-
     /// `seen`: its starts and its beats; `runs`: not in a pause. What was told to end has half the silence to do so:
     /// one that holds its thread cannot be ended at all.
-    fn look(&mut self, seen: (u64, u64), runs: bool, silence: Duration, now: Instant) -> Verdict {
+    fn look(&mut self, seen: (u64, u64), runs: bool, silence: Duration, passed: Duration) -> Verdict {
         if !runs || seen != self.seen {
-            *self = Pulse::new(seen, now);
+            *self = Pulse { seen, ..Pulse::default() };
             return Verdict::Fine;
         }
-        let silent = now.saturating_duration_since(self.since);
+        self.silent += passed;
         match self.state {
-            State::Beats if silent >= silence => {
+            State::Beats if self.silent >= silence => {
                 self.state = State::Told;
                 Verdict::End
             }
-            State::Told if silent >= silence + silence / 2 => {
+            State::Told if self.silent >= silence + silence / 2 => {
                 self.state = State::Stuck;
                 Verdict::Stuck { first: true }
             }
@@ -225,41 +228,38 @@ fn summary(telemetry: &Telemetry) -> String {
 mod tests {
     use super::*;
 
-    fn at(start: Instant, seconds: u64) -> Instant {
-        start + Duration::from_secs(seconds)
-    }
+    const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
     fn a_link_that_beats_is_fine_however_long() {
-        let start = Instant::now();
-        let mut pulse = Pulse::new((1, 0), start);
-        for second in 1..1000 {
-            assert_eq!(pulse.look((1, second), true, SILENCE, at(start, second)), Verdict::Fine);
+        let mut pulse = Pulse::default();
+        for beats in 1..1000 {
+            assert_eq!(pulse.look((1, beats), true, SILENCE, SECOND), Verdict::Fine);
         }
     }
 
     #[test]
     fn one_that_hangs_is_told_once_and_is_stuck_where_it_does_not_end() {
-        let start = Instant::now();
-        let mut pulse = Pulse::new((1, 7), start);
-        assert_eq!(pulse.look((1, 7), true, SILENCE, at(start, 9)), Verdict::Fine);
-        assert_eq!(pulse.look((1, 7), true, SILENCE, at(start, 10)), Verdict::End);
-        assert_eq!(pulse.look((1, 7), true, SILENCE, at(start, 14)), Verdict::Fine);
-        assert_eq!(pulse.look((1, 7), true, SILENCE, at(start, 15)), Verdict::Stuck { first: true });
-        assert_eq!(pulse.look((1, 7), true, SILENCE, at(start, 16)), Verdict::Stuck { first: false });
+        let mut pulse = Pulse::default();
+        let mut look = |beats| pulse.look((1, beats), true, SILENCE, SECOND);
+        assert_eq!(look(7), Verdict::Fine);
+        (0..9).for_each(|_| assert_eq!(look(7), Verdict::Fine));
+        assert_eq!(look(7), Verdict::End);
+        (0..4).for_each(|_| assert_eq!(look(7), Verdict::Fine));
+        assert_eq!(look(7), Verdict::Stuck { first: true });
+        assert_eq!(look(7), Verdict::Stuck { first: false });
         // What held it let go after all.
-        assert_eq!(pulse.look((1, 8), true, SILENCE, at(start, 17)), Verdict::Fine);
+        assert_eq!(look(8), Verdict::Fine);
     }
 
     #[test]
     fn a_pause_before_a_start_is_no_silence_and_a_start_counts_anew() {
-        let start = Instant::now();
-        let mut pulse = Pulse::new((1, 7), start);
-        assert_eq!(pulse.look((1, 7), true, SILENCE, at(start, 10)), Verdict::End);
-        assert_eq!(pulse.look((1, 7), false, SILENCE, at(start, 11)), Verdict::Fine);
-        assert_eq!(pulse.look((1, 7), false, SILENCE, at(start, 60)), Verdict::Fine);
-        assert_eq!(pulse.look((2, 7), true, SILENCE, at(start, 61)), Verdict::Fine);
-        assert_eq!(pulse.look((2, 7), true, SILENCE, at(start, 70)), Verdict::Fine);
-        assert_eq!(pulse.look((2, 7), true, SILENCE, at(start, 71)), Verdict::End);
+        let mut pulse = Pulse::default();
+        let mut look = |starts, runs| pulse.look((starts, 7), runs, SILENCE, SECOND);
+        (0..10).for_each(|_| assert_eq!(look(1, true), Verdict::Fine));
+        assert_eq!(look(1, true), Verdict::End);
+        (0..60).for_each(|_| assert_eq!(look(1, false), Verdict::Fine));
+        (0..10).for_each(|_| assert_eq!(look(2, true), Verdict::Fine));
+        assert_eq!(look(2, true), Verdict::End);
     }
 }

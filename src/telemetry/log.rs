@@ -1,10 +1,13 @@
 //! Where the log goes: to standard error, or as entries with fields to systemd's journal.
 
 use std::ffi::OsStr;
+use std::path::Path;
 
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
+
+use super::journal::{Entry, Journal, SOCKET};
 
 /// Sends the log to standard error: `level` as `info` or `fieldgate=debug,audit=info`, which the
 /// environment variable FIELDGATE_LOG overrides. A second call in one process changes nothing.
@@ -18,14 +21,13 @@ pub fn start_log(level: &str, json: bool) {
     let wished = std::env::var("FIELDGATE_LOG").ok().and_then(|directives| filter(&directives).ok());
     let filter = wished.or_else(|| filter(level).ok()).unwrap_or_default();
     let journal = match std::env::var_os("JOURNAL_STREAM") {
-        Some(stream) if !json && is_stderr(&stream) => tracing_journald::layer().ok(),
+        Some(stream) if !json && is_stderr(&stream) => Journal::open(Path::new(SOCKET)).ok(),
         _ => None,
     };
     let log = match journal {
-        Some(journal) => journal
-            .with_field_prefix(Some("FIELDGATE".into()))
-            .with_syslog_identifier("fieldgate".into())
-            .boxed(),
+        Some(journal) => {
+            tracing_subscriber::fmt::layer().event_format(Entry).with_writer(journal).with_ansi(false).boxed()
+        }
         None => {
             let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
             let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
