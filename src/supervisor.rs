@@ -2,6 +2,7 @@
 //! them in order.
 
 mod children;
+mod nudge;
 mod progress;
 
 use std::collections::{HashMap, HashSet};
@@ -12,6 +13,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, mpsc, watch};
 
 use self::children::{Children, keep_running};
+use self::nudge::Nudge;
 use self::progress::Watch;
 use crate::command::{Gate, Write, WriteRule};
 use crate::model::{Bad, Batch, Clock, DeviceState, Directory, Followed, Sample, TagId};
@@ -45,6 +47,7 @@ pub struct Gateway {
     publishers: Children,
     chores: Children,
     watch: Arc<Watch>,
+    _nudge: Nudge,
 }
 
 /// The ways to a link's task.
@@ -126,6 +129,7 @@ impl Gateway {
             chores: Children::default(),
             watch: Arc::default(),
             plan,
+            _nudge: Nudge::start(),
         };
         gateway.arrange();
         gateway.open_gate();

@@ -275,6 +275,24 @@ async fn inner_a_link_holds_its_thread() {
     std::future::pending::<()>().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_that_holds_its_thread_does_not_hold_up_an_orderly_stop() {
+    let benches = [Bench::default()];
+    let (gateway, mut reader) = gateway(&benches).await;
+    benches[0].set_words(0, 10, &[1]);
+    until(&mut reader, |b| b.state == DeviceState::Alive).await;
+    let (free, held) = std::sync::mpsc::channel();
+    benches[0].hold_thread_at_next_read(held);
+    benches[0].take_reads();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let start = std::time::Instant::now();
+    gateway.stop().await;
+    let took = start.elapsed();
+    assert!(benches[0].take_reads().len() < 4, "it was held");
+    assert!(took > Duration::from_secs(1) && took < Duration::from_secs(5), "{took:?}");
+    drop(free);
+}
+
 #[test]
 fn the_program_tells_that_it_is_ready_and_comes_on_and_stops() {
     let mut manager = Manager::new();
