@@ -96,6 +96,7 @@ async def run(folder):
         for name, attack in (
             ("garbage", garbage), ("half messages", halves), ("floods of chunks", chunks),
             ("idle connections", idle), ("unknown certificates", certificates), ("slow readers", slow),
+            ("sessions that nobody logs in to", unused),
         ):
             await under(name, attack, folder, url, opcua, gateway, counter)
     finally:
@@ -301,6 +302,34 @@ async def slow(_folder, url, _port):
         client.uaclient.protocol.transport.abort()
     # Its tasks would wait for the connections that are gone.
     os._exit(0)
+
+
+async def unused(_folder, url, _port):
+    """Sessions that are created until there are no more, and never logged in to."""
+    client = Client(url, timeout=20)
+    await client.connect_socket()
+    await client.send_hello()
+    await client.open_secure_channel()
+
+    async def create(seconds):
+        parameters = ua.CreateSessionParameters()
+        parameters.ClientDescription.ApplicationUri = "urn:hostile"
+        parameters.EndpointUrl = url
+        parameters.SessionName = "unused"
+        parameters.RequestedSessionTimeout = seconds * 1000
+        parameters.ClientNonce = os.urandom(32)
+        return (await client.uaclient.create_session(parameters)).RevisedSessionTimeout
+
+    given = await create(3600)
+    if given > 60_000:
+        raise RuntimeError(f"a session that nobody logs in to keeps its place for {given} ms")
+    try:
+        for _ in range(1000):
+            await create(3)
+        raise RuntimeError("there is no end to sessions")
+    except ua.uaerrors.BadTooManySessions:
+        pass
+    client.disconnect_socket()
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ use std::net::IpAddr;
 
 use opcua::crypto::random;
 use opcua::types::{
-    ActivateSessionResponse, ApplicationDescription, BinaryDecodable, BinaryEncodable, ContextOwned, CreateSessionResponse,
-    EndpointDescription, FindServersResponse, GetEndpointsResponse, UAString,
+    ActivateSessionResponse, ApplicationDescription, BinaryDecodable, BinaryEncodable, ContextOwned,
+    CreateSessionResponse, EndpointDescription, FindServersResponse, GetEndpointsResponse, UAString,
 };
 use url::Url;
 

@@ -260,7 +260,7 @@ async fn start(
     closing: CancellationToken,
     running: &mut JoinSet<(u32, Result<(), String>)>,
 ) -> Result<Current, String> {
-    let Ready { server, handle, manager, directory, space, thumbprint, channels, approved } = ready;
+    let Ready { server, handle, manager, directory, space, thumbprint, channels, approved, audit } = ready;
     let failed = |error| format!("no sockets on loopback: {error}");
     // It never accepts: the door has it dial.
     let (none, kept) = door::silent().await.map_err(failed)?;
@@ -290,5 +290,6 @@ async fn start(
     if tokio::time::timeout(START, started).await.is_err() {
         return Err("the server does not start".into());
     }
-    Ok(Current { number, thumbprint, inner: Inner { handle, channels, approved }, _closing: guard })
+    let inner = Inner { handle, channels, approved, audit };
+    Ok(Current { number, thumbprint, inner, _closing: guard })
 }

@@ -13,6 +13,7 @@ mod generation;
 mod grow;
 mod history;
 mod items;
+mod levels;
 mod model;
 mod nameplate;
 mod nodes;
