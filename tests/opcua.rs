@@ -71,6 +71,7 @@ fn spec(folder: &Path, port: u16) -> Spec {
         host: None,
         engineer_only: Vec::new(),
         reverse_connect: Vec::new(),
+        register_at: None,
         bounds: Bounds::default(),
     }
 }

@@ -128,6 +128,11 @@ impl Plant {
     }
 
     async fn start_in(folder: tempfile::TempDir, trust: Trust) -> Plant {
+        Plant::start_at(folder, trust, None).await
+    }
+
+    /// One that registers at a discovery server.
+    async fn start_at(folder: tempfile::TempDir, trust: Trust, register_at: Option<String>) -> Plant {
         let directory = Directory::new("water", "gw-1", vec![], vec![]);
         let own = folder.path().join("store/publishers/opcua");
         let (cx, _) = surroundings(&own, directory, Options::default());
@@ -143,6 +148,7 @@ impl Plant {
                 role: Default::default(),
             }],
             trust,
+            register_at,
             ..Spec::default()
         };
         let task = tokio::spawn(OpcUa::new(spec).run(cx.clone()));
@@ -387,6 +393,21 @@ async fn a_refused_certificate_is_an_audit_event_with_its_code_and_its_bytes() {
     }
     session.disconnect().await.ok();
     plant.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_discovery_server_that_is_not_trusted_is_told_nothing_and_kept_to_be_trusted() {
+    let other = Plant::start(Trust::Required).await;
+    let at = Some(other.url());
+    let plant = Plant::start_at(tempfile::tempdir().unwrap(), Trust::Required, at).await;
+    until("its certificate is kept", || plant.count("rejected") == 1).await;
+    let theirs = fs::read(other.pki("own/cert.der")).unwrap();
+    let kept = fs::read_dir(plant.pki("rejected")).unwrap().next().unwrap().unwrap().path();
+    assert_eq!(fs::read(kept).unwrap(), theirs);
+    // A channel would have shown this server's certificate to it, and it would have refused and kept that.
+    assert_eq!(other.count("rejected"), 0);
+    plant.stop().await;
+    other.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,5 @@
 """Part `node`: node-opcua as client: all nodes and attributes, who may come in, values, writes, ten thousand items,
-alarms, history, and a session over a connection that the server dials."""
+alarms, history, a session over a connection that the server dials; and its discovery server, at which the gateway registers."""
 
 from datetime import datetime, timedelta, timezone
 
@@ -15,7 +15,7 @@ MANY = 10_000
 POLICIES = {"basic256sha256": "Basic256Sha256", "aes256": "Aes256_Sha256_RsaPss"}
 
 
-def config(folder, plc, many, opcua, http, dialled):
+def config(folder, plc, many, opcua, http, dialled, lds):
     """Two devices: one with a tag of each kind, one with ten thousand."""
     tags = "\n".join(f'r{at} = {{ at = "holding:{at}", type = "u16" }}' for at in range(MANY))
     (folder / "password").write_text(PASSWORD + "\n")
@@ -41,6 +41,7 @@ listen = "127.0.0.1:{opcua}"
 security = ["none", "basic256sha256", "aes256"]
 anonymous = true
 reverse-connect = ["opc.tcp://127.0.0.1:{dialled}"]
+register-at = "opc.tcp://127.0.0.1:{lds}"
 
 [[publish.opcua.user]]
 name = "operator"
@@ -103,16 +104,18 @@ async def run(folder):
     folder.mkdir(parents=True)
     memory = {"holding": [50, 0, 0x40A0, 0, 0, 0, 0, 7, 0x4142, 0, 0, 0, 0xFFFF, 2] + [0] * 20, "coil": [True, False]}
     plc, many = TcpPeer(free_port(), [Unit(1, memory)]), TcpPeer(free_port(), [Unit(1, {"holding": [0] * MANY})])
-    opcua, http, dialled = free_port(), free_port(), free_port()
-    gateway = Gateway(folder, config(folder, plc.port, many.port, opcua, http, dialled), http)
+    opcua, http, dialled, lds = (free_port() for _ in range(4))
+    gateway = Gateway(folder, config(folder, plc.port, many.port, opcua, http, dialled, lds), http)
     client = NodeClient(folder)
     try:
         await plc.start()
         await many.start()
         client_side.make_certificate(folder)
+        await client.start()
+        answer = await client.ask("discovery", 120, port=lds, pki=str(folder / "lds-pki"))
+        ok("node: there is a discovery server", answer == {}, answer)
         gateway.start()
         ok("node: the server listens", await until(lambda: listens(opcua), 60), gateway.tail())
-        await client.start()
         url = f"opc.tcp://127.0.0.1:{opcua}/"
         await who(client, url)
         answer = await client.connect(url, "operator", PASSWORD, "Basic256Sha256")
@@ -126,6 +129,7 @@ async def run(folder):
             await alarms(client, plc.units[1])
         await client.ask("close")
         await reverse(client, url, dialled)
+        await registered(client, url, f"opc.tcp://127.0.0.1:{lds}", gateway)
     finally:
         await client.stop()
         gateway.cleanup()
@@ -308,3 +312,25 @@ async def reverse(client, url, port):
         got = (await client.ask("read", ids=[node("plc/level")]))["values"][0]
         equal("node: reverse connect: a value", (got["status"], got["value"]), ("Good", 5.0))
     await client.ask("close")
+
+
+async def registered(client, url, lds, gateway):
+    """The discovery server knows the gateway as long as it runs."""
+    uri = (await client.ask("endpoints", url=url))["servers"][0]["uri"]
+
+    async def known():
+        found = await client.ask("endpoints", url=lds)
+        return {server["uri"]: server["urls"] for server in found.get("servers", [])}
+
+    async def there():
+        return uri in await known()
+
+    ok("node: the gateway is registered at the discovery server", await until(there, 30), gateway.tail())
+    equal("node: with the address of its endpoints", (await known()).get(uri), [url])
+    equal("node: SIGTERM: exit 0", (await gateway.end())[0], 0)
+
+    async def gone():
+        return uri not in await known()
+
+    ok("node: and it is no longer when it has ended", await until(gone, 10), await known())
+    await client.ask("undiscovered")

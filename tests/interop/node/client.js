@@ -4,6 +4,7 @@
 const readline = require("node:readline");
 const { OPCUACertificateManager } = require("node-opcua-certificate-manager");
 const opcua = require("node-opcua-client");
+const { OPCUADiscoveryServer } = require("node-opcua-server-discovery");
 
 // The library speaks on standard output, too: that is for answers.
 console.log = console.warn = console.info = console.error;
@@ -11,7 +12,7 @@ console.log = console.warn = console.info = console.error;
 const { AttributeIds, StatusCodes } = opcua;
 // Of which every node has some (OPC 10000-3, table 2 ff.).
 const ATTRIBUTES = Object.entries(AttributeIds).filter(([name, id]) => Number.isInteger(id) && id > 0 && id <= 27);
-let client, session, subscription, listener;
+let client, session, subscription, listener, discovery;
 const told = new Map();
 const events = [];
 
@@ -44,10 +45,15 @@ function sample(data) {
   };
 }
 
-/** A client that trusts whatever server it meets. */
-async function make({ policy, mode, certificate, key, pki, server }) {
+/** Trusts whomever it meets. */
+async function anybody(pki) {
   const trust = new OPCUACertificateManager({ rootFolder: pki, automaticallyAcceptUnknownCertificate: true });
   await trust.initialize();
+  return trust;
+}
+
+async function make({ policy, mode, certificate, key, pki, server }) {
+  const trust = await anybody(pki);
   return opcua.OPCUAClient.create({
     endpointMustExist: false, connectionStrategy: { maxRetry: 0 }, clientCertificateManager: trust,
     securityPolicy: opcua.SecurityPolicy[policy || "None"], securityMode: opcua.MessageSecurityMode[mode || "None"],
@@ -83,6 +89,18 @@ const commands = {
     client = await make(given);
     await client.connect(given.url);
     return await logIn(given);
+  },
+
+  /** A discovery server at this port. */
+  async discovery({ port, pki }) {
+    discovery = new OPCUADiscoveryServer({ port, serverCertificateManager: await anybody(pki) });
+    await discovery.start();
+    return {};
+  },
+
+  async undiscovered() {
+    await discovery.shutdown();
+    return {};
   },
 
   /** Waits at a port for the server (Reverse Connect). */

@@ -21,7 +21,7 @@ use super::setup::{self, Ready};
 use super::shared::Shared;
 use crate::model::Directory;
 use crate::publishers::opcua::config::Spec;
-use crate::publishers::opcua::pki::{self, Certificate, Folder, Trust};
+use crate::publishers::opcua::pki::{self, Certificate, Folder, Identity, Trust};
 use crate::publishers::publisher::Context;
 use crate::store::ReaderOptions;
 use crate::telemetry::{PublisherStats, days_left};
@@ -89,6 +89,10 @@ impl Generations {
 
     pub(super) fn host(&self) -> &str {
         &self.shared.identity.host
+    }
+
+    pub(super) fn identity(&self) -> &Identity {
+        &self.shared.identity
     }
 
     /// The application URI, as in the certificate.
