@@ -3,6 +3,7 @@
 mod expiry;
 mod journal;
 mod log;
+mod noise;
 mod outbox;
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};

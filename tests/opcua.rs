@@ -71,6 +71,7 @@ fn spec(folder: &Path, port: u16) -> Spec {
         host: None,
         engineer_only: Vec::new(),
         reverse_connect: Vec::new(),
+        register_at: None,
         bounds: Bounds::default(),
     }
 }
@@ -538,6 +539,14 @@ async fn a_tag_that_is_only_written_can_be_written_and_not_read() {
     let client = plant.user("operator").await;
     let level = client.attribute("pump/reset", AttributeId::AccessLevel).await.value;
     assert_eq!(level, Some(Variant::Byte(2)));
+    let level = client.attribute("pump/reset", AttributeId::UserAccessLevel).await.value;
+    assert_eq!(level, Some(Variant::Byte(2)));
+    let viewer = plant.user("viewer").await;
+    let level = viewer.attribute("pump/reset", AttributeId::UserAccessLevel).await.value;
+    assert_eq!(level, Some(Variant::Byte(0)), "who only reads can do nothing with it");
+    let kind = viewer.attribute("pump/reset", AttributeId::DataType).await.value;
+    assert_eq!(kind, Some(Variant::from(NodeId::from(DataTypeId::Boolean))), "its other attributes are told");
+    viewer.leave().await;
     plant.accept(vec![Sample::bad(TagId(RESET), Bad::NeverRead, AT)]);
     client.value_that("pump/reset", |value| value.status() == StatusCode::BadNotReadable).await;
     let device = tokio::spawn(async move {

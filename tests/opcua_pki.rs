@@ -18,9 +18,14 @@ use fieldgate::publishers::opcua::OpcUa;
 use fieldgate::publishers::opcua::config::{Security, Spec, Trust, User};
 use fieldgate::publishers::publisher::{Context, PublishError, Publisher};
 use fieldgate::store::Options;
-use opcua::client::{ClientBuilder, IdentityToken, Session};
+use opcua::client::{ClientBuilder, EventCallback, IdentityToken, Session};
 use opcua::crypto::SecurityPolicy;
-use opcua::types::{MessageSecurityMode, StatusCode, TimestampsToReturn, UserTokenPolicy, VariableId};
+use opcua::types::{
+    AttributeId, ByteString, EventFilter, ExtensionObject, MessageSecurityMode, MonitoredItemCreateRequest,
+    MonitoringMode, MonitoringParameters, NodeId, NumericRange, ObjectId, ObjectTypeId, QualifiedName,
+    ReadValueId, SimpleAttributeOperand, StatusCode, TimestampsToReturn, UserTokenPolicy, VariableId,
+    Variant,
+};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose,
     IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
@@ -31,7 +36,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-use ground::{connected, is_up, surroundings, until, url};
+use ground::{connect, connected, is_up, surroundings, until, url};
 
 const URI: &str = "urn:test:client";
 const NONE: &str = "http://opcfoundation.org/UA/SecurityPolicy#None";
@@ -123,6 +128,11 @@ impl Plant {
     }
 
     async fn start_in(folder: tempfile::TempDir, trust: Trust) -> Plant {
+        Plant::start_at(folder, trust, None).await
+    }
+
+    /// One that registers at a discovery server.
+    async fn start_at(folder: tempfile::TempDir, trust: Trust, register_at: Option<String>) -> Plant {
         let directory = Directory::new("water", "gw-1", vec![], vec![]);
         let own = folder.path().join("store/publishers/opcua");
         let (cx, _) = surroundings(&own, directory, Options::default());
@@ -138,6 +148,7 @@ impl Plant {
                 role: Default::default(),
             }],
             trust,
+            register_at,
             ..Spec::default()
         };
         let task = tokio::spawn(OpcUa::new(spec).run(cx.clone()));
@@ -310,6 +321,93 @@ async fn an_unknown_client_is_refused_and_kept_until_the_running_gateway_is_told
     assert_eq!(plant.thumbprints("rejected"), refused);
     session.disconnect().await.ok();
     plant.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_certificate_is_an_audit_event_with_its_code_and_its_bytes() {
+    let plant = Plant::start(Trust::Required).await;
+    let folder = plant.folder.path();
+    let session =
+        connect(folder, &plant.url(), SecurityPolicy::None, IdentityToken::Anonymous).await.unwrap();
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let callback = EventCallback::new(move |fields, _| drop(tell.send(fields.unwrap())));
+    let every = Duration::from_millis(100);
+    let subscription = session.create_subscription(every, 100, 20, 0, 0, true, callback).await.unwrap();
+    let select = [
+        (ObjectTypeId::BaseEventType, "EventType"),
+        (ObjectTypeId::BaseEventType, "SourceName"),
+        (ObjectTypeId::AuditSecurityEventType, "StatusCodeId"),
+        (ObjectTypeId::AuditCertificateEventType, "Certificate"),
+    ];
+    let select = select.map(|(kind, name)| SimpleAttributeOperand {
+        type_definition_id: NodeId::from(kind),
+        browse_path: Some(vec![QualifiedName::from(name)]),
+        attribute_id: AttributeId::Value as u32,
+        index_range: NumericRange::None,
+    });
+    let filter = EventFilter { select_clauses: Some(select.into()), ..EventFilter::default() };
+    let item = MonitoredItemCreateRequest {
+        item_to_monitor: ReadValueId::new(ObjectId::Server.into(), AttributeId::EventNotifier),
+        monitoring_mode: MonitoringMode::Reporting,
+        requested_parameters: MonitoringParameters {
+            client_handle: 1,
+            sampling_interval: 0.0,
+            filter: ExtensionObject::from_message(filter),
+            queue_size: 100,
+            discard_oldest: true,
+        },
+    };
+    let both = TimestampsToReturn::Both;
+    let made = session.create_monitored_items(subscription, both, vec![item]).await.unwrap();
+    assert_eq!(made[0].result.status_code, StatusCode::Good);
+
+    let mut expired = client();
+    expired.not_after = date_time_ymd(2021, 1, 1);
+    for (der, trusted, code, kind) in [
+        (
+            self_signed(&client()),
+            false,
+            StatusCode::BadCertificateUntrusted,
+            ObjectTypeId::AuditCertificateUntrustedEventType,
+        ),
+        (
+            self_signed(&expired),
+            true,
+            StatusCode::BadCertificateTimeInvalid,
+            ObjectTypeId::AuditCertificateExpiredEventType,
+        ),
+    ] {
+        if trusted {
+            plant.put("trusted/expired.der", &der);
+        }
+        assert_eq!(plant.try_with(&der).await, code);
+        let within = Duration::from_secs(30);
+        let event = tokio::time::timeout(within, told.recv()).await.unwrap().unwrap();
+        let want = [
+            Variant::from(NodeId::from(kind)),
+            Variant::from("Security/Certificate"),
+            Variant::from(code),
+            Variant::from(ByteString::from(der)),
+        ];
+        assert_eq!(event, want);
+    }
+    session.disconnect().await.ok();
+    plant.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_discovery_server_that_is_not_trusted_is_told_nothing_and_kept_to_be_trusted() {
+    let other = Plant::start(Trust::Required).await;
+    let at = Some(other.url());
+    let plant = Plant::start_at(tempfile::tempdir().unwrap(), Trust::Required, at).await;
+    until("its certificate is kept", || plant.count("rejected") == 1).await;
+    let theirs = fs::read(other.pki("own/cert.der")).unwrap();
+    let kept = fs::read_dir(plant.pki("rejected")).unwrap().next().unwrap().unwrap().path();
+    assert_eq!(fs::read(kept).unwrap(), theirs);
+    // A channel would have shown this server's certificate to it, and it would have refused and kept that.
+    assert_eq!(other.count("rejected"), 0);
+    plant.stop().await;
+    other.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -47,6 +47,7 @@ fn spec() -> Spec {
         trust: fieldgate::publishers::opcua::config::Trust::Any,
         engineer_only: vec!["pump/limit".into(), "pump/setup/".into()],
         reverse_connect: Vec::new(),
+        register_at: None,
         bounds: Bounds::default(),
     }
 }

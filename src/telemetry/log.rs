@@ -2,12 +2,15 @@
 
 use std::ffi::OsStr;
 use std::path::Path;
+use std::sync::Arc;
 
+use tracing_subscriber::filter::FilterExt;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
 use super::journal::{Entry, Journal, SOCKET};
+use super::noise::{Bounded, MINUTE, Quota};
 
 /// Sends the log to standard error: `level` as `info` or `fieldgate=debug,audit=info`, which the
 /// environment variable FIELDGATE_LOG overrides. A second call in one process changes nothing.
@@ -34,7 +37,22 @@ pub fn start_log(level: &str, json: bool) {
             if json { lines.json().boxed() } else { lines.boxed() }
         }
     };
-    let _ = tracing_subscriber::registry().with(log.with_filter(filter)).try_init();
+    let quota = Arc::new(Quota::default());
+    let filter = filter.and(Bounded(quota.clone()));
+    if tracing_subscriber::registry().with(log.with_filter(filter)).try_init().is_err() {
+        return;
+    }
+    // A thread of its own: the log is there before a runtime is, and without one. Without it nothing more of the library
+    // is told.
+    let minutes = std::thread::Builder::new().name("log".into()).spawn(move || {
+        loop {
+            std::thread::sleep(MINUTE);
+            quota.begin();
+        }
+    });
+    if let Err(error) = minutes {
+        tracing::warn!(%error, "no thread for the log: only the first lines of the OPC UA library are told");
+    }
 }
 
 /// Whether standard error is the stream of this device and inode (systemd.exec(5), `$JOURNAL_STREAM`). It is not where

@@ -96,6 +96,7 @@ async def run(folder):
         for name, attack in (
             ("garbage", garbage), ("half messages", halves), ("floods of chunks", chunks),
             ("idle connections", idle), ("unknown certificates", certificates), ("slow readers", slow),
+            ("sessions that nobody logs in to", unused),
         ):
             await under(name, attack, folder, url, opcua, gateway, counter)
     finally:
@@ -106,6 +107,7 @@ async def run(folder):
 async def under(name, attack, folder, url, port, gateway, counter):
     """One attack, by a process of its own: its work must not keep the device here from answering."""
     before, began = len(counter.served), time.monotonic()
+    noise = gateway.log.read_text(errors="replace").count(" ERROR opcua_")
     with (folder / "attack.log").open("w") as log:
         process = subprocess.Popen([sys.executable, __file__, attack.__name__, folder, url, str(port)], stdout=log, stderr=log)
     over = await until(lambda: process.poll() is not None, 180)
@@ -128,6 +130,10 @@ async def under(name, attack, folder, url, port, gateway, counter):
             return False
 
     ok(f"hostile: {name}: who comes then is served", await until(served, 30), gateway.tail())
+    # A line for each certificate is wanted; errors that anybody can cause are bounded.
+    errors = gateway.log.read_text(errors="replace").count(" ERROR opcua_")
+    minutes = (time.monotonic() - began) / 60 + 2
+    ok(f"hostile: {name}: the log is not flooded", errors - noise <= 20 * minutes, f"{errors - noise} lines in {took:.1f} s")
     size = memory(gateway.pid)
     print(f"     {name}: {took:.1f} s, {size // 2**20} MiB")
     ok(f"hostile: {name}: its memory is bounded", size < MEMORY, f"{size // 2**20} MiB")
@@ -301,6 +307,34 @@ async def slow(_folder, url, _port):
         client.uaclient.protocol.transport.abort()
     # Its tasks would wait for the connections that are gone.
     os._exit(0)
+
+
+async def unused(_folder, url, _port):
+    """Sessions that are created until there are no more, and never logged in to."""
+    client = Client(url, timeout=20)
+    await client.connect_socket()
+    await client.send_hello()
+    await client.open_secure_channel()
+
+    async def create(seconds):
+        parameters = ua.CreateSessionParameters()
+        parameters.ClientDescription.ApplicationUri = "urn:hostile"
+        parameters.EndpointUrl = url
+        parameters.SessionName = "unused"
+        parameters.RequestedSessionTimeout = seconds * 1000
+        parameters.ClientNonce = os.urandom(32)
+        return (await client.uaclient.create_session(parameters)).RevisedSessionTimeout
+
+    given = await create(3600)
+    if given > 60_000:
+        raise RuntimeError(f"a session that nobody logs in to keeps its place for {given} ms")
+    try:
+        for _ in range(1000):
+            await create(3)
+        raise RuntimeError("there is no end to sessions")
+    except ua.uaerrors.BadTooManySessions:
+        pass
+    client.disconnect_socket()
 
 
 if __name__ == "__main__":

@@ -33,12 +33,12 @@ class NodeClient:
         line = await asyncio.wait_for(self.process.stdout.readline(), seconds)
         return json.loads(line) if line else {"error": "node-opcua ended"}
 
-    async def connect(self, url, user=None, password=None, policy=None):
+    async def connect(self, url, user=None, password=None, policy=None, what="connect", **given):
         """A session: over None and anonymous, or signed and encrypted with a user name."""
         secure = {} if policy is None else {"policy": policy, "mode": "SignAndEncrypt"}
         return await self.ask(
-            "connect", url=url, user=user, password=password, pki=str(self.folder / "node-pki"),
-            certificate=str(self.folder / "client.der"), key=str(self.folder / "client.pem"), **secure)
+            what, url=url, user=user, password=password, pki=str(self.folder / "node-pki"),
+            certificate=str(self.folder / "client.der"), key=str(self.folder / "client.pem"), **secure, **given)
 
     async def stop(self):
         """Ends it, whatever it does."""

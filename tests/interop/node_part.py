@@ -1,4 +1,5 @@
-"""Part `node`: node-opcua as client: all nodes and attributes, who may come in, values, writes, ten thousand items."""
+"""Part `node`: node-opcua as client: all nodes and attributes, who may come in, values, writes, ten thousand items,
+alarms, history, a session over a connection that the server dials; and its discovery server, at which the gateway registers."""
 
 from datetime import datetime, timedelta, timezone
 
@@ -14,7 +15,7 @@ MANY = 10_000
 POLICIES = {"basic256sha256": "Basic256Sha256", "aes256": "Aes256_Sha256_RsaPss"}
 
 
-def config(folder, plc, many, opcua, http):
+def config(folder, plc, many, opcua, http, dialled, lds):
     """Two devices: one with a tag of each kind, one with ten thousand."""
     tags = "\n".join(f'r{at} = {{ at = "holding:{at}", type = "u16" }}' for at in range(MANY))
     (folder / "password").write_text(PASSWORD + "\n")
@@ -39,6 +40,8 @@ trust = "any"
 listen = "127.0.0.1:{opcua}"
 security = ["none", "basic256sha256", "aes256"]
 anonymous = true
+reverse-connect = ["opc.tcp://127.0.0.1:{dialled}"]
+register-at = "opc.tcp://127.0.0.1:{lds}"
 
 [[publish.opcua.user]]
 name = "operator"
@@ -76,6 +79,7 @@ level = {{ at = "holding:2", type = "f32", unit = "m" }}
 total = {{ at = "holding:4", type = "i64", access = "read-write" }}
 label = {{ at = "holding:8", type = "string", length = 8, access = "read-write" }}
 pair = {{ at = "holding:12", type = "i16[2]" }}
+heat = {{ at = "holding:14", type = "u16", alarm = {{ hi = 90, hysteresis = 2, message = "Heat" }} }}
 hidden = {{ at = "holding:20", type = "u16", access = "write-only" }}
 refused = {{ at = "holding:9999", type = "u16", access = "write-only" }}
 
@@ -100,16 +104,18 @@ async def run(folder):
     folder.mkdir(parents=True)
     memory = {"holding": [50, 0, 0x40A0, 0, 0, 0, 0, 7, 0x4142, 0, 0, 0, 0xFFFF, 2] + [0] * 20, "coil": [True, False]}
     plc, many = TcpPeer(free_port(), [Unit(1, memory)]), TcpPeer(free_port(), [Unit(1, {"holding": [0] * MANY})])
-    opcua, http = free_port(), free_port()
-    gateway = Gateway(folder, config(folder, plc.port, many.port, opcua, http), http)
+    opcua, http, dialled, lds = (free_port() for _ in range(4))
+    gateway = Gateway(folder, config(folder, plc.port, many.port, opcua, http, dialled, lds), http)
     client = NodeClient(folder)
     try:
         await plc.start()
         await many.start()
         client_side.make_certificate(folder)
+        await client.start()
+        answer = await client.ask("discovery", 120, port=lds, pki=str(folder / "lds-pki"))
+        ok("node: there is a discovery server", answer == {}, answer)
         gateway.start()
         ok("node: the server listens", await until(lambda: listens(opcua), 60), gateway.tail())
-        await client.start()
         url = f"opc.tcp://127.0.0.1:{opcua}/"
         await who(client, url)
         answer = await client.connect(url, "operator", PASSWORD, "Basic256Sha256")
@@ -120,7 +126,10 @@ async def run(folder):
             await writes(client, plc.units[1])
             await flood(client, many.units[1])
             await history(client)
+            await alarms(client, plc.units[1])
         await client.ask("close")
+        await reverse(client, url, dialled)
+        await registered(client, url, f"opc.tcp://127.0.0.1:{lds}", gateway)
     finally:
         await client.stop()
         gateway.cleanup()
@@ -168,7 +177,7 @@ async def space(client):
     if not ok("node: everything below Objects is browsed", "error" not in found, found):
         return
     nodes = {one["id"]: one for one in found["nodes"]}
-    tags = [f"plc/{t}" for t in ("run", "speed", "level", "total", "label", "pair", "hidden", "refused")]
+    tags = [f"plc/{t}" for t in ("run", "speed", "level", "total", "label", "pair", "heat", "hidden", "refused")]
     tags += [f"many/r{at}" for at in range(MANY)]
     missing = [tag for tag in tags if nodes.get(node(tag), {}).get("class") != "Variable"]
     ok("node: every tag is there, a variable", not missing, missing[:5])
@@ -249,3 +258,79 @@ async def history(client):
         ok(f"node: history page by page from {first}", got == [[value] for value in want], answer)
     answer = await client.ask("history", id=node("plc/hidden"), start=start, end=end, most=1)
     ok("node: what is never read has no history", answer.get("status", "") != "Good" or not answer["pages"][0], answer)
+
+
+async def alarms(client, unit):
+    """A limit alarm is told with its fields, acknowledged, and over; the acknowledgement is told for the audit, too."""
+    names = ["EventId", "EventType", "SourceName", "Severity", "Message", "Retain", "ConditionId", "ActiveState.Id",
+             "AckedState.Id", "HighLimit", "LimitState.CurrentState", "ClientUserId", "Comment"]
+    answer = await client.ask("events", id="i=2253", fields=names)
+    equal("node: the events of the server are watched", answer.get("status", answer), "Good")
+    seen = []
+
+    async def last(**wanted):
+        async def there():
+            seen.extend((await client.ask("happened"))["events"])
+            return any(fits(event) for event in seen)
+
+        def fits(event):
+            return all(event[name.replace("_", ".")] == value for name, value in wanted.items())
+
+        await until(there, 20)
+        return next((event for event in reversed(seen) if fits(event)), None)
+
+    words = unit.words("holding", 0, 14)
+    unit.load({"holding": [*words, 92]})
+    raised = await last(SourceName="plc/heat", ActiveState_Id=True)
+    if not ok("node: an alarm is told when the register is beyond its limit", raised, seen):
+        return
+    fields = {name: raised[name] for name in ("EventType", "Retain", "AckedState.Id", "HighLimit", "LimitState.CurrentState")}
+    equal("node: its fields are those of the file", fields, {
+        "EventType": "ns=0;i=9482", "Retain": True, "AckedState.Id": False, "HighLimit": 90, "LimitState.CurrentState": "High"})
+    answer = await client.ask("call", object=raised["ConditionId"], method="i=9111",
+                              args=[["ByteString", raised["EventId"]], ["LocalizedText", "seen"]])
+    equal("node: the operator acknowledges", answer.get("status", answer), "Good")
+    acked = await last(SourceName="plc/heat", AckedState_Id=True)
+    ok("node: that is told with who and what",
+       acked and (acked["Comment"], acked["ClientUserId"]) == ("seen", "operator"), acked or seen)
+    ok("node: and as an audit event", await last(EventType="ns=0;i=8944", ClientUserId="operator"), seen)
+    answer = await client.ask("call", object=raised["ConditionId"], method="i=9111",
+                              args=[["ByteString", raised["EventId"]], ["LocalizedText", "again"]])
+    ok("node: nobody acknowledges an event that is past", answer.get("status", "Good").startswith("Bad"), answer)
+    unit.load({"holding": [*words, 10]})
+    over = await last(SourceName="plc/heat", ActiveState_Id=False, AckedState_Id=True)
+    ok("node: it is over, and needs nobody any more", over and over["Retain"] is False, over or seen)
+
+
+async def reverse(client, url, port):
+    """A session over a connection that the server dials, signed and encrypted."""
+    uri = (await client.ask("endpoints", url=url))["servers"][0]["uri"]
+    answer = await client.connect(url, "operator", PASSWORD, "Basic256Sha256", "reverse",
+                                  listen=f"opc.tcp://127.0.0.1:{port}", uri=uri)
+    if ok("node: reverse connect: the server dials, and the operator is in", "session" in answer, answer):
+        equal("node: reverse connect: the endpoint is the server's", answer["endpoint"], url)
+        got = (await client.ask("read", ids=[node("plc/level")]))["values"][0]
+        equal("node: reverse connect: a value", (got["status"], got["value"]), ("Good", 5.0))
+    await client.ask("close")
+
+
+async def registered(client, url, lds, gateway):
+    """The discovery server knows the gateway as long as it runs."""
+    uri = (await client.ask("endpoints", url=url))["servers"][0]["uri"]
+
+    async def known():
+        found = await client.ask("endpoints", url=lds)
+        return {server["uri"]: server["urls"] for server in found.get("servers", [])}
+
+    async def there():
+        return uri in await known()
+
+    ok("node: the gateway is registered at the discovery server", await until(there, 30), gateway.tail())
+    equal("node: with the address of its endpoints", (await known()).get(uri), [url])
+    equal("node: SIGTERM: exit 0", (await gateway.end())[0], 0)
+
+    async def gone():
+        return uri not in await known()
+
+    ok("node: and it is no longer when it has ended", await until(gone, 10), await known())
+    await client.ask("undiscovered")

@@ -7,6 +7,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
+use super::addresses;
 use crate::model::{Mistake, Secret};
 
 /// As written in the file.
@@ -33,6 +34,8 @@ pub struct Config {
     /// Clients that this server dials (Reverse Connect): `opc.tcp://host:port`.
     #[serde(default)]
     pub reverse_connect: Vec<Spanned<String>>,
+    /// A discovery server to register at: `opc.tcp://host:port`. Default none.
+    pub register_at: Option<Spanned<String>>,
     /// Most connections at a time. Default 200.
     pub max_connections: Option<Spanned<u32>>,
     /// Most connections of one address. Default 50.
@@ -147,6 +150,8 @@ pub struct Spec {
     pub engineer_only: Vec<String>,
     /// Clients to dial: host and port.
     pub reverse_connect: Vec<(String, u16)>,
+    /// A discovery server to register at.
+    pub register_at: Option<String>,
     /// Bounds.
     pub bounds: Bounds,
 }
@@ -180,6 +185,7 @@ impl Default for Spec {
             trust: Trust::default(),
             engineer_only: Vec::new(),
             reverse_connect: Vec::new(),
+            register_at: None,
             bounds: Bounds::default(),
         }
     }
@@ -213,7 +219,8 @@ pub fn compile(config: &Config) -> Result<Spec, Vec<Mistake>> {
     logins(config, &security, anonymous, &mut mistakes);
     let host = config.host.as_ref().and_then(|host| host_name(host, &mut mistakes));
     let engineer_only = engineer_only(config, &mut mistakes);
-    let reverse_connect = reverse_connect(config, &mut mistakes);
+    let reverse_connect = addresses::reverse_connect(config, &mut mistakes);
+    let register_at = addresses::register_at(config, &mut mistakes);
     let bounds = bounds(config, &mut mistakes);
     match listen {
         Some(listen) if mistakes.is_empty() => {
@@ -227,6 +234,7 @@ pub fn compile(config: &Config) -> Result<Spec, Vec<Mistake>> {
                 host,
                 engineer_only,
                 reverse_connect,
+                register_at,
                 bounds,
             })
         }
@@ -264,41 +272,6 @@ fn engineer_only(config: &Config, mistakes: &mut Vec<Mistake>) -> Vec<String> {
 /// Whether one of `engineer_only` means the tag of this path.
 pub fn covers(pattern: &str, path: &str) -> bool {
     if pattern.ends_with('/') { path.starts_with(pattern) } else { path == pattern }
-}
-
-fn reverse_connect(config: &Config, mistakes: &mut Vec<Mistake>) -> Vec<(String, u16)> {
-    let mut clients = Vec::new();
-    for written in &config.reverse_connect {
-        let parsed = url::Url::parse(written.get_ref()).ok().filter(|url| {
-            url.scheme() == "opc.tcp"
-                && url.username().is_empty()
-                && matches!(url.path(), "" | "/")
-                && url.query().is_none()
-        });
-        let client = parsed.as_ref().and_then(|url| Some((url.host_str()?.to_owned(), url.port()?)));
-        match client {
-            Some(client) if clients.contains(&client) => mistakes.push(Mistake::new(
-                "duplicate-reverse-connect",
-                written.span(),
-                format!("`{}` is written twice", written.get_ref()),
-                "remove one of them",
-            )),
-            Some(client) if clients.len() < 16 => clients.push(client),
-            Some(_) => mistakes.push(Mistake::new(
-                "too-many-reverse-connect",
-                written.span(),
-                "more than 16 clients to dial",
-                "leave some out",
-            )),
-            None => mistakes.push(Mistake::new(
-                "bad-reverse-connect",
-                written.span(),
-                format!("`{}` is no client to dial", written.get_ref()),
-                "write its address with the port that it listens on, as \"opc.tcp://scada.plant.example:4841\"",
-            )),
-        }
-    }
-    clients
 }
 
 fn bounds(config: &Config, mistakes: &mut Vec<Mistake>) -> Bounds {

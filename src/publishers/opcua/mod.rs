@@ -1,5 +1,6 @@
 //! The OPC UA server: an object per device, a variable per tag, values pushed as they come.
 
+mod addresses;
 #[cfg(feature = "opcua")]
 mod change;
 #[cfg(feature = "opcua")]

@@ -4,6 +4,7 @@
 const readline = require("node:readline");
 const { OPCUACertificateManager } = require("node-opcua-certificate-manager");
 const opcua = require("node-opcua-client");
+const { OPCUADiscoveryServer } = require("node-opcua-server-discovery");
 
 // The library speaks on standard output, too: that is for answers.
 console.log = console.warn = console.info = console.error;
@@ -11,7 +12,7 @@ console.log = console.warn = console.info = console.error;
 const { AttributeIds, StatusCodes } = opcua;
 // Of which every node has some (OPC 10000-3, table 2 ff.).
 const ATTRIBUTES = Object.entries(AttributeIds).filter(([name, id]) => Number.isInteger(id) && id > 0 && id <= 27);
-let client, session, subscription;
+let client, session, subscription, listener, discovery;
 const told = new Map();
 const events = [];
 
@@ -44,6 +45,30 @@ function sample(data) {
   };
 }
 
+/** Trusts whomever it meets. */
+async function anybody(pki) {
+  const trust = new OPCUACertificateManager({ rootFolder: pki, automaticallyAcceptUnknownCertificate: true });
+  await trust.initialize();
+  return trust;
+}
+
+async function make({ policy, mode, certificate, key, pki, server }) {
+  const trust = await anybody(pki);
+  return opcua.OPCUAClient.create({
+    endpointMustExist: false, connectionStrategy: { maxRetry: 0 }, clientCertificateManager: trust,
+    securityPolicy: opcua.SecurityPolicy[policy || "None"], securityMode: opcua.MessageSecurityMode[mode || "None"],
+    ...(certificate ? { certificateFile: certificate, privateKeyFile: key } : {}),
+    ...(server ? { serverCertificate: server } : {}),
+  });
+}
+
+/** The session of a client that is connected. */
+async function logIn({ user, password }) {
+  session = await client.createSession(
+    user ? { type: opcua.UserTokenType.UserName, userName: user, password } : { type: opcua.UserTokenType.Anonymous });
+  return { session: session.sessionId.toString() };
+}
+
 const commands = {
   async endpoints({ url }) {
     const one = opcua.OPCUAClient.create({ endpointMustExist: false, connectionStrategy: { maxRetry: 0 } });
@@ -60,18 +85,36 @@ const commands = {
     };
   },
 
-  async connect({ url, policy, mode, user, password, certificate, key, pki }) {
-    const trust = new OPCUACertificateManager({ rootFolder: pki, automaticallyAcceptUnknownCertificate: true });
-    await trust.initialize();
-    client = opcua.OPCUAClient.create({
-      endpointMustExist: false, connectionStrategy: { maxRetry: 0 }, clientCertificateManager: trust,
-      securityPolicy: opcua.SecurityPolicy[policy || "None"], securityMode: opcua.MessageSecurityMode[mode || "None"],
-      ...(certificate ? { certificateFile: certificate, privateKeyFile: key } : {}),
-    });
-    await client.connect(url);
-    session = await client.createSession(
-      user ? { type: opcua.UserTokenType.UserName, userName: user, password } : { type: opcua.UserTokenType.Anonymous });
-    return { session: session.sessionId.toString() };
+  async connect(given) {
+    client = await make(given);
+    await client.connect(given.url);
+    return await logIn(given);
+  },
+
+  /** A discovery server at this port. */
+  async discovery({ port, pki }) {
+    discovery = new OPCUADiscoveryServer({ port, serverCertificateManager: await anybody(pki) });
+    await discovery.start();
+    return {};
+  },
+
+  async undiscovered() {
+    await discovery.shutdown();
+    return {};
+  },
+
+  /** Waits at a port for the server (Reverse Connect). */
+  async reverse({ listen, uri, url, certificate, ...given }) {
+    listener = new opcua.ClientReverseConnect({ connectionUrl: listen });
+    await listener.start();
+    // Nobody can be asked for the certificate of a server that cannot be dialled; here it can.
+    const asking = opcua.OPCUAClient.create({ endpointMustExist: false, connectionStrategy: { maxRetry: 0 } });
+    await asking.connect(url);
+    const [{ serverCertificate }] = (await asking.getEndpoints()).filter((e) => e.serverCertificate?.length > 0);
+    await asking.disconnect();
+    client = await make({ certificate, server: serverCertificate, ...given });
+    await client.connectReverse(listener, { serverUri: uri });
+    return { endpoint: client.endpointUrl, ...(await logIn(given)) };
   },
 
   /** All nodes below a node, by hierarchical references. */
@@ -221,6 +264,8 @@ const commands = {
   async close() {
     if (session) await session.close();
     if (client) await client.disconnect();
+    if (listener) await listener.stop();
+    listener = undefined;
     session = client = subscription = undefined;
     told.clear();
     return {};

@@ -1,7 +1,8 @@
-//! Audit events at the Server object (OPC 10000-5 §6.4.3): writes, log-ins, acknowledged alarms.
+//! Audit events at the Server object (OPC 10000-5 §6.4.3): writes, log-ins, acknowledged alarms, refused certificates.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use opcua::crypto::Thumbprint;
@@ -15,6 +16,7 @@ use opcua::types::{
 };
 
 use super::events::{self, Base, Field, Told};
+use crate::publishers::opcua::pki::{Certificate, Fault};
 
 /// Tells audit events, once the server is there.
 #[derive(Default)]
@@ -24,6 +26,8 @@ pub(super) struct Audit {
     /// Different in each run.
     pub(super) run: u64,
     told: AtomicU64,
+    /// Since when certificates are counted, and how many were told.
+    certificates: Mutex<Option<(Instant, u32)>>,
 }
 
 /// A Write that was answered.
@@ -39,6 +43,8 @@ pub(super) struct Written<'a> {
 impl Audit {
     /// As urgent as what goes well and what does not.
     const SEVERITY: (u16, u16) = (100, 500);
+    /// So many refused certificates are told in so long: strangers cause them, and alarms are in the same queues.
+    const CERTIFICATES: (u32, Duration) = (20, Duration::from_secs(60));
 
     pub(super) fn new(run: u64) -> Audit {
         Audit { run, ..Audit::default() }
@@ -83,6 +89,40 @@ impl Audit {
         ];
         let kind = ObjectTypeId::AuditConditionAcknowledgeEventType;
         self.tell(kind, "Method/Acknowledge", &message, who, status, more);
+    }
+
+    /// A client's certificate was refused; `None` where it cannot be read. OPC 10000-5 §6.4.12 to §6.4.18.
+    pub(super) fn certificate(&self, certificate: Option<&Certificate>, fault: Fault) {
+        if !self.takes_certificate(Instant::now()) {
+            return;
+        }
+        let kind = match fault {
+            Fault::Invalid | Fault::Policy | Fault::Changed => ObjectTypeId::AuditCertificateInvalidEventType,
+            Fault::Untrusted | Fault::ChainIncomplete => ObjectTypeId::AuditCertificateUntrustedEventType,
+            Fault::Time | Fault::IssuerTime => ObjectTypeId::AuditCertificateExpiredEventType,
+            Fault::Use | Fault::IssuerUse => ObjectTypeId::AuditCertificateMismatchEventType,
+            Fault::Uri => ObjectTypeId::AuditCertificateDataMismatchEventType,
+            Fault::RevocationUnknown
+            | Fault::IssuerRevocationUnknown
+            | Fault::Revoked
+            | Fault::IssuerRevoked => ObjectTypeId::AuditCertificateRevokedEventType,
+        };
+        let status = StatusCode::from(fault.code());
+        let thumbprint = certificate.map(Certificate::thumbprint).unwrap_or_default();
+        let message = format!("client certificate {thumbprint} refused: {fault}");
+        let bytes = certificate.map_or_else(ByteString::null, |one| ByteString::from(one.der().to_vec()));
+        let more: Vec<Field> =
+            vec![(&["StatusCodeId"], Variant::from(status)), (&["Certificate"], Variant::from(bytes))];
+        self.tell(kind, "Security/Certificate", &message, "", status, more);
+    }
+
+    fn takes_certificate(&self, now: Instant) -> bool {
+        let (most, within) = Self::CERTIFICATES;
+        let mut counted = self.certificates.lock().unwrap_or_else(|e| e.into_inner());
+        let (since, told) =
+            counted.filter(|(since, _)| now.duration_since(*since) < within).unwrap_or((now, 0));
+        *counted = Some((since, told.saturating_add(1)));
+        told < most
     }
 
     fn tell(
@@ -197,5 +237,19 @@ impl<T: AuthManager> AuthManager for Audited<T> {
 
     fn core_permissions(&self, token: &UserToken) -> CoreServerPermissions {
         self.inner.core_permissions(token)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_cause_a_bounded_number_of_events_a_minute() {
+        let (audit, now) = (Audit::new(1), Instant::now());
+        let told = |at: Instant| (0..1000).filter(|_| audit.takes_certificate(at)).count();
+        assert_eq!(told(now), 20);
+        assert_eq!(told(now + Duration::from_secs(59)), 0);
+        assert_eq!(told(now + Duration::from_secs(60)), 20);
     }
 }

@@ -1,11 +1,15 @@
-//! Addresses that a client can reach: GetEndpoints, FindServers and CreateSession answer with the host that it dialled.
+//! Answers put right on their way out, where they are not encrypted: addresses that a client can reach, and nonces.
+//!
+//! GetEndpoints, FindServers and CreateSession answer with the host that the client dialled. ActivateSession answers with
+//! a nonce of 32 bytes (OPC 10000-4 section 5.7.3.2): the library has none over None, and stacks refuse that.
 
 use std::io::Cursor;
 use std::net::IpAddr;
 
+use opcua::crypto::random;
 use opcua::types::{
-    ApplicationDescription, BinaryDecodable, BinaryEncodable, ContextOwned, CreateSessionResponse,
-    EndpointDescription, FindServersResponse, GetEndpointsResponse, UAString,
+    ActivateSessionResponse, ApplicationDescription, BinaryDecodable, BinaryEncodable, ContextOwned,
+    CreateSessionResponse, EndpointDescription, FindServersResponse, GetEndpointsResponse, UAString,
 };
 use url::Url;
 
@@ -26,6 +30,9 @@ const BODY: usize = 24;
 const FIND_SERVERS: u16 = 425;
 const GET_ENDPOINTS: u16 = 431;
 const CREATE_SESSION: u16 = 464;
+const ACTIVATE_SESSION: u16 = 470;
+/// Bytes of a nonce, the least that there may be.
+const NONCE: usize = 32;
 
 impl Names {
     pub(super) fn new(own: &str, others: Vec<String>) -> Names {
@@ -48,31 +55,38 @@ impl Names {
         (ours && !host.eq_ignore_ascii_case(&self.own)).then(|| host.to_owned())
     }
 
-    /// A message that is not encrypted, with our host replaced, where it is one that has addresses.
-    pub(super) fn renamed(&self, chunk: &[u8], host: &str) -> Option<Vec<u8>> {
+    /// A message that is not encrypted, as it should have been, where it is one that is to be changed; `host` is put in
+    /// where there is one.
+    pub(super) fn put_right(&self, chunk: &[u8], host: Option<&str>) -> Option<Vec<u8>> {
         // The ids are a NodeId in four bytes: 1, the namespace 0, and a number.
         let (before, body) = chunk.split_at_checked(BODY + 4)?;
         let [1, 0, low, high] = before.get(BODY..)? else { return None };
         if !before.starts_with(b"MSGF") {
             return None;
         }
-        let body = match u16::from_le_bytes([*low, *high]) {
-            FIND_SERVERS => again::<FindServersResponse>(body, |m| {
+        let body = match (u16::from_le_bytes([*low, *high]), host) {
+            (FIND_SERVERS, Some(host)) => again::<FindServersResponse>(body, |m| {
                 m.servers.iter_mut().flatten().for_each(|s| self.server(s, host));
             }),
-            GET_ENDPOINTS => again::<GetEndpointsResponse>(body, |m| {
+            (GET_ENDPOINTS, Some(host)) => again::<GetEndpointsResponse>(body, |m| {
                 m.endpoints.iter_mut().flatten().for_each(|e| self.endpoint(e, host));
             }),
-            CREATE_SESSION => again::<CreateSessionResponse>(body, |m| {
+            (CREATE_SESSION, Some(host)) => again::<CreateSessionResponse>(body, |m| {
                 m.server_endpoints.iter_mut().flatten().for_each(|e| self.endpoint(e, host));
+            }),
+            // Nothing is signed or encrypted with it: without security it only has to be there.
+            (ACTIVATE_SESSION, _) => again::<ActivateSessionResponse>(body, |m| {
+                if m.server_nonce.is_null_or_empty() {
+                    m.server_nonce = random::byte_string(NONCE);
+                }
             }),
             _ => None,
         }?;
-        let mut renamed = before.to_vec();
-        renamed.extend(body);
-        let size = u32::try_from(renamed.len()).ok()?.to_le_bytes();
-        renamed.iter_mut().skip(4).zip(size).for_each(|(to, from)| *to = from);
-        Some(renamed)
+        let mut changed = before.to_vec();
+        changed.extend(body);
+        let size = u32::try_from(changed.len()).ok()?.to_le_bytes();
+        changed.iter_mut().skip(4).zip(size).for_each(|(to, from)| *to = from);
+        Some(changed)
     }
 
     fn endpoint(&self, endpoint: &mut EndpointDescription, host: &str) {
@@ -142,7 +156,7 @@ mod tests {
         chunk.extend([7; 16]);
         chunk.extend([1, 0, 175, 1]);
         answer.encode(&mut chunk, &context.context()).unwrap();
-        let renamed = names.renamed(&chunk, "10.0.0.7").unwrap();
+        let renamed = names.put_right(&chunk, Some("10.0.0.7")).unwrap();
         assert_eq!(
             usize::try_from(u32::from_le_bytes(*renamed[4..].first_chunk().unwrap())).unwrap(),
             renamed.len()
@@ -153,9 +167,32 @@ mod tests {
         assert_eq!(endpoint.endpoint_url, url("10.0.0.7"));
         assert_eq!(endpoint.server.discovery_urls, Some(vec![url("10.0.0.7"), url("other")]));
         for cut in 0..chunk.len() {
-            assert_eq!(names.renamed(&chunk[..cut], "x"), None);
+            assert_eq!(names.put_right(&chunk[..cut], Some("x")), None);
         }
         chunk[26] = 176;
-        assert_eq!(names.renamed(&chunk, "x"), None);
+        assert_eq!(names.put_right(&chunk, Some("x")), None);
+    }
+
+    #[test]
+    fn an_activated_session_has_a_nonce_of_32_bytes_also_where_the_library_gives_none() {
+        let names = Names::new("gw", Vec::new());
+        let context = ContextOwned::default();
+        let answered = |nonce: &[u8]| {
+            let nonce = if nonce.is_empty() { Default::default() } else { nonce.to_vec().into() };
+            let answer = ActivateSessionResponse { server_nonce: nonce, ..Default::default() };
+            let mut chunk = b"MSGF\0\0\0\0".to_vec();
+            chunk.extend([7; 16]);
+            chunk.extend([1, 0, 214, 1]);
+            answer.encode(&mut chunk, &context.context()).unwrap();
+            let changed = names.put_right(&chunk, None).unwrap();
+            let size = u32::from_le_bytes(*changed[4..].first_chunk().unwrap());
+            assert_eq!(usize::try_from(size).unwrap(), changed.len());
+            let mut body = Cursor::new(&changed[28..]);
+            ActivateSessionResponse::decode(&mut body, &context.context()).unwrap().server_nonce
+        };
+        let (one, other) = (answered(b""), answered(b""));
+        assert_eq!((one.as_ref().len(), other.as_ref().len()), (32, 32));
+        assert_ne!(one, other);
+        assert_eq!(answered(&[9; 32]).as_ref(), [9; 32]);
     }
 }

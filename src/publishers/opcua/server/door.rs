@@ -351,10 +351,9 @@ impl Door {
             if let Err(refused) = papers.answer(&chunk, header.kind == *b"OPN") {
                 return Some(refused);
             }
-            let renamed = wanted
-                .filter(|_| clear.load(Ordering::Relaxed))
-                .and_then(|host| self.names.renamed(&chunk, host));
-            let bytes = renamed.as_deref().unwrap_or(&chunk);
+            let is_clear = clear.load(Ordering::Relaxed);
+            let changed = is_clear.then(|| self.names.put_right(&chunk, wanted)).flatten();
+            let bytes = changed.as_deref().unwrap_or(&chunk);
             timeout(CHUNK, to.write_all(bytes)).await.ok()?.ok()?;
         }
     }

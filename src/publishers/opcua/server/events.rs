@@ -97,6 +97,17 @@ const TYPES: &[Type] = &[
         ObjectTypeId::AuditSessionEventType,
         &[&["ClientSoftwareCertificates"], &["UserIdentityToken"], &["SecureChannelId"]],
     ),
+    Type(ObjectTypeId::AuditCertificateEventType, ObjectTypeId::AuditSecurityEventType, &[&["Certificate"]]),
+    Type(
+        ObjectTypeId::AuditCertificateDataMismatchEventType,
+        ObjectTypeId::AuditCertificateEventType,
+        &[&["InvalidHostname"], &["InvalidUri"]],
+    ),
+    Type(ObjectTypeId::AuditCertificateExpiredEventType, ObjectTypeId::AuditCertificateEventType, &[]),
+    Type(ObjectTypeId::AuditCertificateInvalidEventType, ObjectTypeId::AuditCertificateEventType, &[]),
+    Type(ObjectTypeId::AuditCertificateUntrustedEventType, ObjectTypeId::AuditCertificateEventType, &[]),
+    Type(ObjectTypeId::AuditCertificateRevokedEventType, ObjectTypeId::AuditCertificateEventType, &[]),
+    Type(ObjectTypeId::AuditCertificateMismatchEventType, ObjectTypeId::AuditCertificateEventType, &[]),
     Type(ObjectTypeId::AuditUpdateEventType, ObjectTypeId::AuditEventType, &[]),
     Type(
         ObjectTypeId::AuditWriteUpdateEventType,

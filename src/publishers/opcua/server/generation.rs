@@ -21,7 +21,7 @@ use super::setup::{self, Ready};
 use super::shared::Shared;
 use crate::model::Directory;
 use crate::publishers::opcua::config::Spec;
-use crate::publishers::opcua::pki::{self, Certificate, Folder, Trust};
+use crate::publishers::opcua::pki::{self, Certificate, Folder, Identity, Trust};
 use crate::publishers::publisher::Context;
 use crate::store::ReaderOptions;
 use crate::telemetry::{PublisherStats, days_left};
@@ -89,6 +89,10 @@ impl Generations {
 
     pub(super) fn host(&self) -> &str {
         &self.shared.identity.host
+    }
+
+    pub(super) fn identity(&self) -> &Identity {
+        &self.shared.identity
     }
 
     /// The application URI, as in the certificate.
@@ -260,7 +264,7 @@ async fn start(
     closing: CancellationToken,
     running: &mut JoinSet<(u32, Result<(), String>)>,
 ) -> Result<Current, String> {
-    let Ready { server, handle, manager, directory, space, thumbprint, channels, approved } = ready;
+    let Ready { server, handle, manager, directory, space, thumbprint, channels, approved, audit } = ready;
     let failed = |error| format!("no sockets on loopback: {error}");
     // It never accepts: the door has it dial.
     let (none, kept) = door::silent().await.map_err(failed)?;
@@ -290,5 +294,6 @@ async fn start(
     if tokio::time::timeout(START, started).await.is_err() {
         return Err("the server does not start".into());
     }
-    Ok(Current { number, thumbprint, inner: Inner { handle, channels, approved }, _closing: guard })
+    let inner = Inner { handle, channels, approved, audit };
+    Ok(Current { number, thumbprint, inner, _closing: guard })
 }

@@ -89,8 +89,8 @@ pub(super) fn variable(
     };
     let kept = kept && variable.access.is_readable();
     let access = if kept { access | AccessLevel::HISTORY_READ } else { access };
-    // Without CurrentRead for the user the library refuses every attribute, the data type too. A client has
-    // what both levels allow (Part 3 §8.57), and the value of such a tag is BadNotReadable.
+    // Without CurrentRead for the user the library refuses every attribute, the data type too: `levels.rs` takes it
+    // out of the answers, and the value of such a tag is BadNotReadable.
     let user_access = access | AccessLevel::CURRENT_READ;
     let kind = match &variable.states {
         Some(States::Two(..)) => VariableTypeId::TwoStateDiscreteType,

@@ -13,12 +13,14 @@ mod generation;
 mod grow;
 mod history;
 mod items;
+mod levels;
 mod model;
 mod nameplate;
 mod nodes;
 mod papers;
 mod peers;
 mod pump;
+mod registration;
 mod reverse;
 mod setup;
 mod shared;
@@ -39,6 +41,7 @@ use self::door::Door;
 use self::generation::Generations;
 use self::papers::Keeper;
 use self::peers::Peers;
+use self::registration::Registration;
 use super::config::Spec;
 use super::pki::Trust;
 use crate::publishers::publisher::{Context, PublishError, Publisher};
@@ -118,6 +121,13 @@ impl Publisher for OpcUa {
             let uri = generations.uri().to_owned();
             dialling.spawn(reverse::keep(door.clone(), client, uri, format!("{address}/")));
         }
+        let registration = self.spec.register_at.clone().map(|at| {
+            let (identity, url) = (generations.identity().clone(), format!("{address}/"));
+            Arc::new(Registration::new(&cx.name, at, identity, url, trust.clone(), self.spec.trust))
+        });
+        if let Some(registration) = registration.clone() {
+            dialling.spawn(registration.keep());
+        }
         cx.stats.state.set(Connection::Up);
         let ended = {
             let serving = door.serve(listener);
@@ -129,8 +139,16 @@ impl Publisher for OpcUa {
                 never = &mut serving => match never {},
             };
             // The door stays open for what is still to be said.
+            let farewell = async {
+                let off = async {
+                    if let Some(registration) = &registration {
+                        registration.end(Self::FAREWELL * 2).await;
+                    }
+                };
+                tokio::join!(off, generations.farewell(Self::FAREWELL));
+            };
             tokio::select! {
-                () = generations.farewell(Self::FAREWELL) => {}
+                () = farewell => {}
                 never = serving => match never {},
             }
             ended

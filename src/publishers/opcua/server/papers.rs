@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use opcua::server::ServerHandle;
 
+use super::audit::Audit;
 use crate::publishers::opcua::config;
 use crate::publishers::opcua::pki::{self, Certificate, Fault, Trust};
 use crate::publishers::opcua::status::Status;
@@ -54,6 +55,8 @@ pub(super) struct Inner {
     pub(super) channels: Arc<Channels>,
     /// Where the library looks for certificates that may come in.
     pub(super) approved: PathBuf,
+    /// Who is told of those that are refused.
+    pub(super) audit: Arc<Audit>,
 }
 
 /// Decides whose channels are opened.
@@ -84,6 +87,7 @@ impl Keeper {
         let Some(certificate) = certificate.and_then(Certificate::from_der) else {
             self.stats.certificates_refused.bump();
             tracing::warn!(target: "audit", publisher = self.publisher, %peer, code = %Fault::Invalid, "client certificate refused: {}", Fault::Invalid.help());
+            inner.audit.certificate(None, Fault::Invalid);
             return Err(Fault::Invalid);
         };
         let list = self.required.then(|| self.trust.now());
@@ -92,6 +96,7 @@ impl Keeper {
             Ok(()) => super::approved::add(&inner.approved, &certificate),
             Err(fault) => {
                 self.refuse(&certificate, fault, peer);
+                inner.audit.certificate(Some(&certificate), fault);
                 super::approved::remove(&inner.approved, &certificate);
                 return Err(fault);
             }

@@ -7,7 +7,6 @@ use opcua::crypto::SecurityPolicy;
 use opcua::server::address_space::{AddressSpace, NodeType};
 use opcua::server::diagnostics::DiagnosticsNodeManagerBuilder;
 use opcua::server::node_manager::ServerContext;
-use opcua::server::node_manager::memory::InMemoryNodeManagerBuilder;
 use opcua::server::{Limits, Server, ServerBuilder, ServerEndpoint, ServerHandle};
 use opcua::types::{BuildInfo, DataValue, DateTime, MessageSecurityMode, NodeId, VariableId};
 use tokio::sync::watch;
@@ -19,6 +18,7 @@ use super::audit::{Audit, Audited};
 use super::capabilities::Capabilities;
 use super::core::Methods;
 use super::history::{self, History};
+use super::levels::Levels;
 use super::nodes::{Manager, Tags, Writing};
 use super::papers::Channels;
 use super::shared::Shared;
@@ -44,6 +44,7 @@ pub(super) struct Ready {
     pub(super) channels: Arc<Channels>,
     /// Where the library looks for certificates that may come in.
     pub(super) approved: PathBuf,
+    pub(super) audit: Arc<Audit>,
 }
 
 /// Certificates that the library may let in, a folder a server.
@@ -128,12 +129,13 @@ pub(super) fn build(
         .discovery_urls(vec![format!("opc.tcp://{}:{}/", bracketed(&host), spec.listen.port())])
         .limits(limits(spec.bounds.sessions))
         .hello_timeout(5)
-        .max_session_timeout_ms(3_600_000)
+        // The library cannot be told to end a session; one that nobody logs in to ends by this only.
+        .max_session_timeout_ms(60_000)
         .diagnostics_enabled(true)
         .with_authenticator(audited)
-        .with_node_manager(InMemoryNodeManagerBuilder::new(tags))
+        .with_node_manager(move |context: ServerContext| Levels::new(context, tags))
         .with_node_manager({
-            let witness = Witness::new(&cx.name, channels.clone());
+            let witness = Witness::new(&cx.name, channels.clone(), audit.clone());
             move |_: ServerContext| witness
         })
         .token(stop);
@@ -144,7 +146,8 @@ pub(super) fn build(
     if server_has_no_certificate(&handle) && spec.security.iter().any(|s| *s != Security::None) {
         return Err(format!("cannot read the certificate in {}", serving.display()));
     }
-    let manager = handle.node_managers().get_of_type::<Manager>().ok_or("the tags have no node manager")?;
+    let levels = handle.node_managers().get_of_type::<Levels>();
+    let manager = levels.and_then(|levels| levels.manager()).ok_or("the tags have no node manager")?;
     let core = handle.node_managers().get_of_type::<Capabilities>().ok_or("there is no core namespace")?;
     if let Some(core) = core.library() {
         let mut core = core.address_space().write();
@@ -159,7 +162,7 @@ pub(super) fn build(
     let _ = audit.subscriptions.set(handle.subscriptions().clone());
     let _ = audit.server.set(handle.info().application_uri.to_string());
     let thumbprint = certificate.thumbprint();
-    Ok(Ready { server, handle, manager, directory, space, thumbprint, channels, approved })
+    Ok(Ready { server, handle, manager, directory, space, thumbprint, channels, approved, audit })
 }
 
 fn server_has_no_certificate(handle: &ServerHandle) -> bool {

@@ -9,6 +9,7 @@ use opcua::server::diagnostics::NamespaceMetadata;
 use opcua::server::node_manager::{NodeManager, RequestContext, ServerContext};
 use opcua::types::NodeId;
 
+use super::audit::Audit;
 use super::papers::Channels;
 use crate::publishers::opcua::pki::{self, Fault};
 
@@ -16,11 +17,12 @@ use crate::publishers::opcua::pki::{self, Fault};
 pub(super) struct Witness {
     publisher: String,
     channels: Arc<Channels>,
+    audit: Arc<Audit>,
 }
 
 impl Witness {
-    pub(super) fn new(publisher: &str, channels: Arc<Channels>) -> Witness {
-        Witness { publisher: publisher.to_owned(), channels }
+    pub(super) fn new(publisher: &str, channels: Arc<Channels>, audit: Arc<Audit>) -> Witness {
+        Witness { publisher: publisher.to_owned(), channels, audit }
     }
 }
 
@@ -51,6 +53,7 @@ impl NodeManager for Witness {
         };
         if channel.refused.set(fault).is_ok() {
             let certificate = channel.certificate.as_ref();
+            self.audit.certificate(certificate, fault);
             tracing::warn!(
                 target: "audit", publisher = self.publisher, peer = %channel.peer, code = %fault, says = ?uri,
                 certificate = ?certificate.map(|c| c.uris()).unwrap_or_default(),
