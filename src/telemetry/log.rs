@@ -4,7 +4,6 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
 
-use tracing_subscriber::filter::FilterExt;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
@@ -38,8 +37,9 @@ pub fn start_log(level: &str, json: bool) {
         }
     };
     let quota = Arc::new(Quota::default());
-    let filter = filter.and(Bounded(quota.clone()));
-    if tracing_subscriber::registry().with(log.with_filter(filter)).try_init().is_err() {
+    // The last one is asked first: what the filter does not want is not counted.
+    let log = tracing_subscriber::registry().with(log).with(Bounded(quota.clone())).with(filter);
+    if log.try_init().is_err() {
         return;
     }
     // A thread of its own: the log is there before a runtime is, and without one. Without it nothing more of the library
