@@ -75,6 +75,27 @@ ok "the mistake is told" until_ eval 'journalctl --no-pager --unit=$unit | grep 
 ok "the old plan runs on in the same process" test "$(property MainPID)" = "$first" -a "$(property ActiveState)" = active
 cp /tmp/good.toml $config
 
+echo "== a reload with a change"
+cat >>$config <<'TOML'
+
+[[link.modbus-tcp]]
+name = "net"
+host = "127.0.0.1"
+port = 9
+
+[[device]]
+name = "new"
+link = "net"
+scan = "fast"
+[device.tag]
+t = { at = "holding:0", type = "u16" }
+TOML
+ok "it works" systemctl reload $unit
+ok "the change is taken over" until_ eval "metrics | grep -q 'fieldgate_link_state{link=\"net\"}'"
+ok "in the same process" test "$(property MainPID)" = "$first" -a "$(property NRestarts)" = 0
+ok "and the service is active again" until_ is ActiveState active
+cp $config /tmp/good.toml
+
 echo "== a process that hangs"
 ok "none was needed before" is NRestarts 0
 sleep 4
