@@ -220,6 +220,34 @@ async fn the_status_names_what_does_not_work() {
 }
 
 #[tokio::test]
+async fn it_is_ready_while_something_answers_and_every_publisher_is_up() {
+    let page = page().await;
+    assert_eq!(page.json("/readyz").await, serde_json::json!({"ready": true, "reasons": []}));
+    let unready = async |reasons: serde_json::Value| {
+        let answer = page.get("/readyz").await;
+        assert_eq!(answer.status, 503, "{}", answer.body);
+        let body: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+        assert_eq!(body, serde_json::json!({"ready": false, "reasons": reasons}));
+        // It is alive all the same.
+        assert_eq!(page.get("/healthz").await.status, 200);
+    };
+    let cloud = page.cx.telemetry.publisher("cloud", "sparkplug");
+    unready(serde_json::json!(["publisher `cloud` is stopped"])).await;
+    cloud.state.down("no route to host");
+    unready(serde_json::json!(["publisher `cloud` is down: no route to host"])).await;
+    cloud.state.set(Connection::Up);
+    assert_eq!(page.get("/readyz").await.status, 200);
+    let none = "no link is up with a device that answers";
+    let link = page.cx.telemetry.link("bus-a");
+    link.state.down("no such port");
+    unready(serde_json::json!([none, "link `bus-a` is down: no such port"])).await;
+    link.state.set(Connection::Up);
+    let dead = Batch { device: DeviceId(0), state: DeviceState::Dead, samples: Vec::new() };
+    page.cx.store.accept(dead);
+    unready(serde_json::json!([none])).await;
+}
+
+#[tokio::test]
 async fn the_metrics_are_in_the_text_format() {
     let page = page().await;
     let metrics = page.get("/metrics").await;

@@ -376,4 +376,27 @@ mod tests {
         assert_eq!(value("gateway/devices/dead"), 1);
         assert_eq!(value("gateway/devices/alive"), 0);
     }
+
+    fn reference() -> String {
+        let mut out = String::from(
+            "# Health tags\n\n<!-- Made from src/drivers/system.rs: FIELDGATE_WRITE_DOCS=1 cargo test reference -->\n\n\
+             The tags of the device `system`, which every gateway has by itself; LINK and PUBLISHER are the names in the\n\
+             configuration file.\n\n| tag | type | unit | meaning |\n|---|---|---|---|\n",
+        );
+        for tag in tags(&["LINK".into()], &["PUBLISHER".into()]) {
+            let unit = tag.unit.unwrap_or("");
+            out += &format!("| `{}` | {} | {unit} | {} |\n", tag.name, tag.kind, tag.description);
+        }
+        out
+    }
+
+    #[test]
+    fn the_reference_of_health_tags_is_what_the_code_says() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference/health-tags.md");
+        if std::env::var_os("FIELDGATE_WRITE_DOCS").is_some() {
+            std::fs::write(path, reference()).unwrap();
+        }
+        let written = std::fs::read_to_string(path).unwrap();
+        assert_eq!(written, reference(), "FIELDGATE_WRITE_DOCS=1 cargo test reference");
+    }
 }

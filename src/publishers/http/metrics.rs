@@ -51,7 +51,7 @@ macro_rules! metrics {
 
 metrics! { LINK: LinkStats,
     Now "fieldgate_link_state" "0 stopped, 1 connecting, 2 up, 3 down." |l| f64::from(l.state.get() as u8);
-    Now "fieldgate_link_load_ratio" "Share of the time with a transaction under way." |l| l.load_permille.get() as f64 / 1000.0;
+    Now "fieldgate_link_load_ratio" "Share of the time with a transaction under way, 0 to 1; of all connections of the link together." |l| l.load_permille.get() as f64 / 1000.0;
     Now "fieldgate_link_planned_load_ratio" "Share of the time that the plan expects; above 1 not every scan class can be held." |l| l.planned_permille.get() as f64 / 1000.0;
     Sum "fieldgate_link_busy_seconds" "Time with a transaction under way." |l| l.busy_us.get() as f64 / 1e6;
     Count "fieldgate_link_connects" "Times that the port or socket was opened." |l| l.connects.get();
@@ -84,7 +84,7 @@ metrics! { PUBLISHER: PublisherStats,
     Now "fieldgate_publisher_pending_samples" "Samples not delivered yet." |p| p.pending.get() as f64;
     Now "fieldgate_publisher_pending_age_seconds" "Age of the oldest sample not delivered yet." |p| p.pending_age_ms.get() as f64 / 1000.0;
     Now "fieldgate_publisher_clients" "Clients connected." |p| p.clients.get() as f64;
-    Count "fieldgate_publisher_messages" "Messages written or value changes pushed." |p| p.messages.get();
+    Count "fieldgate_publisher_messages" "Messages written, value changes pushed, requests answered." |p| p.messages.get();
     Count "fieldgate_publisher_delivered_samples" "Samples delivered." |p| p.delivered.get();
     Count "fieldgate_publisher_history_samples" "Samples delivered as history." |p| p.history.get();
     Count "fieldgate_publisher_dropped_samples" "Samples lost, for any reason." |p| p.dropped.get();
@@ -106,10 +106,10 @@ metrics! { PUBLISHER: PublisherStats,
 
 // Read together once a second, so that accepted = delivered + pending + dropped.
 metrics! { OUTBOX: (String, OutboxCounts),
-    Count "fieldgate_outbox_accepted_samples" "Samples accepted for the publisher." |o| o.1.accepted;
+    Count "fieldgate_outbox_accepted_samples" "Samples accepted for the publisher, and at the start taken over from an earlier run." |o| o.1.accepted;
     Count "fieldgate_outbox_delivered_samples" "Samples settled as delivered." |o| o.1.delivered;
     Now "fieldgate_outbox_pending_samples" "Samples that wait." |o| o.1.pending as f64;
-    Now "fieldgate_outbox_imbalance_samples" "Samples that no count explains; always 0." |o| o.1.imbalance() as f64;
+    Now "fieldgate_outbox_imbalance_samples" "Accepted less delivered, pending and dropped, all read at one moment; always 0." |o| o.1.imbalance() as f64;
     Now "fieldgate_outbox_last_loss_from_timestamp_seconds" "Time of the oldest sample of the last loss; 0 without one." |o| o.1.last.map_or(0.0, |l| l.from.0 as f64 / 1e6);
     Now "fieldgate_outbox_last_loss_to_timestamp_seconds" "Time of its newest sample." |o| o.1.last.map_or(0.0, |l| l.to.0 as f64 / 1e6);
     Now "fieldgate_outbox_last_loss_tags" "Of how many tags; where only blocks went, at least." |o| o.1.last.map_or(0.0, |l| l.tags as f64);
@@ -123,7 +123,7 @@ metrics! { GATEWAY: Telemetry,
     Now "fieldgate_start_time_seconds" "When the gateway started, in seconds since 1970." |t| t.started().0 as f64 / 1e6;
     Count "fieldgate_store_accepted_samples" "Samples accepted." |t| t.store.accepted.get();
     Count "fieldgate_store_spooled_samples" "Samples written to disk." |t| t.store.spooled.get();
-    Count "fieldgate_store_cursor_writes" "Times that a cursor was written to disk." |t| t.store.cursors.get();
+    Count "fieldgate_store_cursor_writes" "Times that a cursor was written to disk; a kill brings back what was settled since the last one." |t| t.store.cursors.get();
     Now "fieldgate_store_spool_bytes" "Undelivered samples on disk." |t| t.store.spool_bytes.get() as f64;
     Now "fieldgate_store_spool_segments" "Segments on disk." |t| t.store.spool_segments.get() as f64;
     Now "fieldgate_store_memory_bytes" "Undelivered samples in memory." |t| t.store.memory_bytes.get() as f64;
@@ -227,18 +227,63 @@ mod tests {
         assert!(text.ends_with("# EOF\n"));
     }
 
-    #[test]
-    fn every_metric_is_in_the_manual() {
-        let manual = include_str!("../../../docs/http.md");
+    /// The manual's table, from what `/metrics` itself says with one thing of each kind.
+    fn reference() -> String {
         let telemetry = Telemetry::new(Timestamp(0));
-        for line in text(&telemetry).unwrap().lines().filter_map(|l| l.strip_prefix("# TYPE ")) {
-            let (name, kind) = line.split_once(' ').unwrap();
+        telemetry.link("LINK");
+        telemetry.device("DEVICE", "LINK");
+        telemetry.publisher("NAME", "KIND");
+        let text = text(&telemetry).unwrap();
+        let mut out = String::from(
+            "# Metrics\n\n<!-- Made from src/publishers/http/metrics.rs: FIELDGATE_WRITE_DOCS=1 cargo test reference -->\n\n\
+             What `/metrics` serves ([http.md](../http.md)).\n\n\
+             | name | type | labels | unit | meaning |\n|---|---|---|---|---|\n",
+        );
+        let mut help = std::collections::HashMap::new();
+        for line in text.lines() {
+            if let Some((name, meaning)) = line.strip_prefix("# HELP ").and_then(|l| l.split_once(' ')) {
+                help.insert(name, meaning);
+            }
+        }
+        for line in text.lines().filter_map(|l| l.strip_prefix("# TYPE ")) {
+            let (base, kind) = line.split_once(' ').unwrap();
             let name = match kind {
-                "counter" => format!("{name}_total"),
-                "info" => format!("{name}_info"),
-                _ => name.to_owned(),
+                "counter" => format!("{base}_total"),
+                "info" => format!("{base}_info"),
+                _ => base.to_owned(),
             };
-            assert!(manual.contains(&format!("`{name}`")), "docs/http.md lacks {name}");
+            let sample = text.lines().find(|l| l.split(['{', ' ']).next() == Some(&name)).unwrap();
+            let labels = sample.split_once('{').map_or("", |(_, rest)| rest.split('}').next().unwrap());
+            let labels: Vec<_> =
+                labels.split(',').filter_map(|l| l.split_once('=')).map(|(l, _)| format!("`{l}`")).collect();
+            let unit = ["seconds", "bytes", "ratio", "samples", "segments", "blocks"]
+                .into_iter()
+                .find(|unit| base.ends_with(&format!("_{unit}")))
+                .unwrap_or("");
+            let meaning = help.get(base).unwrap().trim_end_matches('.');
+            out += &format!("| `{name}` | {kind} | {} | {unit} | {meaning} |\n", labels.join(", "));
+        }
+        out
+    }
+
+    #[test]
+    fn the_reference_of_metrics_is_what_the_code_says() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference/metrics.md");
+        if std::env::var_os("FIELDGATE_WRITE_DOCS").is_some() {
+            std::fs::write(path, reference()).unwrap();
+        }
+        let written = std::fs::read_to_string(path).unwrap();
+        assert_eq!(written, reference(), "FIELDGATE_WRITE_DOCS=1 cargo test reference");
+    }
+
+    #[test]
+    fn every_metric_of_the_alert_rules_is_one_of_the_reference() {
+        let (rules, known) = (include_str!("../../../config/prometheus/alerts.yml"), reference());
+        let words = rules.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let names: Vec<_> = words.filter(|word| word.starts_with("fieldgate_")).collect();
+        assert!(names.len() > 5, "{names:?}");
+        for name in names {
+            assert!(known.contains(&format!("`{name}`")), "config/prometheus/alerts.yml: no metric {name}");
         }
     }
 }

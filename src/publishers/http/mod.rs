@@ -1,4 +1,4 @@
-//! The page, its API, /metrics and /healthz: read-only, for people and monitoring on this machine.
+//! The page, its API, /metrics, /healthz and /readyz: read-only, for people and monitoring on this machine.
 
 #[cfg(feature = "http")]
 mod assets;
@@ -11,6 +11,8 @@ mod history;
 mod host;
 #[cfg(feature = "http")]
 mod metrics;
+#[cfg(feature = "http")]
+mod ready;
 #[cfg(feature = "http")]
 mod server;
 #[cfg(feature = "http")]

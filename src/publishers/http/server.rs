@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 
 use super::config::Spec;
 use super::connection::Connection;
-use super::{assets, history, host, metrics, view};
+use super::{assets, history, host, metrics, ready::readiness, view};
 use crate::publishers::publisher::{Context, PublishError, Publisher};
 use crate::telemetry;
 
@@ -131,6 +131,7 @@ fn routes(cx: Context) -> Router {
         .route("/api/v1/tags/{device}/{*tag}", get(one_tag))
         .route("/api/v1/history", get(read_back))
         .route("/metrics", get(scrape))
+        .route("/readyz", get(ready))
         .route("/healthz", get(async |State(cx): Shared| Json(view::health(&cx)).into_response()))
         .fallback(async || (StatusCode::NOT_FOUND, "there is no such page\n"))
         .layer(middleware::from_fn_with_state(cx.clone(), guard))
@@ -174,6 +175,12 @@ async fn read_back(
         response.headers_mut().insert(header::LINK, link);
     }
     response
+}
+
+async fn ready(State(cx): Shared) -> Response {
+    let readiness = readiness(&cx);
+    let code = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, Json(readiness)).into_response()
 }
 
 async fn scrape(State(cx): Shared) -> Response {

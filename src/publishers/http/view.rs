@@ -227,7 +227,7 @@ pub(super) fn health(cx: &Context) -> Health {
     Health { status: if problems.is_empty() { "good" } else { "degraded" }, problems }
 }
 
-fn because(what: String, trouble: String) -> String {
+pub(super) fn because(what: String, trouble: String) -> String {
     if trouble.is_empty() { what } else { format!("{what}: {trouble}") }
 }
 
