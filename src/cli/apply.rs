@@ -1,5 +1,7 @@
 //! `fieldgate reload`, `apply`, `confirm`, `revert`: another configuration for the gateway that runs.
 
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::control::{Answer, Request, Socket, ask};
@@ -29,8 +31,48 @@ pub(super) fn reload(arguments: &Plain) -> u8 {
     say(ask(&arguments.socket, &Request::Reload {}), "the configuration is the same")
 }
 
+/// Puts what is on trial into the place of the gateway's own file, and lets the gateway see whether it means the same
+/// there; else the file is as it was.
 pub(super) fn confirm(arguments: &Plain) -> u8 {
-    say(ask(&arguments.socket, &Request::Confirm {}), "")
+    let confirmed = ask(&arguments.socket, &Request::Trial {}).and_then(|answer| {
+        let Some((candidate, config)) = answer.trial else { return Ok(answer) };
+        let failed = |error: std::io::Error| {
+            format!("cannot replace {}: {error}; confirm as somebody who may write there", config.display())
+        };
+        let before = std::fs::read(&config).map_err(failed)?;
+        let new = std::fs::read(&candidate)
+            .map_err(|error| format!("cannot read {}: {error}; it is still on trial", candidate.display()))?;
+        replace(&config, &new).map_err(failed)?;
+        let answer = ask(&arguments.socket, &Request::Confirm {});
+        if !answer.as_ref().is_ok_and(|answer| answer.ok) {
+            replace(&config, &before).map_err(failed)?;
+        }
+        answer
+    });
+    say(confirmed, "")
+}
+
+/// All of it or nothing, also over a power cut; owner and mode stay.
+fn replace(file: &Path, content: &[u8]) -> std::io::Result<()> {
+    let known = std::fs::metadata(file)?;
+    let mut name = std::ffi::OsString::from(".");
+    name.push(file.file_name().unwrap_or_default());
+    name.push(".new");
+    let beside = file.with_file_name(name);
+    let done = (|| {
+        let mut new = std::fs::File::create(&beside)?;
+        new.set_permissions(known.permissions())?;
+        std::os::unix::fs::fchown(&new, Some(known.uid()), Some(known.gid()))?;
+        new.write_all(content)?;
+        new.sync_all()?;
+        std::fs::rename(&beside, file)?;
+        std::fs::File::open(file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))?
+            .sync_all()
+    })();
+    if done.is_err() {
+        let _ = std::fs::remove_file(&beside);
+    }
+    done
 }
 
 pub(super) fn revert(arguments: &Plain) -> u8 {

@@ -116,7 +116,7 @@ impl Running {
             Request::Status {} => {
                 let left =
                     self.trial.as_ref().map(|trial| trial.until.saturating_duration_since(Instant::now()));
-                Answer { ok: true, lines: Vec::new(), status: Some(status(&self.gateway, left)) }
+                Answer { ok: true, status: Some(status(&self.gateway, left)), ..Answer::default() }
             }
             Request::Reload {} => return self.reload().await,
             Request::Compare { file } => match reload::read(&self.gateway, &file).await {
@@ -124,6 +124,13 @@ impl Running {
                 Err(mistakes) => Answer::not(mistakes),
             },
             Request::Apply { file, confirm } => self.apply(file, Duration::from_secs(confirm)).await,
+            Request::Trial {} => match &self.trial {
+                None => Answer::not(vec!["nothing is on trial".to_owned()]),
+                Some(trial) => {
+                    let config = self.config.canonicalize().unwrap_or_else(|_| self.config.clone());
+                    Answer { ok: true, trial: Some((trial.candidate.clone(), config)), ..Answer::default() }
+                }
+            },
             Request::Confirm {} => self.confirm().await,
             Request::Revert {} => match self.trial.take() {
                 None => Answer::not(vec!["nothing is on trial".to_owned()]),
@@ -226,64 +233,24 @@ impl Running {
         lines
     }
 
+    /// The gateway does not write its own configuration: who confirms has put it there.
     async fn confirm(&mut self) -> Answer {
-        let Some(trial) = &self.trial else { return Answer::not(vec!["nothing is on trial".to_owned()]) };
-        let beside = beside(&self.config);
-        let (candidate, config) = (trial.candidate.clone(), self.config.clone());
-        let copy = {
-            let beside = beside.clone();
-            move || std::fs::copy(&candidate, &beside).and_then(|_| std::fs::File::open(&beside)?.sync_all())
-        };
-        if let Err(error) = on_a_thread(copy).await {
-            return Answer::not(vec![format!(
-                "cannot write {}: {error}; it is still on trial",
-                beside.display()
-            )]);
+        if self.trial.is_none() {
+            return Answer::not(vec!["nothing is on trial".to_owned()]);
         }
-        // In its new place what it includes may be other files, or none.
-        let same = match reload::read(&self.gateway, &beside).await {
-            Ok(offer) => offer.lines.is_empty() && offer.restart.is_empty(),
-            Err(_) => false,
+        let file = self.config.display();
+        let differs = match reload::read(&self.gateway, &self.config).await {
+            Ok(offer) => offer.lines,
+            Err(mistakes) => mistakes,
         };
-        if !same {
-            let _ = std::fs::remove_file(&beside);
-            return Answer::not(vec![format!(
-                "at the place of {} the file means something else (what it includes, or it was changed since): apply it \
-                 again, from the same folder; it is still on trial",
-                config.display()
-            )]);
-        }
-        let place = move || {
-            std::fs::rename(&beside, &config)?;
-            std::fs::File::open(
-                config.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")),
-            )?
-            .sync_all()
-        };
-        if let Err(error) = on_a_thread(place).await {
-            return Answer::not(vec![format!(
-                "cannot replace {}: {error}; it is still on trial",
-                self.config.display()
-            )]);
+        if !differs.is_empty() {
+            let why = format!("{file} does not mean the same as what is on trial, which still is:");
+            return Answer::not(std::iter::once(why).chain(differs).collect());
         }
         self.trial = None;
-        tracing::warn!(target: "audit", file = %self.config.display(), "the configuration on trial is confirmed");
-        Answer::done(vec![format!("{} has the new configuration", self.config.display())])
+        tracing::warn!(target: "audit", file = %file, "the configuration on trial is confirmed");
+        Answer::done(vec![format!("{file} has the new configuration")])
     }
-}
-
-async fn on_a_thread<T: Send + 'static>(
-    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
-) -> std::io::Result<T> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(std::io::Error::other(error)))
-}
-
-/// A new file in the same folder.
-fn beside(path: &Path) -> PathBuf {
-    let mut name = std::ffi::OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(".new");
-    path.with_file_name(name)
 }
 
 fn is_same(a: &Path, b: &Path) -> bool {

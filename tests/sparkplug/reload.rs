@@ -74,7 +74,21 @@ async fn where_the_nodes_own_metrics_change_all_is_born_again_once() {
         tags.push(Tag::plain(NEW, SYSTEM, "system/load", DataType::U16));
         tags.push(Tag::plain(TagId(5), PLC, "plc/pressure", DataType::U16));
     }));
+    // Of what no birth has told yet.
+    node.batch(SYSTEM, DeviceState::Alive, vec![Sample::good(NEW, Value::U16(7), node.now())]);
     host.sees("births", |h| h.of("NBIRTH", "").len() == 2 && h.of("DBIRTH", "plc").len() == 2).await;
+    node.batch(SYSTEM, DeviceState::Alive, vec![Sample::good(NEW, Value::U16(8), node.now())]);
+    host.sees("its next value", |h| !h.of("NDATA", "").is_empty()).await;
+    let mut told = std::collections::HashSet::new();
+    for message in host.seen() {
+        for metric in &message.payload.metrics {
+            match message.kind.as_str() {
+                "NBIRTH" => drop(told.insert(metric.alias)),
+                "NDATA" => assert!(told.contains(&metric.alias), "{metric:?} before its birth"),
+                _ => {}
+            }
+        }
+    }
     node.level(5.0);
     host.sees("data", |h| h.levels().iter().any(|(level, _)| *level == 5.0)).await;
     host.check();

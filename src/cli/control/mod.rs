@@ -36,7 +36,9 @@ pub(super) enum Request {
         /// Seconds.
         confirm: u64,
     },
-    /// What is tried stays.
+    /// Which files a trial is about.
+    Trial {},
+    /// What is tried stays: it is in the gateway's own file by now.
     Confirm {},
     /// What is tried goes.
     Revert {},
@@ -50,6 +52,9 @@ pub(super) struct Answer {
     /// In words, a line each: what changed, or why not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) lines: Vec<String>,
+    /// The file on trial, and the gateway's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) trial: Option<(PathBuf, PathBuf)>,
     /// How it stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) status: Option<serde_json::Value>,
@@ -57,10 +62,10 @@ pub(super) struct Answer {
 
 impl Answer {
     pub(super) fn done(lines: Vec<String>) -> Answer {
-        Answer { ok: true, lines, status: None }
+        Answer { ok: true, lines, ..Answer::default() }
     }
 
     pub(super) fn not(lines: Vec<String>) -> Answer {
-        Answer { ok: false, lines, status: None }
+        Answer { ok: false, lines, ..Answer::default() }
     }
 }

@@ -173,6 +173,10 @@ impl Live<'_> {
         self.flush_at = None;
         self.rebirth |= !self.session.follow(directory, &self.cx.store, self.cx.clock.now(), &mut self.out);
         self.send().await?;
+        if self.rebirth {
+            // What was given and is not told is not lost: all that is not settled comes again.
+            self.rewind();
+        }
         for device in self.held.devices().filter(|device| !self.session.knows(*device)).collect::<Vec<_>>() {
             for (seq, _) in self.held.release(device) {
                 self.reader.settle(seq, Settled::Rejected);
@@ -185,6 +189,10 @@ impl Live<'_> {
     async fn pass(&mut self, next: Next) -> Result<(), End> {
         // A batch of what is new came after word of it.
         self.follow().await?;
+        if self.rebirth {
+            // No data until the births. It is not settled, and comes again after them.
+            return Ok(());
+        }
         let window = self.window.bytes();
         let mut bytes = self.take(next);
         for _ in 1..MOST_BATCHES {
@@ -193,6 +201,9 @@ impl Live<'_> {
             }
             let Some(next) = self.reader.next().now_or_never() else { break };
             self.follow().await?;
+            if self.rebirth {
+                break;
+            }
             bytes += self.take(next);
         }
         let full = self.fence.is_urgent(window) || !self.fence.has_room(window) || bytes >= window;
