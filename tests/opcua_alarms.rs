@@ -14,12 +14,12 @@ use fieldgate::model::*;
 use fieldgate::normalize::{Normalizer, PlacedRule, Rule};
 use fieldgate::publishers::opcua::OpcUa;
 use fieldgate::publishers::opcua::config::{Role, Security, Spec};
-use fieldgate::publishers::publisher::{Context, PublishError, Publisher};
+use fieldgate::publishers::publisher::{Context, Directories, PublishError, Publisher};
 use fieldgate::store::Options;
 use opcua::client::{EventCallback, IdentityToken, Session};
 use opcua::crypto::SecurityPolicy;
 use opcua::types::*;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use ground::{connect, is_up, rules, surroundings, token, until, until_value, url, user};
@@ -75,6 +75,7 @@ fn directory() -> Directory {
 /// A running server; behind it a normalizer that is fed by hand and acknowledges what the gate brings.
 struct Plant {
     cx: Context,
+    configuration: watch::Sender<Arc<Directory>>,
     normalizer: Arc<Mutex<Normalizer>>,
     _folder: tempfile::TempDir,
     task: JoinHandle<Result<(), PublishError>>,
@@ -83,7 +84,10 @@ struct Plant {
 impl Plant {
     async fn start() -> Plant {
         let folder = tempfile::tempdir().unwrap();
-        let (cx, mut writes) = surroundings(&folder.path().join("opcua"), directory(), Options::default());
+        let (mut cx, mut writes) =
+            surroundings(&folder.path().join("opcua"), directory(), Options::default());
+        let (configuration, directories) = Directories::following(cx.directory.now());
+        cx.directory = directories;
         // Acknowledgements come by the gate, too.
         let (mailbox, mut acknowledged) = mpsc::channel::<Write>(64);
         let acked = [PRESSURE + 3, FAULT + 3];
@@ -124,7 +128,7 @@ impl Plant {
             }
         });
         let task = tokio::spawn(OpcUa::new(spec).run(cx.clone()));
-        let plant = Plant { cx, normalizer, _folder: folder, task };
+        let plant = Plant { cx, configuration, normalizer, _folder: folder, task };
         is_up(&plant.cx).await;
         plant.poll(50, 0);
         plant
@@ -528,5 +532,39 @@ async fn a_condition_is_an_object_of_its_device_with_its_methods_and_a_source_ha
     let mut shown: Vec<_> = shown.into_iter().map(|(name, _)| name).collect();
     shown.sort();
     assert_eq!(shown, ["alarm", "alarm-acked", "alarm-active"]);
+    plant.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn alarms_of_another_configuration_come_stay_and_go_in_the_session_that_is_there() {
+    let plant = Plant::start().await;
+    let operator = plant.user("operator").await;
+    let mut events = operator.watch(SERVER).await;
+    plant.poll(85, 0);
+    let raised = events.next_of(ObjectTypeId::ExclusiveLevelAlarmType).await;
+    let fault = operator.id("pump/drive/fault#Alarm/ActiveState/Id");
+    let [pressure, drive] = &alarms()[..] else { panic!() };
+    // Without the alarm of the drive: its condition is gone, the other one stands as it stood.
+    plant.configuration.send_replace(Arc::new(directory().with_alarms(vec![pressure.clone()])));
+    let gone = Variant::Empty;
+    until_is(&operator, fault.clone(), gone.clone()).await;
+    assert_eq!(operator.acknowledge(&raised, "seen").await, StatusCode::Good);
+    let acked = events.next_of(ObjectTypeId::ExclusiveLevelAlarmType).await;
+    assert_eq!(acked.get("AckedState/Id"), Variant::from(true));
+    // With it again: it is told as before, and with its methods.
+    plant
+        .configuration
+        .send_replace(Arc::new(directory().with_alarms(vec![pressure.clone(), drive.clone()])));
+    until_is(&operator, fault.clone(), Variant::from(false)).await;
+    plant.poll(85, 7);
+    let raised = events.next_of(ObjectTypeId::OffNormalAlarmType).await;
+    assert_eq!(raised.get("Retain"), Variant::from(true));
+    assert_eq!(operator.acknowledge(&raised, "").await, StatusCode::Good);
+    // What is gone while it is raised is told once more, so that no list keeps it for ever.
+    plant.configuration.send_replace(Arc::new(directory().with_alarms(vec![drive.clone()])));
+    let last = events.next_of(ObjectTypeId::ExclusiveLevelAlarmType).await;
+    assert_eq!((last.get("Retain"), last.get("ActiveState/Id")), (false.into(), false.into()));
+    assert!(last.text("Message").ends_with("no longer configured"), "{}", last.text("Message"));
+    until_is(&operator, operator.id("pump/pressure#Alarm/ActiveState/Id"), gone).await;
     plant.end().await;
 }

@@ -67,6 +67,32 @@ struct State {
 }
 
 impl Condition {
+    /// Nothing is known of it yet; `None` where its tag is not there.
+    fn new(directory: &Directory, alarm: &Arc<Alarm>) -> Option<Condition> {
+        let source = directory.tag(alarm.source)?;
+        Some(Condition {
+            device: directory.device(source.device)?.name.clone(),
+            name: source.name.clone(),
+            unit: source.unit.clone(),
+            alarm: alarm.clone(),
+            seen: State::default(),
+            told: None,
+            event: [0; 16],
+            level: Level::Normal,
+            acked: true,
+            status: Status::BAD_WAITING_FOR_INITIAL_DATA,
+            message: String::new(),
+            time: Timestamp::default(),
+            turned: Timestamp::default(),
+            acked_at: Timestamp::default(),
+            severity: (alarm.priority.severity(Level::Normal), Timestamp::default()),
+            last_severity: (alarm.priority.severity(Level::Normal), Timestamp::default()),
+            status_at: Timestamp::default(),
+            comment: Comment::default(),
+            open: VecDeque::new(),
+        })
+    }
+
     /// Whether a client that asks what is of interest now is to be told of it.
     pub(super) fn is_retained(&self) -> bool {
         self.level.is_active() || !self.acked
@@ -101,36 +127,39 @@ impl Conditions {
 
     /// `run`: different in each run.
     pub(super) fn new(directory: &Directory, run: u64) -> Conditions {
-        let condition = |alarm: &Arc<Alarm>| {
-            let source = directory.tag(alarm.source)?;
-            Some(Condition {
-                device: directory.device(source.device)?.name.clone(),
-                name: source.name.clone(),
-                unit: source.unit.clone(),
-                alarm: alarm.clone(),
-                seen: State::default(),
-                told: None,
-                event: [0; 16],
-                level: Level::Normal,
-                acked: true,
-                status: Status::BAD_WAITING_FOR_INITIAL_DATA,
-                message: String::new(),
-                time: Timestamp::default(),
-                turned: Timestamp::default(),
-                acked_at: Timestamp::default(),
-                severity: (alarm.priority.severity(Level::Normal), Timestamp::default()),
-                last_severity: (alarm.priority.severity(Level::Normal), Timestamp::default()),
-                status_at: Timestamp::default(),
-                comment: Comment::default(),
-                open: VecDeque::new(),
-            })
+        let mut conditions = Conditions { all: Vec::new(), places: HashMap::new(), run, events: 0 };
+        conditions.follow(directory);
+        conditions
+    }
+
+    /// Those of another configuration: one whose alarm is the same stays as it stands. Gives those of before, and of
+    /// them those that are gone while they are of interest, as they are told last.
+    pub(super) fn follow(&mut self, directory: &Directory) -> (Vec<Condition>, Vec<Condition>) {
+        let before = std::mem::take(&mut self.all);
+        let of_now = |alarm: &Arc<Alarm>| {
+            let fresh = Condition::new(directory, alarm)?;
+            let same = |one: &&Condition| {
+                (&one.alarm, &one.device, &one.name, &one.unit)
+                    == (&fresh.alarm, &fresh.device, &fresh.name, &fresh.unit)
+            };
+            Some(before.iter().find(same).cloned().unwrap_or(fresh))
         };
-        let all: Vec<_> = directory.alarms().iter().filter_map(condition).collect();
+        self.all = directory.alarms().iter().filter_map(of_now).collect();
         let tags = |(at, one): (usize, &Condition)| {
             [one.alarm.state, one.alarm.active, one.alarm.acked].map(|tag| (tag, at))
         };
-        let places = all.iter().enumerate().flat_map(tags).collect();
-        Conditions { all, places, run, events: 0 }
+        self.places = self.all.iter().enumerate().flat_map(tags).collect();
+        let is_gone = |one: &&Condition| !self.all.iter().any(|now| now.alarm == one.alarm);
+        let gone: Vec<_> = before.iter().filter(is_gone).filter(|one| one.is_retained()).cloned().collect();
+        let last = |one: Condition| Condition {
+            event: self.next_event(),
+            level: Level::Normal,
+            acked: true,
+            message: format!("{}: the alarm is no longer configured", one.alarm.path),
+            ..one
+        };
+        let gone = gone.into_iter().map(last).collect();
+        (before, gone)
     }
 
     pub(super) fn all(&self) -> &[Condition] {

@@ -18,7 +18,7 @@ use super::events::{self, Base, Told};
 use super::nodes::Manager;
 use super::value;
 use crate::command::{Gate, Origin};
-use crate::model::{Clock, Sample, TagId};
+use crate::model::{Clock, Directory, Sample, TagId};
 use crate::publishers::opcua::conditions::{Comment, Conditions};
 use crate::publishers::opcua::status;
 
@@ -64,6 +64,32 @@ impl Alarms {
                 add_field(&id, path, value, address_space);
             }
         }
+    }
+
+    /// The conditions of another configuration, in the place of those of before; what is gone is told once more, as over.
+    pub(super) fn follow(
+        &self,
+        directory: &Directory,
+        index: u16,
+        address_space: &mut AddressSpace,
+        subscriptions: &SubscriptionCache,
+    ) {
+        let (before, gone) = self.conditions().follow(directory);
+        for one in &gone {
+            let (event, device) = (events::of_condition(index, one), NodeId::new(index, &*one.device));
+            subscriptions.notify_events(std::iter::once((&event as _, &device)));
+        }
+        for one in &before {
+            let id = events::condition_id(index, one);
+            for (path, _) in events::of_condition(index, one).fields() {
+                address_space.delete(&field_id(&id, path), true);
+                if let Some((_, parents @ [_, ..])) = path.split_last() {
+                    address_space.delete(&field_id(&id, parents), true);
+                }
+            }
+            address_space.delete(&id, true);
+        }
+        self.build(index, address_space);
     }
 
     /// Lets the methods of the types be called with each condition.

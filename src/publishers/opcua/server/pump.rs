@@ -11,6 +11,7 @@ use opcua::server::{MonitoredItemHandle, ServerHandle, SubscriptionCache};
 use opcua::types::{AttributeId, DataValue, DateTime, NodeId, VariableId, Variant};
 use tokio::sync::watch;
 
+use super::capabilities::Capabilities;
 use super::items::without_source_time;
 use super::nodes::Manager;
 use super::{grow, model, value};
@@ -199,12 +200,25 @@ impl Pump {
                 "the nodes are those of the new configuration"
             );
         }
+        if !change.is_empty() || self.directory.borrow().alarms() != directory.alarms() {
+            self.follow_alarms(&directory);
+        }
         self.directory.send_replace(directory);
         self.space = new;
         self.place(&last);
         // Numbers of devices may be others; who they are is looked up again.
         self.identities.clear();
         true
+    }
+
+    /// Conditions refer to the nodes of their tags, so they are made anew with them.
+    fn follow_alarms(&self, directory: &Directory) {
+        let (alarms, index) = (self.manager.inner().alarms.clone(), self.manager.inner().index());
+        alarms.follow(directory, index, &mut self.manager.address_space().write(), &self.subscriptions);
+        let core = self.handle.node_managers().get_of_type::<Capabilities>();
+        if let Some(core) = core.as_ref().and_then(|core| core.library()) {
+            alarms.link_methods(index, &mut core.address_space().write());
+        }
     }
 
     /// Tells once more what nodes with new items show. An item that was told it already takes no notice.
