@@ -110,7 +110,7 @@ async def under(name, attack, folder, url, port, gateway, counter):
     noise = gateway.log.read_text(errors="replace").count(" ERROR opcua_")
     with (folder / "attack.log").open("w") as log:
         process = subprocess.Popen([sys.executable, __file__, attack.__name__, folder, url, str(port)], stdout=log, stderr=log)
-    over = await until(lambda: process.poll() is not None, 180)
+    over = await until(lambda: process.poll() is not None, 180 + CERTIFICATES / 4)
     if not over:
         process.kill()
         process.wait()
