@@ -277,13 +277,21 @@ mod tests {
     }
 
     #[test]
-    fn every_metric_of_the_alert_rules_is_one_of_the_reference() {
-        let (rules, known) = (include_str!("../../../config/prometheus/alerts.yml"), reference());
-        let words = rules.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-        let names: Vec<_> = words.filter(|word| word.starts_with("fieldgate_")).collect();
-        assert!(names.len() > 5, "{names:?}");
-        for name in names {
-            assert!(known.contains(&format!("`{name}`")), "config/prometheus/alerts.yml: no metric {name}");
+    fn every_metric_of_the_alert_rules_and_the_dashboard_is_one_of_the_reference() {
+        let known = reference();
+        let files = [
+            ("prometheus/alerts.yml", include_str!("../../../config/prometheus/alerts.yml")),
+            ("grafana/fieldgate.json", include_str!("../../../config/grafana/fieldgate.json")),
+        ];
+        for (file, text) in files {
+            let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            let names: Vec<_> = words.filter(|word| word.starts_with("fieldgate_")).collect();
+            assert!(names.len() > 5, "{file}: {names:?}");
+            for name in names {
+                assert!(known.contains(&format!("`{name}`")), "config/{file}: no metric {name}");
+            }
         }
+        let dashboard: serde_json::Value = serde_json::from_str(files[1].1).unwrap();
+        assert!(dashboard["panels"].as_array().is_some_and(|panels| panels.len() > 5));
     }
 }
