@@ -224,8 +224,8 @@ impl Running {
         tracing::error!(target: "audit", file = %candidate, why, "the configuration on trial goes, the one before is back");
         let mut plan = trial.before;
         // What was given out meanwhile stays given.
-        let (devices, tags) = self.gateway.directory().given();
-        plan.directory = Arc::new(Directory::clone(&plan.directory).with_given(devices, tags));
+        let given = self.gateway.directory().given();
+        plan.directory = Arc::new(Directory::clone(&plan.directory).with_given(given));
         let lines = crate::plan::diff::describe(self.gateway.plan(), &plan);
         let trouble = vec![format!("{candidate}: {why}")];
         self.take_on(Offer { plan, lines: lines.clone(), restart: Vec::new() }).await;

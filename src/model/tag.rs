@@ -200,7 +200,7 @@ impl Directory {
     }
 
     /// The same, where these numbers of devices and tags were given before and belong to nobody else.
-    pub fn with_given(self, devices: u32, tags: u32) -> Directory {
+    pub fn with_given(self, (devices, tags): (u32, u32)) -> Directory {
         let given = (self.given.0.max(devices), self.given.1.max(tags));
         Directory { given, ..self }
     }

@@ -111,6 +111,8 @@ impl<'a> Compiler<'a> {
         }
         let resources = north::resources(self.config, &publishers, &store, &mut self.mistakes);
         let tests = tests::compile(self.config, &devices, &plans, self.incomplete, &mut self.mistakes);
+        // What was given to things that are in no plan, for a mistake of theirs, is given again.
+        let given = self.numbers.previous.map_or((0, 0), Directory::given);
         let directory =
             Directory::new(node.group.get_ref(), node.name.get_ref(), directory_devices, directory_tags)
                 .with_plates(links::plates(&links, &devices))
@@ -118,7 +120,7 @@ impl<'a> Compiler<'a> {
                 .with_labels(named(&devices))
                 .with_alarms(alarms(&devices))
                 .with_shapes(self.templates(&devices), self.tables(&devices))
-                .with_given(self.numbers.next_device, self.numbers.next_tag);
+                .with_given(given);
         let directory = Arc::new(directory);
         self.splits(&directory, &publishers);
         north::topics(self.config, &publishers, &directory, &mut self.mistakes);

@@ -159,6 +159,18 @@ mod tests {
     }
 
     #[test]
+    fn a_file_with_a_mistake_is_the_same_plan_again_as_far_as_it_can_be_read() {
+        // A link without its port is left out, and its device with it.
+        let text = "[node]\ngroup = \"g\"\nname = \"n\"\n[[link.modbus-rtu]]\nname = \"plc\"\n[[device]]\nname = \"pump\"\n\
+                    link = \"plc\"\n[device.tag]\nflow = { at = \"holding:0\", type = \"f32\" }\n";
+        let loaded = crate::config::load(text);
+        assert!(loaded.incomplete);
+        let config = loaded.config.unwrap();
+        let old = crate::plan::compile(&config, true, None).unwrap();
+        assert_eq!(crate::plan::compile(&config, true, Some(&old.directory)).unwrap(), old);
+    }
+
+    #[test]
     fn a_new_tag_replans_its_own_link_alone_and_the_others_keep_their_numbers() {
         let old = plan(Y, "", None);
         // `x` stands before `y`, and `y` keeps its number.
