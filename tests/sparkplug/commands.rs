@@ -96,7 +96,9 @@ async fn a_hundred_rebirth_commands_a_second_make_one_birth_a_second_and_data_go
     let folder = tempfile::tempdir().unwrap();
     let (_broker, host, node) = plant(folder.path(), "").await;
     let mut sent = 0_u32;
+    let end = tokio::time::Instant::now() + Duration::from_secs(30);
     while host.of("NBIRTH", "").len() < 4 {
+        assert!(tokio::time::Instant::now() < end, "not four births: {:?}", host.kinds());
         host.rebirth().await;
         sent += 1;
         node.level(f64::from(sent));
