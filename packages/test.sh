@@ -20,7 +20,7 @@ if [ -z "${FIELDGATE_ROOM:-}" ]; then
     sudo=()
     [ "$(id -u)" -eq 0 ] || sudo=(sudo)
     # Where no overlay can be mounted, as within some containers, it cannot be tried.
-    if ! "${sudo[@]}" unshare --mount --propagation private sh -c 'mount -t tmpfs tmpfs /mnt && mkdir /mnt/u /mnt/w /mnt/r &&
+    if ! "${sudo[@]}" unshare --mount --propagation private --pid --fork --kill-child --net sh -c 'mount -t tmpfs tmpfs /mnt && mkdir /mnt/u /mnt/w /mnt/r &&
         mount -t overlay overlay -o lowerdir=/,upperdir=/mnt/u,workdir=/mnt/w /mnt/r' 2>/dev/null; then
         echo "install, upgrade, remove and purge: NOT checked, no overlay can be mounted here"
         exit 0
