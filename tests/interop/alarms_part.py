@@ -10,7 +10,7 @@ from check import equal, listens, ok, section, until
 from field import TcpPeer, Unit
 from gateway import Gateway
 from host import Host
-from plant import PASSWORD, free_port
+from plant import PASSWORD, free_port, head
 
 GROUP, NODE = "interop", "gateway-6"
 LEVEL = ua.NodeId(9482)  # ExclusiveLevelAlarmType
@@ -21,13 +21,7 @@ ACKNOWLEDGE, REFRESH, CONDITION_TYPE = ua.NodeId(9111), ua.NodeId(3875), ua.Node
 def config(folder, net, mqtt, opcua, http):
     """A level with limits and a state that is normal at 1."""
     return f"""\
-[node]
-group = "{GROUP}"
-name = "{NODE}"
-
-[scan]
-fast = "100ms"
-
+{head(NODE, fast="100ms")}
 [system]
 enabled = false
 

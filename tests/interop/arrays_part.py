@@ -10,7 +10,7 @@ from broker import Broker
 from check import equal, ok, section, until
 from gateway import Gateway
 from host import Host
-from plant import free_port
+from plant import free_port, head, tcp
 
 GROUP, NODE = "interop", "arrays"
 FLOATS = [0.5 * at - 1.25 for at in range(8)]
@@ -20,13 +20,7 @@ BITS = [at % 3 == 0 for at in range(12)]
 def config(folder, mqtt, opcua, modbus):
     """One device with arrays at both norths."""
     return f"""\
-[node]
-group = "{GROUP}"
-name = "{NODE}"
-
-[scan]
-fast = "100ms"
-
+{head(NODE, fast="100ms")}
 [store]
 path = "{folder}/store"
 
@@ -39,12 +33,7 @@ listen = "127.0.0.1:{opcua}"
 security = ["none"]
 anonymous = true
 
-[[link.modbus-tcp]]
-name = "net"
-host = "127.0.0.1"
-port = {modbus}
-timeout = "2s"
-
+{tcp("net", modbus)}
 [[device]]
 name = "plc"
 link = "net"

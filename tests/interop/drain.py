@@ -14,7 +14,7 @@ from broker import Broker
 from check import equal, ok, section, until
 from field import TcpPeer, Unit
 from gateway import Gateway
-from plant import free_port
+from plant import free_port, head, tcp
 
 GROUP, NODE = "interop", "gateway-3"
 SECONDS = float(os.environ.get("FIELDGATE_OUTAGE_SECONDS", "15"))
@@ -40,13 +40,7 @@ def config(folder, mqtt, net, node=NODE, count=TAGS, outbox="", more=""):
     """So many values and an alarm, each ten times a second, all reported."""
     tags = "\n".join(f't{i} = {{ at = "input:{i}", type = "u16", report = "always" }}' for i in range(count))
     return f"""\
-[node]
-group = "{GROUP}"
-name = "{node}"
-
-[scan]
-fast = "{EVERY_MS}ms"
-
+{head(node, fast=f'{EVERY_MS}ms')}
 [store]
 path = "{folder}/store"
 
@@ -59,12 +53,7 @@ broker = "mqtt://127.0.0.1:{mqtt}"
 client-id = "{node}"
 outbox = {{ {outbox} }}
 
-[[link.modbus-tcp]]
-name = "net"
-host = "127.0.0.1"
-port = {net.port}
-timeout = "2s"
-
+{tcp("net", net.port)}
 [[device]]
 name = "alarm"
 link = "net"

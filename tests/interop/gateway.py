@@ -83,6 +83,12 @@ class Gateway:
         except OSError as error:
             return 0, str(error)
 
+    async def counter(self, name, label):
+        """A number of /metrics by its name and one of its labels; -1 where it is not there."""
+        page = (await self.get("/metrics"))[1]
+        lines = [line for line in page.splitlines() if line.startswith(name + "{") and f'"{label}"' in line]
+        return int(float(lines[0].split()[-1])) if lines else -1
+
     def tail(self, lines=30):
         """The end of its log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])

@@ -9,7 +9,7 @@ import ua as client_side
 from check import equal, ok, section, until
 from field import TcpPeer, Unit
 from gateway import Gateway
-from plant import free_port
+from plant import free_port, head, tcp
 
 PATH = "net-count/count"
 WANTED = 2000
@@ -18,13 +18,7 @@ WANTED = 2000
 def config(folder, net, opcua, http):
     """One counter, read a hundred times a second; no publisher keeps anything."""
     return f"""\
-[node]
-group = "interop"
-name = "gateway-3"
-
-[scan]
-net = "10ms"
-
+{head("gateway-3", net="10ms")}
 [system]
 enabled = false
 
@@ -44,12 +38,7 @@ anonymous = true
 [publish.http]
 listen = "127.0.0.1:{http}"
 
-[[link.modbus-tcp]]
-name = "net"
-host = "127.0.0.1"
-port = {net.port}
-timeout = "2s"
-
+{tcp("net", net.port)}
 [[device]]
 name = "net-count"
 link = "net"

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 from field import TcpPeer, Unit
 from gateway import Gateway
-from plant import PASSWORD, free_port
+from plant import PASSWORD, free_port, head, tcp
 
 PERIOD = 0.1
 TAGS = 1000
@@ -33,13 +33,7 @@ def config(folder, modbus, opcua, http):
     """A counter that is polled ten times a second, and a thousand tags."""
     tags = "\n".join(f'r{at} = {{ at = "holding:{at}", type = "u16" }}' for at in range(TAGS))
     return f"""\
-[node]
-group = "interop"
-name = "hostile"
-
-[scan]
-fast = "{int(PERIOD * 1000)}ms"
-
+{head("hostile", fast=f'{int(PERIOD * 1000)}ms')}
 [store]
 path = "{folder}/store"
 
@@ -55,12 +49,7 @@ password = {{ file = "{folder}/password" }}
 [publish.http]
 listen = "127.0.0.1:{http}"
 
-[[link.modbus-tcp]]
-name = "net"
-host = "127.0.0.1"
-port = {modbus}
-timeout = "2s"
-
+{tcp("net", modbus)}
 [[device]]
 name = "count"
 link = "net"

@@ -8,7 +8,7 @@ from check import equal, listens, ok, section, until
 from field import TcpPeer, Unit
 from gateway import Gateway
 from node_client import NodeClient
-from plant import PASSWORD, free_port
+from plant import PASSWORD, free_port, head, tcp
 
 NAMESPACE = 2
 MANY = 10_000
@@ -20,14 +20,7 @@ def config(folder, plc, many, opcua, http, dialled, lds):
     tags = "\n".join(f'r{at} = {{ at = "holding:{at}", type = "u16" }}' for at in range(MANY))
     (folder / "password").write_text(PASSWORD + "\n")
     return f"""\
-[node]
-group = "interop"
-name = "node"
-
-[scan]
-fast = "100ms"
-slow = "1s"
-
+{head("node", fast="100ms", slow="1s")}
 [store]
 path = "{folder}/store"
 
@@ -55,18 +48,8 @@ password = {{ file = "{folder}/password" }}
 [publish.http]
 listen = "127.0.0.1:{http}"
 
-[[link.modbus-tcp]]
-name = "net"
-host = "127.0.0.1"
-port = {plc}
-timeout = "2s"
-
-[[link.modbus-tcp]]
-name = "many"
-host = "127.0.0.1"
-port = {many}
-timeout = "2s"
-
+{tcp("net", plc)}
+{tcp("many", many)}
 [[device]]
 name = "plc"
 link = "net"

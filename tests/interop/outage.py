@@ -11,7 +11,7 @@ from check import equal, ok, section, until
 from field import Cable, RtuPeer, TcpPeer, Unit
 from gateway import Gateway
 from host import Host, bd_seq
-from plant import free_port
+from plant import free_port, head, tcp
 
 GROUP, NODE = "interop", "gateway-2"
 COUNTERS = ("net-count/count", "bus-count/count")
@@ -20,14 +20,7 @@ COUNTERS = ("net-count/count", "bus-count/count")
 def config(folder, mqtt, net, cable):
     """Two counters, all that is read goes to disk before it is published."""
     return f"""\
-[node]
-group = "{GROUP}"
-name = "{NODE}"
-
-[scan]
-net = "100ms"
-bus = "200ms"
-
+{head(NODE, net="100ms", bus="200ms")}
 [store]
 path = "{folder}/store"
 durability = "always"
@@ -37,12 +30,7 @@ name = "cloud"
 broker = "mqtt://127.0.0.1:{mqtt}"
 client-id = "durable-gateway"
 
-[[link.modbus-tcp]]
-name = "net"
-host = "127.0.0.1"
-port = {net.port}
-timeout = "2s"
-
+{tcp("net", net.port)}
 [[link.modbus-rtu]]
 name = "bus"
 port = "{cable.gateway_end}"

@@ -14,7 +14,7 @@ from check import equal, ok, section, until
 from drain import Wide
 from field import TcpPeer, Unit
 from gateway import Gateway
-from plant import free_port
+from plant import free_port, head, tcp
 from scada import GROWTH, resident
 
 GROUP, NODE = "interop", "gateway-4"
@@ -27,13 +27,7 @@ def config(folder, mqtt, net, http):
     """Ten counters, one message each, and all again in batches at QoS 0; a setpoint."""
     tags = "\n".join(f't{i} = {{ at = "input:{i}", type = "u16", report = "always" }}' for i in range(TAGS))
     return f"""\
-[node]
-group = "{GROUP}"
-name = "{NODE}"
-
-[scan]
-fast = "{EVERY_MS}ms"
-
+{head(NODE, fast=f'{EVERY_MS}ms')}
 [store]
 path = "{folder}/store"
 
@@ -61,12 +55,7 @@ max-delay = "500ms"
 [publish.http]
 listen = "127.0.0.1:{http}"
 
-[[link.modbus-tcp]]
-name = "net"
-host = "127.0.0.1"
-port = {net.port}
-timeout = "2s"
-
+{tcp("net", net.port)}
 [[device]]
 name = "values"
 link = "net"
@@ -228,9 +217,7 @@ async def flood(broker, cloud, gateway):
         raise RuntimeError("a command after the flood is not answered")
 
     async def refused():
-        page = (await gateway.get("/metrics"))[1]
-        lines = [line for line in page.splitlines() if line.startswith("fieldgate_publisher_refused_total") and '"tags"' in line]
-        return int(float(lines[0].split()[-1])) if lines else -1
+        return await gateway.counter("fieldgate_publisher_refused_total", "tags")
 
     for _ in range(4):
         await once()

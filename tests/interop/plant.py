@@ -22,6 +22,17 @@ WRITABLE = {
 }
 
 
+def head(name, group=GROUP, **scan):
+    """The node, and its scan classes with their periods."""
+    classes = "\n".join(f'{key} = "{period}"' for key, period in scan.items())
+    return f'[node]\ngroup = "{group}"\nname = "{name}"\n\n[scan]\n{classes}\n'
+
+
+def tcp(name, port, timeout="2s", host="127.0.0.1"):
+    """A link over Modbus TCP."""
+    return f'[[link.modbus-tcp]]\nname = "{name}"\nhost = "{host}"\nport = {port}\ntimeout = "{timeout}"\n'
+
+
 _given = set()
 
 
@@ -74,13 +85,7 @@ class Plant:
         """The gateway's configuration file."""
         (folder / "password").write_text(PASSWORD + "\n")
         parts = [f"""\
-[node]
-group = "{GROUP}"
-name = "{NODE}"
-
-[scan]
-fast = "{int(PERIOD * 1000)}ms"
-
+{head(NODE, fast=f'{int(PERIOD * 1000)}ms')}
 [store]
 path = "{folder}/store"
 
@@ -102,18 +107,8 @@ role = "operator"
 [publish.http]
 listen = "127.0.0.1:{self.http}"
 
-[[link.modbus-tcp]]
-name = "net"
-host = "127.0.0.1"
-port = {self.net.port}
-timeout = "{int(TIMEOUT * 1000)}ms"
-
-[[link.modbus-tcp]]
-name = "late-net"
-host = "127.0.0.1"
-port = {self.late_net.port}
-timeout = "{int(TIMEOUT * 1000)}ms"
-
+{tcp("net", self.net.port, f'{int(TIMEOUT * 1000)}ms')}
+{tcp("late-net", self.late_net.port, f'{int(TIMEOUT * 1000)}ms')}
 [[link.modbus-rtu]]
 name = "bus"
 port = "{self.cable.gateway_end}"

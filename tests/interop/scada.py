@@ -10,7 +10,7 @@ from check import equal, ok, section, until
 from field import TcpPeer, Unit
 from gateway import Gateway
 from host import Host, bd_seq
-from plant import free_port
+from plant import free_port, head, tcp
 from pysparkplug._protobuf import Payload as Protobuf
 
 GROUP, NODE = "interop", "scada-node"
@@ -23,13 +23,7 @@ def config(folder, brokers, modbus, http):
     """One counter, at the two brokers in turn."""
     addresses = ", ".join(f'"mqtt://127.0.0.1:{broker.port}"' for broker in brokers)
     return f"""\
-[node]
-group = "{GROUP}"
-name = "{NODE}"
-
-[scan]
-fast = "100ms"
-
+{head(NODE, fast="100ms")}
 [store]
 path = "{folder}/store"
 
@@ -42,12 +36,7 @@ allow = ["next-server", "reboot"]
 [publish.http]
 listen = "127.0.0.1:{http}"
 
-[[link.modbus-tcp]]
-name = "net"
-host = "127.0.0.1"
-port = {modbus}
-timeout = "2s"
-
+{tcp("net", modbus)}
 [[device]]
 name = "plc"
 link = "net"
@@ -180,9 +169,7 @@ async def flood(host, gateway):
         await until(lambda: host.last(PATH).value > last + 5, 20)
 
     async def refused():
-        page = (await gateway.get("/metrics"))[1]
-        lines = [line for line in page.splitlines() if line.startswith("fieldgate_publisher_refused_total") and "cloud" in line]
-        return int(float(lines[0].split()[-1])) if lines else -1
+        return await gateway.counter("fieldgate_publisher_refused_total", "cloud")
 
     for _ in range(8):
         await once()

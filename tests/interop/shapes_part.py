@@ -20,7 +20,7 @@ from node_client import NODE
 from paho.mqtt import client as paho
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
-from plant import free_port
+from plant import free_port, head, tcp
 from pysparkplug._protobuf import Payload as Protobuf
 
 GROUP, NODE_NAME = "interop", "shapes"
@@ -43,13 +43,7 @@ scan = "fast"
 profile = "meter"
 """ for unit in (1, 2))
     return f"""\
-[node]
-group = "{GROUP}"
-name = "{NODE_NAME}"
-
-[scan]
-fast = "100ms"
-
+{head(NODE_NAME, fast="100ms")}
 [system]
 enabled = false
 
@@ -87,12 +81,7 @@ power = {{ at = "holding:0", type = "f32", unit = "kW", access = "read-write" }}
 run = {{ at = "coil:0", type = "bool" }}
 energy = {{ at = "holding:2", type = "u64" }}
 
-[[link.modbus-tcp]]
-name = "net"
-host = "127.0.0.1"
-port = {modbus}
-timeout = "2s"
-
+{tcp("net", modbus)}
 {meters}
 [[device]]
 name = "mixer"

@@ -9,7 +9,7 @@ import ua as client_side
 from check import equal, listens, ok, section, until
 from field import TcpPeer, Unit
 from gateway import Gateway
-from plant import free_port
+from plant import free_port, head, tcp
 
 DEVICES, TAGS = 100, 100
 DI = "http://opcfoundation.org/UA/DI/"
@@ -18,13 +18,7 @@ DI = "http://opcfoundation.org/UA/DI/"
 def config(folder, net, opcua, http):
     """10,000 tags of 100 devices, all the same counter; one device with labels and a range."""
     text = f"""\
-[node]
-group = "interop"
-name = "gateway-space"
-
-[scan]
-net = "1s"
-
+{head("gateway-space", net="1s")}
 [store]
 path = "{folder}/store"
 
@@ -43,12 +37,7 @@ listen = "127.0.0.1:{http}"
 manufacturer = "Acme"
 model = "P-1"
 
-[[link.modbus-tcp]]
-name = "net"
-host = "127.0.0.1"
-port = {net.port}
-timeout = "5s"
-
+{tcp("net", net.port, "5s")}
 [[device]]
 name = "named"
 link = "net"

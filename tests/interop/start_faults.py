@@ -13,7 +13,7 @@ from check import equal, listens, ok, section, until
 from field import Cable, RtuPeer, TcpPeer, Unit
 from gateway import ROOT, Gateway
 from host import Host
-from plant import free_port
+from plant import free_port, tcp
 
 GROUP = "faults"
 FAULT = 5  # seconds that each fault lasts
@@ -65,12 +65,7 @@ broker = "mqtt://{host}:{mqtt}"
 [publish.http]
 listen = "127.0.0.1:{self.http}"
 
-[[link.modbus-tcp]]
-name = "net"
-host = "{host}"
-port = {net}
-timeout = "1s"
-
+{tcp("net", net, "1s", host)}
 [[device]]
 name = "count"
 link = "net"

@@ -1,9 +1,11 @@
 """The link of the configuration file to a peer, and what `fieldgate scan` is told to find it there."""
 
+from plant import tcp
+
 
 def tcp_link(port, more="", timeout="5s"):
     """A `[[link.modbus-tcp]]` of the name `link`."""
-    return f'[[link.modbus-tcp]]\nname = "link"\nhost = "127.0.0.1"\nport = {port}\ntimeout = "{timeout}"\n{more}'
+    return tcp("link", port, timeout) + more
 
 
 def rtu_link(port, table="modbus-rtu", more=""):
