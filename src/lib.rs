@@ -19,7 +19,10 @@ pub mod notify;
 pub mod plan;
 pub mod poll;
 pub mod publishers;
+#[cfg(test)]
+mod reference;
 pub mod simulate;
+pub mod status;
 pub mod store;
 pub mod supervisor;
 pub mod telemetry;

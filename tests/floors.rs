@@ -15,8 +15,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("normalize", &["model", "telemetry"]),
     ("store", &["model", "telemetry"]),
     ("command", &["model", "telemetry"]),
+    ("status", &["model", "telemetry", "store"]),
     ("poll", &["model", "telemetry", "drivers", "normalize", "store", "command"]),
-    ("publishers", &["model", "telemetry", "tls", "store", "command"]),
+    ("publishers", &["model", "telemetry", "tls", "store", "command", "status"]),
     // The TOML as data: of drivers and publishers only their config types.
     (
         "config",
@@ -39,6 +40,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("simulate", &["model", "telemetry", "drivers", "normalize", "config", "plan"]),
     ("cli", &["*"]),
     ("main", &["cli"]),
+    ("reference", &[]),
     ("lib", &[]),
 ];
 

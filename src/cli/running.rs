@@ -9,9 +9,9 @@ use tokio::time::Instant;
 use super::control::{Answer, Request};
 use super::file::count;
 use super::reload::{self, Offer};
-use super::status::status;
 use crate::model::{Directory, Period};
 use crate::plan::GatewayPlan;
+use crate::status::Status;
 use crate::supervisor::Gateway;
 use crate::telemetry::{Connection, Telemetry};
 
@@ -114,9 +114,7 @@ impl Running {
     pub(super) async fn answer(&mut self, request: Request) -> Outcome {
         Outcome::GoesOn(match request {
             Request::Status {} => {
-                let left =
-                    self.trial.as_ref().map(|trial| trial.until.saturating_duration_since(Instant::now()));
-                Answer { ok: true, status: Some(status(&self.gateway, left)), ..Answer::default() }
+                Answer { ok: true, status: serde_json::to_value(self.status()).ok(), ..Answer::default() }
             }
             Request::Reload {} => return self.reload().await,
             Request::Compare { file } => match reload::read(&self.gateway, &file).await {
@@ -137,6 +135,14 @@ impl Running {
                 Some(trial) => Answer::done(self.back(trial, "reverted by hand").await),
             },
         })
+    }
+
+    fn status(&self) -> Status {
+        let gateway = &self.gateway;
+        let mut status = Status::of(gateway.directory(), gateway.store(), gateway.telemetry(), gateway.now());
+        let left = self.trial.as_ref().map(|trial| trial.until.saturating_duration_since(Instant::now()));
+        status.config.trial = left.map(|left| left.as_secs());
+        status
     }
 
     async fn take_on(&mut self, offer: Offer) -> Vec<String> {

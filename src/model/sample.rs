@@ -46,6 +46,17 @@ pub enum DeviceState {
     Dead,
 }
 
+impl DeviceState {
+    /// For people and scripts.
+    pub fn name(self) -> &'static str {
+        match self {
+            DeviceState::Unknown => "unknown",
+            DeviceState::Alive => "alive",
+            DeviceState::Dead => "dead",
+        }
+    }
+}
+
 /// The samples of one device from one transaction, with the device's state after it.
 /// A change of state without samples is a batch too.
 #[derive(Debug, Clone, PartialEq)]

@@ -14,7 +14,7 @@ from check import equal, listens, ok, section, until
 from field import TcpPeer, Unit
 from gateway import Gateway
 from host import Host
-from plant import device, free_port
+from plant import device, free_port, head, tcp
 
 GROUP, NODE = "interop", "gateway-reload"
 LINKS, UNITS = 10, 20
@@ -26,13 +26,7 @@ BROKEN = int(os.environ.get("RELOAD_BROKEN", "200"))
 def config(ports, peers, tags):
     """The file; `tags` are those of the one device that changes."""
     parts = [f"""\
-[node]
-group = "{GROUP}"
-name = "{NODE}"
-
-[scan]
-fast = "{int(PERIOD * 1000)}ms"
-
+{head(NODE, fast=f'{int(PERIOD * 1000)}ms')}
 [system]
 interval = "200ms"
 
@@ -49,7 +43,7 @@ anonymous = true
 listen = "127.0.0.1:{ports['http']}"
 """]
     for at, peer in enumerate(peers):
-        parts.append(f'[[link.modbus-tcp]]\nname = "net-{at}"\nhost = "127.0.0.1"\nport = {peer.port}\ntimeout = "900ms"\n')
+        parts.append(tcp(f"net-{at}", peer.port, "900ms"))
     for at in range(LINKS * UNITS):
         own = f'count = {{ at = "input:0", type = "u32" }}\n{tags if at == 0 else ""}'
         parts.append(device(f"d{at}", f"net-{at // UNITS}", at % UNITS + 1, own, "identify = false"))
@@ -204,8 +198,9 @@ async def trials(gateway, socket, text, peers):
 
     equal("the control socket is for its owner and group only", oct(socket.stat().st_mode & 0o777), "0o660")
     said = status(await ask("status", "--json"))
-    equal("status: all is good", (said["good"], said["devices"]["alive"], said["config"]["refused"]),
-          (True, LINKS * UNITS + 1, BROKEN))
+    equal("status: all is good",
+          (said["health"], [d["state"] for d in said["devices"]], said["config"]["refused"]),
+          ({"status": "good", "problems": []}, ["alive"] * (LINKS * UNITS + 1), BROKEN))
     words = (await ask("status"))[1]
     ok("status in words", "all good" in words and "link net-0: up" in words, words[:300])
     copy = gateway.folder / "copy.toml"
@@ -249,6 +244,6 @@ async def trials(gateway, socket, text, peers):
     ok("the link does not come back: the gateway goes back by itself, before the time is over", await until(back, 5.5), gateway.tail())
 
     async def good():
-        return status(await ask("status", "--json"))["good"]
+        return status(await ask("status", "--json"))["health"]["status"] == "good"
 
     ok("and all is good again", await until(good, 15), gateway.tail())

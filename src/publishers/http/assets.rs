@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::model::{DeviceState, Identity, Timestamp};
+use crate::model::{Identity, Timestamp};
 use crate::publishers::publisher::Context;
 
 /// `/api/v1/assets`
@@ -49,11 +49,7 @@ pub(super) fn assets(cx: &Context) -> Assets {
             address: plate.map(|p| p.address.clone()),
             unit: plate.and_then(|p| p.unit),
             description: device.description.as_deref().map(str::to_owned),
-            state: match cx.store.device_state(device.id) {
-                DeviceState::Unknown => "unknown",
-                DeviceState::Alive => "alive",
-                DeviceState::Dead => "dead",
-            },
+            state: cx.store.device_state(device.id).name(),
             first_seen: cx.store.first_seen(device.id).map(Timestamp::millis),
             last_seen: last.filter(|at| *at != 0).map(|at| Timestamp(at).millis()),
             manufacturer: plate.and_then(|p| p.manufacturer.clone()),

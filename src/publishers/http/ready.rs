@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::view::because;
 use crate::model::{Device, DeviceState};
 use crate::publishers::publisher::Context;
+use crate::status::because;
 use crate::telemetry::Connection;
 
 /// Whether it polls and delivers; otherwise why not.

@@ -19,6 +19,7 @@ use super::config::Spec;
 use super::connection::Connection;
 use super::{assets, history, host, metrics, ready::readiness, view};
 use crate::publishers::publisher::{Context, PublishError, Publisher};
+use crate::status::{Health, Status};
 use crate::telemetry;
 
 /// Serves the page.
@@ -122,7 +123,7 @@ fn routes(cx: Context) -> Router {
         .route("/page.css", file("text/css; charset=utf-8", include_str!("page.css")))
         .route("/page.js", file("text/javascript; charset=utf-8", include_str!("page.js")))
         .route("/icon.svg", file("image/svg+xml", include_str!("icon.svg")))
-        .route("/api/v1/status", get(async |State(cx): Shared| Json(view::status(&cx)).into_response()))
+        .route("/api/v1/status", get(async |State(cx): Shared| Json(status(&cx)).into_response()))
         .route("/api/v1/assets", get(async |State(cx): Shared| Json(assets::assets(&cx)).into_response()))
         .route(
             "/api/v1/tags",
@@ -132,7 +133,7 @@ fn routes(cx: Context) -> Router {
         .route("/api/v1/history", get(read_back))
         .route("/metrics", get(scrape))
         .route("/readyz", get(ready))
-        .route("/healthz", get(async |State(cx): Shared| Json(view::health(&cx)).into_response()))
+        .route("/healthz", get(async |State(cx): Shared| Json(health(&cx)).into_response()))
         .fallback(async || (StatusCode::NOT_FOUND, "there is no such page\n"))
         .layer(middleware::from_fn_with_state(cx.clone(), guard))
         .with_state(cx)
@@ -217,4 +218,12 @@ async fn guard(State(cx): Shared, request: Request, next: Next) -> Response {
     let policy = header::HeaderName::from_static("cross-origin-resource-policy");
     response.headers_mut().insert(policy, HeaderValue::from_static("same-origin"));
     response
+}
+
+fn status(cx: &Context) -> Status {
+    Status::of(&cx.directory.now(), &cx.store, &cx.telemetry, cx.clock.now())
+}
+
+fn health(cx: &Context) -> Health {
+    Health::of(&cx.directory.now(), &cx.store, &cx.telemetry)
 }
