@@ -22,7 +22,7 @@ use opcua::types::*;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use ground::{connect, is_up, rules, surroundings, token, until, until_value, url, user};
+use ground::{connect, is_up, rules, surroundings, token, until, until_value, url, user, watch_events};
 
 const PRESSURE: u32 = 0;
 const FAULT: u32 = 4;
@@ -267,25 +267,8 @@ impl Client {
             },
             index_range: NumericRange::None,
         });
-        let filter = EventFilter { select_clauses: Some(select.collect()), ..EventFilter::default() };
-        let item = MonitoredItemCreateRequest {
-            item_to_monitor: ReadValueId::new(node, AttributeId::EventNotifier),
-            monitoring_mode: MonitoringMode::Reporting,
-            requested_parameters: MonitoringParameters {
-                client_handle: 1,
-                sampling_interval: 0.0,
-                filter: ExtensionObject::from_message(filter),
-                queue_size: 100,
-                discard_oldest: true,
-            },
-        };
-        let made = self
-            .session
-            .create_monitored_items(subscription, TimestampsToReturn::Both, vec![item])
-            .await
-            .unwrap();
-        assert_eq!(made[0].result.status_code, StatusCode::Good);
-        let result = made[0].result.filter_result.inner_as::<EventFilterResult>().unwrap();
+        let said = watch_events(&self.session, subscription, node, select.collect()).await;
+        let result = said.inner_as::<EventFilterResult>().unwrap();
         let clauses = result.select_clause_results.clone().unwrap();
         assert!(clauses.iter().all(|status| status.is_good()), "{clauses:?}");
         Events { told, subscription }

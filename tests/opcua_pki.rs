@@ -21,9 +21,8 @@ use fieldgate::store::Options;
 use opcua::client::{ClientBuilder, EventCallback, IdentityToken, Session};
 use opcua::crypto::SecurityPolicy;
 use opcua::types::{
-    AttributeId, ByteString, EventFilter, ExtensionObject, MessageSecurityMode, MonitoredItemCreateRequest,
-    MonitoringMode, MonitoringParameters, NodeId, NumericRange, ObjectId, ObjectTypeId, QualifiedName,
-    ReadValueId, SimpleAttributeOperand, StatusCode, TimestampsToReturn, UserTokenPolicy, VariableId,
+    AttributeId, ByteString, MessageSecurityMode, NodeId, NumericRange, ObjectId, ObjectTypeId,
+    QualifiedName, SimpleAttributeOperand, StatusCode, TimestampsToReturn, UserTokenPolicy, VariableId,
     Variant,
 };
 use rcgen::{
@@ -36,7 +35,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-use ground::{connect, connected, is_up, surroundings, until, url};
+use ground::{connect, connected, is_up, surroundings, until, url, watch_events};
 
 const URI: &str = "urn:test:client";
 const NONE: &str = "http://opcfoundation.org/UA/SecurityPolicy#None";
@@ -345,21 +344,7 @@ async fn a_refused_certificate_is_an_audit_event_with_its_code_and_its_bytes() {
         attribute_id: AttributeId::Value as u32,
         index_range: NumericRange::None,
     });
-    let filter = EventFilter { select_clauses: Some(select.into()), ..EventFilter::default() };
-    let item = MonitoredItemCreateRequest {
-        item_to_monitor: ReadValueId::new(ObjectId::Server.into(), AttributeId::EventNotifier),
-        monitoring_mode: MonitoringMode::Reporting,
-        requested_parameters: MonitoringParameters {
-            client_handle: 1,
-            sampling_interval: 0.0,
-            filter: ExtensionObject::from_message(filter),
-            queue_size: 100,
-            discard_oldest: true,
-        },
-    };
-    let both = TimestampsToReturn::Both;
-    let made = session.create_monitored_items(subscription, both, vec![item]).await.unwrap();
-    assert_eq!(made[0].result.status_code, StatusCode::Good);
+    watch_events(&session, subscription, ObjectId::Server.into(), select.into()).await;
 
     let mut expired = client();
     expired.not_after = date_time_ymd(2021, 1, 1);

@@ -15,7 +15,11 @@ use fieldgate::store::{Options, Store};
 use fieldgate::telemetry::{Connection, Telemetry};
 use opcua::client::{Client, ClientBuilder, IdentityToken, Session};
 use opcua::crypto::SecurityPolicy;
-use opcua::types::{DataValue, MessageSecurityMode, StatusCode, UserTokenPolicy};
+use opcua::types::{
+    AttributeId, DataValue, EventFilter, ExtensionObject, MessageSecurityMode, MonitoredItemCreateRequest,
+    MonitoringMode, MonitoringParameters, NodeId, ReadValueId, SimpleAttributeOperand, StatusCode,
+    TimestampsToReturn, UserTokenPolicy,
+};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -154,4 +158,30 @@ pub(crate) async fn until_value(
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
     panic!("{what} is {:?}", read().await);
+}
+
+/// Has the events of a node told to a subscription, with these fields; what the server says of the filter.
+pub(crate) async fn watch_events(
+    session: &Session,
+    subscription: u32,
+    node: NodeId,
+    fields: Vec<SimpleAttributeOperand>,
+) -> ExtensionObject {
+    let filter = EventFilter { select_clauses: Some(fields), ..EventFilter::default() };
+    let item = MonitoredItemCreateRequest {
+        item_to_monitor: ReadValueId::new(node, AttributeId::EventNotifier),
+        monitoring_mode: MonitoringMode::Reporting,
+        requested_parameters: MonitoringParameters {
+            client_handle: 1,
+            sampling_interval: 0.0,
+            filter: ExtensionObject::from_message(filter),
+            queue_size: 100,
+            discard_oldest: true,
+        },
+    };
+    let both = TimestampsToReturn::Both;
+    let mut made = session.create_monitored_items(subscription, both, vec![item]).await.unwrap();
+    let made = made.remove(0).result;
+    assert_eq!(made.status_code, StatusCode::Good);
+    made.filter_result
 }

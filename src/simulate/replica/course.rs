@@ -117,22 +117,11 @@ fn span(rule: &Rule) -> (f64, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Access, DeviceId, TagId};
+    use crate::model::{DeviceId, TagId};
     use crate::normalize::Scaling;
 
     fn tag(kind: DataType) -> Tag {
-        Tag {
-            id: TagId(0),
-            device: DeviceId(0),
-            name: "speed".into(),
-            path: "pump/speed".into(),
-            kind,
-            access: Access::Read,
-            unit: None,
-            low: None,
-            high: None,
-            description: None,
-        }
+        Tag::plain(TagId(0), DeviceId(0), "pump/speed", kind)
     }
 
     #[test]
