@@ -3,7 +3,7 @@
 use std::mem::discriminant;
 
 use super::{GatewayPlan, PublisherPlan};
-use crate::model::{Device, Tag};
+use crate::model::{Device, DeviceId, Directory, Tag};
 use crate::poll::LinkPlan;
 
 /// One thing to do to a running gateway.
@@ -64,62 +64,75 @@ pub fn needs_restart(old: &GatewayPlan, new: &GatewayPlan) -> Vec<&'static str> 
     reasons.into_iter().filter(|(_, differs)| *differs).map(|(what, _)| what).collect()
 }
 
-/// The same for people, a line each: `+` is new, `-` goes, `~` is another.
+/// The same for people, a line each: `+` is new, `-` goes, `~` is another. Empty only where nothing changes.
 pub fn describe(old: &GatewayPlan, new: &GatewayPlan) -> Vec<String> {
-    let mut lines: Vec<String> = needs_restart(old, new)
-        .iter()
-        .map(|what| format!("~ {what} (needs a restart of the gateway)"))
-        .collect();
-    let is_new = |name: &str| !old.links.iter().any(|link| link.name == name);
-    let stays = |name: &str| new.links.iter().any(|link| link.name == name);
-    let published = |plan: &GatewayPlan, name: &str| plan.publishers.iter().any(|p| p.name == name);
-    for change in diff(old, new) {
-        match change {
-            Change::StopLink(name) if !stays(&name) => lines.push(format!("- link {name}")),
-            Change::StopPublisher(name) if !published(new, &name) => {
-                lines.push(format!("- publisher {name}"))
-            }
-            Change::StopLink(_) | Change::StopPublisher(_) => {}
-            Change::StartLink(link) if is_new(&link.name) => lines.push(format!("+ link {}", link.name)),
-            Change::StartLink(link) => lines.push(format!("~ link {} (opened anew)", link.name)),
-            Change::Replan(link) => lines.push(format!("~ link {}", link.name)),
-            Change::StartPublisher(publisher) if published(old, &publisher.name) => {
-                lines.push(format!("~ publisher {} (connected anew)", publisher.name));
-            }
-            Change::StartPublisher(publisher) => lines.push(format!("+ publisher {}", publisher.name)),
+    let restart = needs_restart(old, new).into_iter();
+    let mut lines: Vec<String> =
+        restart.map(|what| format!("~ {what} (needs a restart of the gateway)")).collect();
+    lines.extend(describe_tasks(old, new));
+    let (before, now) = (&*old.directory, &*new.directory);
+    let named = |directory: &Directory, name: &str| directory.devices().iter().any(|d| &*d.name == name);
+    let tags = |directory: &Directory, device: &Device| directory.tags_of(device.id).count();
+    for device in before.devices().iter().filter(|device| !named(now, &device.name)) {
+        lines.push(format!("- device {} ({} tags)", device.name, tags(before, device)));
+    }
+    for device in now.devices() {
+        if !named(before, &device.name) {
+            lines.push(format!("+ device {} ({} tags)", device.name, tags(now, device)));
+        } else if outline(before, device.id) != outline(now, device.id) {
+            lines.push(format!("~ device {}", device.name));
         }
     }
-    let known =
-        |plan: &GatewayPlan, device: &Device| plan.directory.devices().iter().any(|d| d.name == device.name);
-    let tags = |plan: &GatewayPlan, device: &Device| plan.directory.tags_of(device.id).count();
-    for device in old.directory.devices().iter().filter(|device| !known(new, device)) {
-        lines.push(format!("- device {} ({} tags)", device.name, tags(old, device)));
-    }
-    for device in new.directory.devices().iter().filter(|device| !known(old, device)) {
-        lines.push(format!("+ device {} ({} tags)", device.name, tags(new, device)));
-    }
-    let in_both = |tag: &Tag| {
-        let has = |plan: &GatewayPlan| {
-            plan.directory
-                .devices()
-                .iter()
-                .any(|d| tag.path.split_once('/').is_some_and(|(device, _)| device == &*d.name))
-        };
-        has(old) && has(new)
+    // Those of a device that is new or gone are told with it.
+    let in_both = |tag: &&Tag| {
+        let device = tag.path.split_once('/').map_or("", |(device, _)| device);
+        named(before, device) && named(now, device)
     };
-    for tag in old.directory.tags().iter().filter(|tag| in_both(tag)) {
-        match new.directory.find(&tag.path) {
+    for tag in before.tags().iter().filter(in_both) {
+        match now.find(&tag.path) {
             None => lines.push(format!("- tag {}", tag.path)),
-            Some(now) if now != tag => lines.push(format!("~ tag {}", tag.path)),
+            Some(other) if told(before, tag) != told(now, other) => lines.push(format!("~ tag {}", tag.path)),
             Some(_) => {}
         }
     }
-    for tag in
-        new.directory.tags().iter().filter(|tag| in_both(tag) && old.directory.find(&tag.path).is_none())
-    {
-        lines.push(format!("+ tag {}", tag.path));
+    let is_new = |tag: &&Tag| before.find(&tag.path).is_none();
+    lines.extend(now.tags().iter().filter(in_both).filter(is_new).map(|tag| format!("+ tag {}", tag.path)));
+    if lines.is_empty() && before != now {
+        lines.push("~ the order of devices or tags".to_owned());
     }
     lines
+}
+
+/// What the diff says of links and publishers.
+fn describe_tasks(old: &GatewayPlan, new: &GatewayPlan) -> impl Iterator<Item = String> {
+    let has_link = |plan: &GatewayPlan, name: &str| plan.links.iter().any(|link| link.name == name);
+    let publishes = |plan: &GatewayPlan, name: &str| plan.publishers.iter().any(|p| p.name == name);
+    let line = move |change| match change {
+        Change::StopLink(name) => (!has_link(new, &name)).then(|| format!("- link {name}")),
+        Change::StopPublisher(name) => (!publishes(new, &name)).then(|| format!("- publisher {name}")),
+        Change::StartLink(link) if has_link(old, &link.name) => {
+            Some(format!("~ link {} (opened anew)", link.name))
+        }
+        Change::StartLink(link) => Some(format!("+ link {}", link.name)),
+        Change::Replan(link) => Some(format!("~ link {}", link.name)),
+        Change::StartPublisher(publisher) if publishes(old, &publisher.name) => {
+            Some(format!("~ publisher {} (connected anew)", publisher.name))
+        }
+        Change::StartPublisher(publisher) => Some(format!("+ publisher {}", publisher.name)),
+    };
+    diff(old, new).into_iter().filter_map(line)
+}
+
+/// What is told of a device beside its tags.
+fn outline(directory: &Directory, device: DeviceId) -> impl PartialEq {
+    let tables = directory.tables().iter().filter(|table| table.device == device).collect::<Vec<_>>();
+    (directory.device(device), directory.plate(device), directory.template(device), tables)
+}
+
+/// What is told of a tag, and how urgent it is.
+fn told<'a>(directory: &'a Directory, tag: &'a Tag) -> impl PartialEq + 'a {
+    let alarm = directory.alarms().iter().find(|alarm| alarm.source == tag.id);
+    (tag, directory.labels(tag.id), directory.class(tag.id), alarm)
 }
 
 /// Whether the task can go on: the same driver with as many lanes.
@@ -156,6 +169,30 @@ mod tests {
         let new = plan(X, "", Some(&old.directory));
         assert_eq!(diff(&old, &new), []);
         assert_eq!(old.directory, new.directory);
+    }
+
+    #[test]
+    fn whatever_is_told_of_a_tag_or_a_device_is_a_difference_that_is_said() {
+        let old = plan(X, "", None);
+        for (tag, says) in [
+            (
+                "x = { at = \"holding:1\", type = \"u16\", labels = { 0 = \"off\", 1 = \"on\" } }\n",
+                "~ tag one/x",
+            ),
+            ("x = { at = \"holding:1\", type = \"u16\", class = \"critical\" }\n", "~ tag one/x"),
+            ("x = { at = \"holding:1\", type = \"u16\", unit = \"bar\" }\n", "~ tag one/x"),
+            ("x = { at = \"holding:1\", type = \"u16\", deadband = 2.0 }\n", "~ link a"),
+        ] {
+            let new = plan(tag, "", Some(&old.directory));
+            let lines = describe(&old, &new);
+            assert!(lines.iter().any(|line| line == says), "{tag}: {lines:?}");
+        }
+        let more = "[[device]]\nname = \"three\"\nlink = \"b\"\nunit = 3\nscan = \"fast\"\n[device.tag]\n\
+                    a = { at = \"holding:1\", type = \"u16\" }\nb = { at = \"holding:2\", type = \"u16\" }\n";
+        let new = plan(X, more, Some(&old.directory));
+        assert_eq!(describe(&old, &new), ["~ link b", "+ device three (2 tags)"]);
+        assert_eq!(describe(&new, &old), ["~ link b", "- device three (2 tags)"]);
+        assert_eq!(describe(&old, &plan(X, "", Some(&old.directory))), [""; 0]);
     }
 
     #[test]
