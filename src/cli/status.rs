@@ -80,7 +80,11 @@ fn words(status: &Status) -> String {
             publisher.dropped
         ));
     }
-    let durable = if store.durable { "" } else { "; a flush was not seen to reach it" };
+    let durable = if store.durable {
+        ""
+    } else {
+        "; not durable: there is no folder, or a flush was not seen to reach the disk"
+    };
     lines.push(format!("store: {} bytes wait on the disk{durable}", store.spool_bytes));
     if !node.synchronised {
         lines.push("clock: not synchronised".to_owned());
