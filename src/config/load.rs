@@ -274,14 +274,11 @@ pub(super) fn form(message: &str, span: Range<usize>, text: &str) -> Mistake {
         let (got, wanted) = rest.split_once(", expected ").unwrap_or((rest, "another type"));
         let wanted = in_words(wanted);
         let written = text.get(span.clone()).unwrap_or("").lines().next().unwrap_or("");
-        // What stands where a secret belongs may be one: it is said to the log, too.
-        let instead =
-            if wanted.contains("credential") { String::new() } else { format!(" instead of `{written}`") };
         return Mistake::new(
             "wrong-type",
             span,
             format!("{got} where {wanted} belongs"),
-            format!("write {wanted}{instead}"),
+            format!("write {wanted} instead of `{written}`"),
         );
     }
     if message.starts_with("invalid value") {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 /// `{ file = "…" }`, `{ env = "…" }` or `{ credential = "…" }` (systemd's credentials folder).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -36,6 +36,12 @@ impl<'de> Deserialize<'de> for Secret {
             }
             fn visit_f64<E: Error>(self, _: f64) -> Result<Secret, E> {
                 Err(E::custom(IN_CLEAR))
+            }
+            fn visit_bool<E: Error>(self, _: bool) -> Result<Secret, E> {
+                Err(E::custom(IN_CLEAR))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<Secret, A::Error> {
+                Err(A::Error::custom(IN_CLEAR))
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Secret, A::Error> {
                 let known = &["file", "env", "credential"];
