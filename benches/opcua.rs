@@ -3,7 +3,7 @@
 //!
 //! ```sh
 //! python3 -m venv target/bench-venv && target/bench-venv/bin/pip install asyncua
-//! npm install --prefix target/bench-node node-opcua
+//! npm install --prefix target/bench-node node-opcua    # `node` in PATH is the program itself, no wrapper
 //! BENCH_PYTHON=$PWD/target/bench-venv/bin/python NODE_PATH=$PWD/target/bench-node/node_modules \
 //!     cargo bench --bench opcua
 //! ```
@@ -120,6 +120,11 @@ fn start(name: &str, tags: usize) -> Result<(Server, u16), String> {
     match lines.find(|line| line.as_ref().is_ok_and(|line| line == "ready")) {
         Some(_) => {}
         None => return Err("it ended without being ready".into()),
+    }
+    // Some installations put a script of Python's before node: its figures would be those of the script.
+    let program = std::fs::read_link(format!("/proc/{}/exe", server.0.id())).unwrap();
+    if name == "node-opcua" && program.file_name() != Some("node".as_ref()) {
+        return Err(format!("`node` must be the program itself, and is run by {}", program.display()));
     }
     // Read on, so that a server that says more is not held up.
     std::thread::spawn(move || lines.for_each(drop));

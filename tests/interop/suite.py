@@ -11,6 +11,7 @@ from pathlib import Path
 import access
 import alarms_part
 import arrays_part
+import board
 import budget
 import check
 import drain
@@ -164,10 +165,11 @@ async def main():
         "reload": reload_part.run,
         "start_faults": start_faults.run,
     }
+    by_name = {"board": board.run}
     began = time.monotonic()
     print(f"gateway: {program()}")
     for name in sys.argv[1:] or parts:
-        await guarded(parts[name], folder / name)
+        await guarded((parts | by_name)[name], folder / name)
     print(f"\n{time.monotonic() - began:.0f} s", end="")
     return check.summary()
 
