@@ -147,7 +147,8 @@ impl Bench for Unnumbered {
     }
     fn elsewhere(&self) -> Compiled<LineSpec> {
         let mut link = self.0.link("200ms");
-        link.port = Some(toml::Spanned::new(0..0, link.port.as_ref().map_or(502, |p| *p.get_ref()) ^ 1));
+        link.port =
+            Some(fieldgate::model::Spanned::new(0..0, link.port.as_ref().map_or(502, |p| *p.get_ref()) ^ 1));
         let requests = requests("holding");
         compile_socket(&link, &devices(), &requests.each_ref().map(request)).unwrap()
     }

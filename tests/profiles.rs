@@ -8,11 +8,10 @@ use std::process::{Command, Output};
 use fieldgate::config::leaf::Deadband;
 use fieldgate::config::tag_list::{header, line, read, row};
 use fieldgate::config::{self, Config, Report, Sources, Tag};
-use fieldgate::model::{Access, Class, DataType, Order, Period};
+use fieldgate::model::{Access, Class, DataType, Order, Period, Spanned};
 use fieldgate::normalize::Rule;
 use fieldgate::plan::{self, GatewayPlan};
 use proptest::prelude::*;
-use toml::Spanned;
 
 const NODE: &str = "[node]\ngroup = \"g\"\nname = \"n\"\n[scan]\nslow = \"60s\"\n";
 const TCP: &str = "[[link.modbus-tcp]]\nname = \"l\"\nhost = \"h\"\n";

@@ -137,7 +137,7 @@ fn narrow(config: &mut Config, wanted: &HashSet<String>) {
     config.system.enabled = false;
     config.test.clear();
     let profiles = std::mem::take(&mut config.profile);
-    for device in config.device.iter_mut().map(toml::Spanned::get_mut) {
+    for device in config.device.iter_mut().map(crate::model::Spanned::get_mut) {
         let profile = device.profile.take().and_then(|name| {
             profiles.iter().find(|(n, _)| n.get_ref() == name.get_ref()).map(|(_, profile)| profile)
         });

@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
-use toml::Spanned;
-
 use super::file::{compile_text, count};
 use super::show::utc;
 use super::{GOOD, WRONG};
@@ -15,7 +13,7 @@ use crate::drivers::modbus::address::{Address, Area};
 use crate::drivers::modbus::config::ModbusDevice;
 use crate::drivers::modbus::facts::{Facts, Known, Reason, Refusal};
 use crate::drivers::modbus::holes::{Hole, joined};
-use crate::model::Timestamp;
+use crate::model::{Spanned, Timestamp};
 use crate::plan::GatewayPlan;
 use crate::poll::LinkPlan;
 use crate::store::learned;

@@ -67,8 +67,11 @@ pub(super) fn main(arguments: &Arguments) -> u8 {
 /// One scan class for all.
 fn every(config: &mut Config, interval: Period) {
     config.scan.clear();
-    config.scan.insert(toml::Spanned::new(0..0, "default".into()), toml::Spanned::new(0..0, interval));
-    for device in config.device.iter_mut().map(toml::Spanned::get_mut) {
+    config.scan.insert(
+        crate::model::Spanned::new(0..0, "default".into()),
+        crate::model::Spanned::new(0..0, interval),
+    );
+    for device in config.device.iter_mut().map(crate::model::Spanned::get_mut) {
         device.scan = None;
         device.tag.values_mut().for_each(|tag| tag.get_mut().scan = None);
     }

@@ -1,10 +1,9 @@
 //! The `alarm` of a tag, as written.
 
 use serde::Deserialize;
-use toml::Spanned;
 
 use super::leaf::Scalar;
-use crate::model::{Access, Period, Priority};
+use crate::model::{Access, Period, Priority, Spanned};
 
 /// `alarm = { … }` of a tag.
 #[derive(Debug, Clone, Deserialize)]

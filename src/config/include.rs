@@ -5,12 +5,11 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
-use toml::Spanned;
 
 use super::load::load_at;
 use super::tag_list::{self, Row};
 use super::{Config, Loaded, Profile, Sources, closest};
-use crate::model::Mistake;
+use crate::model::{Mistake, Spanned};
 
 /// A file larger than this was not meant: a tag needs some hundred bytes.
 const LARGEST: u64 = 64 << 20;

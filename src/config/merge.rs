@@ -1,8 +1,7 @@
 //! The tags of a device from all the places that may give it some.
 
+use crate::model::Spanned;
 use std::collections::BTreeMap;
-
-use toml::Spanned;
 
 use super::{Config, Device, Profile, Tag};
 

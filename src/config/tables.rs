@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use toml::Spanned;
 
 use super::alarm::Alarm;
 use super::leaf::{Deadband, Scalar};
 use crate::drivers::modbus::config::{SerialLink, TcpLink};
-use crate::model::{Access, Class, DataType, Order, Period, Size};
+use crate::model::{Access, Class, DataType, Order, Period, Size, Spanned};
 use crate::publishers::http::config as http;
 use crate::publishers::mqtt::config as mqtt;
 use crate::publishers::opcua::config as opcua;

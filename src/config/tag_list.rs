@@ -6,13 +6,12 @@ use std::ops::Range;
 
 use serde::de::value::{Error, StrDeserializer};
 use serde::de::{Deserialize, IntoDeserializer};
-use toml::Spanned;
 
 use super::csv::{self, Field};
 use super::leaf::Deadband;
 use super::load::{MOST, form};
 use super::{Report, Tag, closest, shift};
-use crate::model::{Access, Class, Mistake, Order};
+use crate::model::{Access, Class, Mistake, Order, Spanned};
 
 /// The columns, in the order of an export; the keys of a tag, with `device` and `tag` before and the
 /// address under its full name.

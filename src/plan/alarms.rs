@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use toml::Spanned;
-
 use super::compile::Compiler;
 use super::draft::path;
 use super::{names, ranges};
 use crate::config;
 use crate::config::alarm::Alarm as Table;
 use crate::config::leaf::Scalar;
-use crate::model::{Access, Alarm, DataType, DeviceId, Limits, Mistake, Period, Tag, Trigger, Value};
+use crate::model::{
+    Access, Alarm, DataType, DeviceId, Limits, Mistake, Period, Spanned, Tag, Trigger, Value,
+};
 use crate::normalize::Rule;
 
 /// What the tags that show an alarm are called, after the name of the tag itself.

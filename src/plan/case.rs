@@ -3,10 +3,8 @@
 
 use std::collections::HashMap;
 
-use toml::Spanned;
-
 use crate::config::Config;
-use crate::model::Mistake;
+use crate::model::{Mistake, Spanned};
 
 /// A warning for each device, and each tag of a device, that has another one's name but for the case.
 pub(super) fn alike(config: &Config, warnings: &mut Vec<Mistake>) {

@@ -4,15 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use toml::Spanned;
-
 use super::draft::{Class, DeviceDraft, SYSTEM, TagDraft, duplicate, path, reserved};
 use super::links::LinkTable;
 use super::tags::{Inherited, asked, rule};
 use super::{GatewayPlan, case, doors, labels, links, load, names, north, ranges, tests};
 use crate::config::{self, ClockSource, Config, closest};
 use crate::model::{
-    Alarm, Class as Urgency, DataType, Device, DeviceId, Directory, Labels, Mistake, Tag, TagId,
+    Alarm, Class as Urgency, DataType, Device, DeviceId, Directory, Labels, Mistake, Spanned, Tag, TagId,
 };
 
 /// Compiles a file. `incomplete`: tables were left out because of mistakes of form, so a name that is

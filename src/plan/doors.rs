@@ -2,14 +2,12 @@
 
 use std::net::SocketAddr;
 
-use toml::Spanned;
-
 use super::ranges;
 use crate::config::Config;
 use crate::drivers::modbus::config::{Rts, SerialLink, TcpLink};
 use crate::drivers::modbus::identity;
 use crate::drivers::modbus::target::Target;
-use crate::model::Mistake;
+use crate::model::{Mistake, Spanned};
 
 /// How one Modbus TCP link is opened.
 pub(super) fn tcp(link: &TcpLink, mistakes: &mut Vec<Mistake>) {

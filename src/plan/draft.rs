@@ -4,11 +4,9 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::time::Duration;
 
-use toml::Spanned;
-
 use super::tags::Asked;
 use crate::config;
-use crate::model::{DeviceId, Labels, Mistake, Tag, TagId};
+use crate::model::{DeviceId, Labels, Mistake, Spanned, Tag, TagId};
 use crate::normalize::Rule;
 
 /// The name of the gateway's own link and device.

@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
-use toml::Spanned;
-
 use crate::config;
-use crate::model::{DataType, Labels, Mistake};
+use crate::model::{DataType, Labels, Mistake, Spanned};
 
 /// The longest label, in characters.
 const LONGEST: usize = 100;

@@ -39,7 +39,7 @@ pub(super) fn table<'a>(config: &'a Config, mistakes: &mut Vec<Mistake>) -> Vec<
     let mut links: Vec<_> = tcp.chain(rtu).chain(ascii).collect();
     links.sort_by_key(|(name, _)| name.span().start);
     let mut seen = HashMap::new();
-    let check = |(name, kind): (&'a toml::Spanned<String>, Kind<'a>)| {
+    let check = |(name, kind): (&'a crate::model::Spanned<String>, Kind<'a>)| {
         names::check("link", name, mistakes);
         reserved("link", name, mistakes);
         duplicate("link", "duplicate-link", name, &mut seen, mistakes);
@@ -159,7 +159,7 @@ fn serial_link(link: &SerialLink, mistakes: &mut Vec<Mistake>) {
     }
 }
 
-fn turnaround(period: &toml::Spanned<crate::model::Period>, mistakes: &mut Vec<Mistake>) {
+fn turnaround(period: &crate::model::Spanned<crate::model::Period>, mistakes: &mut Vec<Mistake>) {
     ranges::period_within("turnaround", period, Duration::ZERO..=Duration::from_secs(60), mistakes);
 }
 
@@ -198,8 +198,9 @@ pub(super) fn compile(
         }
         let compiled = match &link.kind {
             Kind::Tcp(table) if table.is_numbered() => {
-                let number =
-                    |n: &Option<toml::Spanned<u16>>| n.as_ref().map_or(1, |n| usize::from(*n.get_ref()));
+                let number = |n: &Option<crate::model::Spanned<u16>>| {
+                    n.as_ref().map_or(1, |n| usize::from(*n.get_ref()))
+                };
                 let (connections, pipeline) = (number(&table.connections), number(&table.pipeline));
                 modbus::compile_tcp(table, &specs, &requests).map(|c| Layout {
                     connections,
@@ -398,7 +399,7 @@ fn unit(table: &config::Device, serial: bool, mistakes: &mut Vec<Mistake>) -> u1
 
 /// Ways to write that need an answer.
 fn broadcast_reads_nothing(
-    key: &toml::Spanned<bool>,
+    key: &crate::model::Spanned<bool>,
     write: WriteFunctions,
     bit_write: BitWrite,
     mistakes: &mut Vec<Mistake>,
@@ -425,7 +426,8 @@ fn twins(
     let mut seen: HashMap<u8, &str> = HashMap::new();
     for (draft, spec) in devices.iter().zip(specs) {
         if let Some(first) = seen.insert(spec.unit, &spec.name) {
-            let place = draft.table.unit.as_ref().map_or(draft.table.name.span(), toml::Spanned::span);
+            let place =
+                draft.table.unit.as_ref().map_or(draft.table.name.span(), crate::model::Spanned::span);
             warnings.push(Mistake::new(
                 "same-unit",
                 place,

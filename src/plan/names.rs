@@ -1,8 +1,6 @@
 //! Which names are legal: they become MQTT topics, OPC UA nodes and file names.
 
-use toml::Spanned;
-
-use crate::model::Mistake;
+use crate::model::{Mistake, Spanned};
 
 /// The longest name; a file name may have 255 bytes.
 const LONGEST: usize = 128;

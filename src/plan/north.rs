@@ -3,12 +3,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use toml::Spanned;
-
 use super::draft::duplicate;
 use super::{PublisherPlan, Resource, names, ranges};
 use crate::config::Config;
-use crate::model::{Directory, Mistake, Size};
+use crate::model::{Directory, Mistake, Size, Spanned};
 use crate::publishers::{PublisherSpec, http, mqtt, opcua, sparkplug};
 use crate::store::options::OutboxTable;
 use crate::store::{self, ReaderRules, WhenFull};
@@ -229,7 +227,7 @@ pub(super) fn store(config: &Config, mistakes: &mut Vec<Mistake>) -> store::Opti
 
 /// `[store.history]`
 fn history(
-    table: &toml::Spanned<crate::config::History>,
+    table: &crate::model::Spanned<crate::config::History>,
     has_path: bool,
     mistakes: &mut Vec<Mistake>,
 ) -> store::History {

@@ -3,9 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use toml::Spanned;
-
-use crate::model::{Mistake, Period};
+use crate::model::{Mistake, Period, Spanned};
 
 /// From a millisecond to a day is what a period of this program may be.
 pub(super) fn period(key: &str, period: &Spanned<Period>, mistakes: &mut Vec<Mistake>) -> Duration {

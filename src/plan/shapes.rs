@@ -3,14 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use toml::Spanned;
-
 use super::compile::Compiler;
 use super::draft::{DeviceDraft, TagDraft};
 use super::tags::{Inherited, rule};
 use super::{PublisherPlan, names};
 use crate::config::{self, closest};
-use crate::model::{DataType, DeviceId, Directory, Mistake, Table, TagId, Template};
+use crate::model::{DataType, DeviceId, Directory, Mistake, Spanned, Table, TagId, Template};
 use crate::publishers::PublisherSpec;
 use crate::publishers::sparkplug::session::published_as;
 

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use toml::Spanned;
-
 use crate::config;
 use crate::config::leaf::Deadband;
-use crate::model::{Access, DataType, Mistake, Order, TagId};
+use crate::model::{Access, DataType, Mistake, Order, Spanned, TagId};
 use crate::normalize::{Rule, Scaling};
 
 /// What a device gives its tags where they say nothing.

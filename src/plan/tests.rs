@@ -2,15 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use toml::Spanned;
-
 use super::draft::DeviceDraft;
 use super::tags::{Asked, Inherited, asked, rule};
 use super::{TestCase, TestPlan};
 use crate::config::leaf::Scalar;
 use crate::config::{Config, Profile, closest};
 use crate::drivers::modbus::address::{Address, Area};
-use crate::model::{Mistake, Place, Raw, TagId};
+use crate::model::{Mistake, Place, Raw, Spanned, TagId};
 use crate::normalize::{PlacedRule, Rule};
 use crate::poll::LinkPlan;
 

@@ -4,9 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
-use toml::Spanned;
 
-use crate::model::{Period, Size};
+use crate::model::{Period, Size, Spanned};
 
 /// Plain data, compiled from `[store]`.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,9 +1,8 @@
 //! What must differ from the file on this machine: where the devices, the broker and the ports are.
 
+use crate::model::Spanned;
 use std::net::SocketAddr;
 use std::path::Path;
-
-use toml::Spanned;
 
 use crate::config::Config;
 use crate::publishers::mqtt_wire::config::Brokers;

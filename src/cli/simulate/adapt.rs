@@ -1,9 +1,8 @@
 //! A copy of a configuration file that finds its devices in a simulation: the text, changed in few places.
 
+use crate::model::Spanned;
 use std::ops::Range;
 use std::path::Path;
-
-use toml::Spanned;
 
 use crate::config::{self, Config};
 use crate::simulate::plant::Endpoint;

@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use toml::Spanned;
 
-use crate::model::Period;
+use crate::model::{Period, Spanned};
 
 /// `[[link.modbus-tcp]]`: one socket and all units behind it.
 #[derive(Debug, Clone, Deserialize)]

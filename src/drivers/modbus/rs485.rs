@@ -43,7 +43,7 @@ pub(super) struct Switching {
 
 impl Switching {
     pub(super) fn new(link: &SerialLink) -> Switching {
-        let delay = |key: &Option<toml::Spanned<crate::model::Period>>| {
+        let delay = |key: &Option<crate::model::Spanned<crate::model::Period>>| {
             key.as_ref().map_or(Duration::ZERO, |period| period.get_ref().0)
         };
         Switching {

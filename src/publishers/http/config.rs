@@ -3,9 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use serde::Deserialize;
-use toml::Spanned;
 
-use crate::model::Mistake;
+use crate::model::{Mistake, Spanned};
 
 /// As written in the file.
 #[derive(Debug, Clone, Deserialize)]

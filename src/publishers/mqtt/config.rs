@@ -6,10 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
-use toml::Spanned;
 
 use super::pattern::{Field, Pattern};
-use crate::model::{Directory, Mistake, Period, Secret, Size};
+use crate::model::{Directory, Mistake, Period, Secret, Size, Spanned};
 use crate::publishers::mqtt_wire::config as mqtt_wire;
 use crate::store::options::OutboxTable;
 

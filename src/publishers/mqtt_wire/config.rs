@@ -7,9 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
-use toml::Spanned;
 
-use crate::model::{Mistake, Period, Secret, Size};
+use crate::model::{Mistake, Period, Secret, Size, Spanned};
 
 use super::address::Address;
 

@@ -5,10 +5,9 @@ use std::net::SocketAddr;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
-use toml::Spanned;
 
 use super::addresses;
-use crate::model::{Mistake, Secret};
+use crate::model::{Mistake, Secret, Spanned};
 
 /// As written in the file.
 #[derive(Debug, Clone, Deserialize)]

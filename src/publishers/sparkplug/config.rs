@@ -4,9 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
-use toml::Spanned;
 
-use crate::model::{Mistake, Period, Secret, Size};
+use crate::model::{Mistake, Period, Secret, Size, Spanned};
 use crate::publishers::mqtt_wire::config as mqtt_wire;
 use crate::store::options::OutboxTable;
 
