@@ -19,6 +19,7 @@ mod reload;
 mod run;
 mod running;
 mod scan;
+mod schema;
 mod shipped;
 mod show;
 mod simulate;
@@ -71,6 +72,8 @@ enum Command {
     Confirm(apply::Plain),
     /// End the trial of a configuration
     Revert(apply::Plain),
+    /// Print a JSON Schema of the configuration file: every key with type, default and example, for editors
+    Schema(schema::Arguments),
     /// Show what each link will do: its blocks, how long they take, what it can hold
     Plan(plan::Arguments),
     /// Run the [[test]] tables of a configuration file
@@ -127,6 +130,7 @@ pub fn main() -> ExitCode {
         Command::Apply(arguments) => apply::apply(&arguments),
         Command::Confirm(arguments) => apply::confirm(&arguments),
         Command::Revert(arguments) => apply::revert(&arguments),
+        Command::Schema(arguments) => schema::main(&arguments),
         Command::Plan(arguments) => plan::main(&arguments),
         Command::Test(arguments) => test::main(&arguments),
         Command::Read(arguments) => read::main(&arguments),

@@ -6,6 +6,7 @@ mod include;
 pub mod leaf;
 mod load;
 mod merge;
+pub mod schema;
 mod shift;
 mod sources;
 mod tables;

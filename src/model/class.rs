@@ -1,10 +1,14 @@
 //! How urgent a tag is on its way north.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What goes first where not all can go at once: after an outage, on a thin link, under a budget.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
 pub enum Class {
     /// Alarms: before everything else, also when the budget is used up.
     Critical,

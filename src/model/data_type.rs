@@ -1,8 +1,10 @@
 //! The type of a tag's value.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use serde::{Serialize, Serializer};
 
@@ -174,6 +176,24 @@ impl<'de> Deserialize<'de> for DataType {
             }
         }
         from.deserialize_str(Word)
+    }
+}
+
+impl JsonSchema for DataType {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "type".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let array = format!(r"^({})\[[0-9]+\]$", WORDS.join("|"));
+        json_schema!({
+            "type": "string",
+            "anyOf": [{ "enum": WORDS }, { "pattern": array }],
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the wire gave: words and bits, and how values lie in them.
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// The buffer that a driver fills; kept and used again, so that polling allocates nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -84,8 +85,9 @@ pub enum Place {
 /// How the bytes of a 32- or 64-bit value lie in its registers, by the usual letters:
 /// A is the most significant byte (of four; for 64 bits the pattern goes on over all words).
 /// For text, the first letter pair says whether the first character is the high byte.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(inline)]
 pub enum Order {
     /// Big-endian words and bytes: the Modbus specification's own.
     #[default]

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Alarm, Batch, Class, DataType, Labels, Table, Template};
@@ -16,15 +17,16 @@ pub struct TagId(pub u32);
 pub struct DeviceId(pub u32);
 
 /// Whether the north may write a tag.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
 pub enum Access {
-    /// The default: nobody may.
+    /// Nobody may.
     #[default]
     Read,
-    /// Written through the gate.
+    /// Every north may.
     ReadWrite,
-    /// Written through the gate and never read: a command register, a broadcast.
+    /// Every north may, and it is never read: a command register, a broadcast.
     WriteOnly,
 }
 

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserializer, Error, Unexpected, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// A duration: `"250ms"`, `"30s"`, `"5m"`, `"1h"`, `"7d"`, `"1.5s"`; units us, ms, s, m, h, d.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -114,6 +117,31 @@ macro_rules! from_text {
 }
 from_text!(Period, "a duration with its unit, as \"250ms\"");
 from_text!(Size, "a size with its unit, as \"16MiB\"");
+
+impl Serialize for Period {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&self.in_units())
+    }
+}
+
+/// Says of a text with a unit what `number_and_unit` reads.
+macro_rules! schema_of_text {
+    ($type:ident, $name:literal, $pattern:literal) => {
+        impl JsonSchema for $type {
+            fn inline_schema() -> bool {
+                true
+            }
+            fn schema_name() -> Cow<'static, str> {
+                $name.into()
+            }
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "x-type": $name, "pattern": $pattern })
+            }
+        }
+    };
+}
+schema_of_text!(Period, "duration", r"^\s*([0-9]+\.?[0-9]*|\.[0-9]+)\s*(us|ms|s|m|min|h|d)\s*$");
+schema_of_text!(Size, "size", r"^(0|\s*([0-9]+\.?[0-9]*|\.[0-9]+)\s*(B|kB|KB|KiB|MB|MiB|GB|GiB)\s*)$");
 
 #[cfg(test)]
 mod tests {

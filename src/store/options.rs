@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::model::{Period, Size, Spanned};
 
@@ -75,31 +76,42 @@ pub struct ReaderRules {
     pub budget: Option<u64>,
 }
 
-/// `outbox = {…}` of a publisher, as written in the file; what is absent is as in `[store]`.
-#[derive(Debug, Clone, Default, Deserialize)]
+/// `outbox = { … }`: what differs from `[store]` for this publisher alone; see docs/store.md.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(rename = "Outbox", title = "outbox of a publisher")]
 pub struct OutboxTable {
-    /// When its samples are written to disk.
+    /// When its samples are written to disk; needs `path` in `[store]`.
+    #[schemars(extend("x-default" = "as `[store]`", "examples" = ["always"]))]
     pub durability: Option<Spanned<Durability>>,
     /// With `spill`: how far it may lag before its samples go to disk.
+    #[schemars(extend("x-default" = "as `[store]`", "x-range" = "`\"1ms\"` to `\"1d\"`", "examples" = ["1m"]))]
     pub spill_after: Option<Spanned<Period>>,
-    /// Most bytes that wait for it.
+    /// Most bytes that wait for it, in memory and on disk together.
+    #[schemars(extend("x-range" = "from `\"1MiB\"` to what the store may hold", "examples" = ["200MiB"]))]
     pub max_bytes: Option<Spanned<Size>>,
     /// Oldest sample kept for it.
+    #[schemars(extend("x-default" = "as `[store]`", "x-range" = "from `\"1ms\"` to that of `[store]`", "examples" = ["3d"]))]
     pub max_age: Option<Spanned<Period>>,
-    /// What goes when `max-bytes` is reached.
+    /// What goes when its `max-bytes` is reached.
+    #[schemars(extend("x-default" = "as `[store]`", "examples" = ["downsample"]))]
     pub when_full: Option<Spanned<WhenFull>>,
     /// How history and live share its way north.
+    #[schemars(extend("x-default" = "as `[store]`", "examples" = ["in-order"]))]
     pub replay: Option<Replay>,
-    /// Most history samples a second while live ones flow.
+    /// Most history while live samples flow.
+    #[schemars(range(min = 1, max = 10000000), extend("x-default" = "as `[store]`", "x-unit" = "samples a second", "examples" = [500]))]
     pub history_rate: Option<Spanned<u32>>,
-    /// Most bytes an hour that it may send north.
+    /// Most bytes an hour that it may send north; when it runs short history waits first, then what is
+    /// `"diagnostic"`, then what is `"normal"`, never what is `"critical"`; see docs/store.md#budget.
+    #[schemars(extend("x-range" = "from `\"64KiB\"`", "x-unit" = "an hour", "examples" = ["10MiB"]))]
     pub budget: Option<Spanned<Size>>,
 }
 
 /// What goes when a bound is reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
 pub enum WhenFull {
     /// The oldest.
     #[default]
@@ -120,10 +132,11 @@ pub struct History {
 }
 
 /// When batches are written to disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(inline)]
 pub enum Durability {
-    /// Only what a publisher could not take in time, and at a clean stop.
+    /// Only what a publisher could not take in time, and the rest at a clean stop.
     #[default]
     Spill,
     /// Before it is published.
@@ -131,13 +144,14 @@ pub enum Durability {
 }
 
 /// How history and live share the way north.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
 pub enum Replay {
-    /// Live values first, history in between under `history_rate`.
+    /// Live values first, history in between under `history-rate`.
     #[default]
     LiveFirst,
-    /// All history before live.
+    /// Of each class all history before live.
     InOrder,
 }
 

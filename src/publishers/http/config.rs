@@ -2,15 +2,18 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::model::{Mistake, Spanned};
 
-/// As written in the file.
-#[derive(Debug, Clone, Deserialize)]
+/// The page, its API and the metrics; see docs/http.md. It has no log-in, so it is on loopback only.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(rename = "Http", title = "[publish.http]")]
 pub struct Config {
-    /// Address and port to listen on; default `127.0.0.1:8080`. The page has no log-in, so loopback only.
+    /// Address and port to listen on, on loopback only.
+    #[schemars(extend("default" = "127.0.0.1:8080", "examples" = ["127.0.0.1:8081"]))]
     pub listen: Option<Spanned<String>>,
 }
 

@@ -5,72 +5,101 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::pattern::{Field, Pattern};
 use crate::model::{Directory, Mistake, Period, Secret, Size, Spanned};
 use crate::publishers::mqtt_wire::config as mqtt_wire;
 use crate::store::options::OutboxTable;
 
-/// As written in the file.
-#[derive(Debug, Clone, Deserialize)]
+/// Plain MQTT for clouds that do not speak Sparkplug; see docs/mqtt.md.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(rename = "Mqtt", title = "[[publish.mqtt]]")]
 pub struct Config {
-    /// Unique name of the publisher; its delivery state is kept under it.
+    /// Unique among publishers; its delivery state is kept under it.
+    #[schemars(length(min = 1, max = 128), extend("examples" = ["cloud"]))]
     pub name: Spanned<String>,
-    /// `mqtt://host:port` or `mqtts://host:port`, or `ws://` or `wss://` with a path; or several, tried in turn.
+    /// As in `[[publish.sparkplug]]`.
+    #[schemars(extend("examples" = [["mqtts://a.example.org:8883", "mqtts://b.example.org:8883"]]))]
     pub broker: mqtt_wire::Brokers,
-    /// MQTT client id; `GROUP-NODE-NAME` by default.
+    /// MQTT client id.
+    #[schemars(extend("x-default" = "`GROUP-NODE-NAME`", "x-range" = "1 to 256 bytes", "examples" = ["water-07"]))]
     pub client_id: Option<Spanned<String>>,
     /// User name at the broker.
+    #[schemars(extend("examples" = ["station-07"]))]
     pub username: Option<String>,
     /// Password at the broker.
+    #[schemars(extend("examples" = [{"env": "BROKER_PASSWORD"}]))]
     pub password: Option<Secret>,
-    /// File with the certificates of the authority to trust; the system's by default.
+    /// File with the certificates of the authority to trust, PEM.
+    #[schemars(extend("x-default" = "the system's", "examples" = ["/etc/fieldgate/ca.pem"]))]
     pub ca: Option<PathBuf>,
     /// File with the gateway's own certificate, PEM; together with `key`.
+    #[schemars(extend("examples" = ["/etc/fieldgate/gateway.pem"]))]
     pub certificate: Option<PathBuf>,
-    /// Its private key, PEM.
+    /// Its private key, PEM; read at each connect.
+    #[schemars(extend("examples" = [{"credential": "gateway-key"}]))]
     pub key: Option<Secret>,
-    /// Protocols offered in the TLS handshake; none by default.
+    /// Protocols offered in the TLS handshake.
     #[serde(default)]
+    #[schemars(extend("x-range" = "each 1 to 255 bytes", "examples" = [["x-amzn-mqtt-ca"]]))]
     pub alpn: Vec<Spanned<String>>,
-    /// `3.1.1` (default) or `5`.
+    /// Version of MQTT.
+    #[schemars(extend("default" = "3.1.1", "enum" = ["3.1.1","5"], "examples" = ["5"]))]
     pub mqtt: Option<Spanned<String>>,
-    /// MQTT keep-alive, 5 s to 18 h; default 30 s.
+    /// MQTT keep-alive.
+    #[schemars(extend("default" = "30s", "x-range" = "`\"5s\"` to `\"18h\"`", "examples" = ["60s"]))]
     pub keep_alive: Option<Spanned<Period>>,
-    /// Largest MQTT packet, 1 KiB to 256 MiB; default 1 MiB.
+    /// Largest MQTT packet.
+    #[schemars(extend("default" = "1MiB", "x-range" = "`\"1KiB\"` to `\"256MiB\"`", "examples" = ["256KiB"]))]
     pub max_packet: Option<Spanned<Size>>,
-    /// What goes into one message; a batch by default.
+    /// What a message has.
+    #[schemars(extend("default" = "batch", "examples" = ["tag"]))]
     pub per: Option<Spanned<Per>>,
-    /// Where messages go, with placeholders.
+    /// Where data go; placeholders `{group}`, `{node}`, `{device}`, `{tag}`.
+    #[schemars(extend("x-default" = "`\"{group}/{node}\"`, with `/{device}` and `/{tag}` after `per`", "examples" = ["plant/{node}/{device}/{tag}"]))]
     pub topic: Option<Spanned<String>>,
-    /// `json`, or a template for one tag.
+    /// `"json"`, or with `per = "tag"` a template; see docs/mqtt.md#payloads.
+    #[schemars(extend("default" = "json", "examples" = ["{value}"]))]
     pub payload: Option<Spanned<String>>,
-    /// MQTT quality of service, 0 or 1; default 1.
+    /// MQTT quality of service.
+    #[schemars(range(min = 0, max = 1), extend("default" = 1, "examples" = [0]))]
     pub qos: Option<Spanned<u8>>,
-    /// The broker keeps the last value of each tag; default false.
+    /// The broker keeps the last value; with `per = "tag"`.
+    #[schemars(extend("default" = false, "examples" = [true]))]
     pub retain: Option<Spanned<bool>>,
-    /// Where `online` and `offline` are retained; none by default.
+    /// Where `online` and `offline` are retained; placeholders `{group}`, `{node}`.
+    #[schemars(extend("examples" = ["plant/{node}/status"]))]
     pub status_topic: Option<Spanned<String>>,
-    /// Where writes come in; none by default.
+    /// Where writes come in; their answers go to the same with `/result` behind it; placeholders `{group}`,
+    /// `{node}`.
+    #[schemars(extend("examples" = ["plant/{node}/set"]))]
     pub commands: Option<Spanned<String>>,
-    /// Largest payload that samples are gathered into, 1 KiB to `max-packet`; default 64 KiB.
+    /// Payload that samples are gathered up to; not with `per = "tag"`.
+    #[schemars(extend("x-default" = "`\"64KiB\"`, at most `max-packet`", "x-range" = "`\"1KiB\"` to `max-packet`", "examples" = ["128KiB"]))]
     pub max_bytes: Option<Spanned<Size>>,
-    /// Longest wait to put more samples into a batch, up to 60 s; default 1 s.
+    /// Longest wait to put more samples into a batch; with `per = "batch"` only.
+    #[schemars(extend("default" = "1s", "x-range" = "`\"0s\"` to `\"60s\"`", "examples" = ["10s"]))]
     pub max_delay: Option<Spanned<Period>>,
-    /// Longest wait for a PUBACK before the connection is made anew, 1 s to 10 min; default 30 s.
+    /// Longest wait for a PUBACK or any other answer before the connection is made anew; never more than
+    /// `keep-alive`.
+    #[schemars(extend("default" = "30s", "x-range" = "`\"1s\"` to `\"10m\"`", "examples" = ["10s"]))]
     pub ack_timeout: Option<Spanned<Period>>,
-    /// Random wait up to this before the first connection, for fleets; at most 1 h, default 0: none.
+    /// Random wait up to this before the first connection, so that a fleet does not come at once.
+    #[schemars(extend("default" = "0s", "x-range" = "`\"0s\"` to `\"1h\"`", "examples" = ["1m"]))]
     pub start_delay: Option<Spanned<Period>>,
-    /// What waits for it; compiled by the plan, over `[store]`.
+    /// How what waits for this publisher is kept.
     #[serde(default)]
+    #[schemars(extend("x-default" = "as `[store]`", "examples" = [{"budget": "10MiB"}]))]
     pub outbox: OutboxTable,
 }
 
 /// What goes into one message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
 pub enum Per {
     /// One sample of one tag.
     Tag,

@@ -2,10 +2,12 @@
 //!
 //! Each publisher's table names them itself: `serde(flatten)` would lose the places of mistakes.
 
+use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
 use crate::model::{Mistake, Period, Secret, Size, Spanned};
@@ -79,6 +81,25 @@ impl<'de> Deserialize<'de> for Brokers {
             _ => address,
         };
         Ok(Brokers(whole.into_inner().0.into_iter().map(placed).collect()))
+    }
+}
+
+impl JsonSchema for Brokers {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "brokers".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": ["string", "array"],
+            "x-type": "text, or array of texts",
+            "items": { "type": "string" },
+            "minItems": 1,
+        })
     }
 }
 

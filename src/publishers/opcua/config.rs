@@ -4,48 +4,62 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::ops::Range;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::addresses;
 use crate::model::{Mistake, Secret, Spanned};
 
-/// As written in the file.
-#[derive(Debug, Clone, Deserialize)]
+/// The OPC UA server; see docs/opcua.md.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(rename = "Opcua", title = "[publish.opcua]")]
 pub struct Config {
-    /// Address and port to listen on; default `127.0.0.1:4840`.
+    /// Address and port to listen on.
+    #[schemars(extend("default" = "127.0.0.1:4840", "examples" = ["192.0.2.1:4840"]))]
     pub listen: Option<Spanned<String>>,
-    /// Endpoints offered; default `["basic256sha256", "aes256"]`, both sign-and-encrypt. `none` on loopback only.
+    /// Endpoints offered.
+    #[schemars(extend("default" = ["basic256sha256", "aes256"], "examples" = [["aes256"]]))]
     pub security: Option<Spanned<Vec<Spanned<Security>>>>,
-    /// Clients without a user name; only together with `none`. Default false.
-    #[serde(default)]
+    /// Clients without a user name; only together with `"none"`.
+    #[schemars(extend("default" = false, "examples" = [true]))]
     pub anonymous: Option<Spanned<bool>>,
-    /// Who may log in.
+    /// Who may log in; others are added with `fieldgate user add`.
     #[serde(default)]
+    #[schemars(extend("examples" = [[{"name": "operator", "password": {"file": "/etc/fieldgate/operator"}}]]))]
     pub user: Vec<UserTable>,
-    /// Which certificates of clients are accepted; default `required`: only those that are trusted.
+    /// Which certificates of clients are accepted.
+    #[schemars(extend("default" = "required", "examples" = ["any"]))]
     pub trust: Option<Trust>,
-    /// Host name that clients use, for the endpoint's address and the certificate; default that of the machine.
+    /// Host name that clients use, for the endpoint's address and the certificate.
+    #[schemars(extend("x-default" = "that of the machine", "examples" = ["gateway-07.plant.example"]))]
     pub host: Option<Spanned<String>>,
     /// Tags that only an engineer may write: `device/tag`, or `device/folder/*` for all below.
     #[serde(default)]
+    #[schemars(extend("examples" = [["pump-1/setpoint", "pump-1/limits/*"]]))]
     pub engineer_only: Vec<Spanned<String>>,
-    /// Clients that this server dials (Reverse Connect): `opc.tcp://host:port`.
+    /// Clients that the server dials (Reverse Connect): `opc.tcp://host:port`.
     #[serde(default)]
+    #[schemars(extend("x-range" = "at most 16", "examples" = [["opc.tcp://scada.plant.example:4843"]]))]
     pub reverse_connect: Vec<Spanned<String>>,
-    /// A discovery server to register at: `opc.tcp://host:port`. Default none.
+    /// A discovery server to register at: `opc.tcp://host:port`.
+    #[schemars(extend("examples" = ["opc.tcp://192.0.2.5:4840"]))]
     pub register_at: Option<Spanned<String>>,
-    /// Most connections at a time. Default 200.
+    /// Most connections at a time; the oldest without a session makes room.
+    #[schemars(range(min = 1, max = 1000), extend("default" = 200, "examples" = [20]))]
     pub max_connections: Option<Spanned<u32>>,
-    /// Most connections of one address. Default 50.
+    /// Most connections of one address.
+    #[schemars(range(min = 1, max = 1000), extend("default" = 50, "examples" = [5]))]
     pub max_connections_per_address: Option<Spanned<u32>>,
-    /// Most sessions. Default 100.
+    /// Most sessions.
+    #[schemars(range(min = 1, max = 1000), extend("default" = 100, "examples" = [10]))]
     pub max_sessions: Option<Spanned<u32>>,
 }
 
 /// What a user may do; each has what the one before has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(inline)]
 pub enum Role {
     /// Reads.
     #[default]
@@ -71,14 +85,15 @@ impl Role {
 }
 
 /// A security policy, always sign-and-encrypt but for `none`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(inline)]
 pub enum Security {
-    /// No security: loopback only.
+    /// No security: on loopback only.
     None,
-    /// Basic256Sha256.
+    /// Basic256Sha256, sign-and-encrypt.
     Basic256Sha256,
-    /// Aes256-Sha256-RsaPss.
+    /// Aes256-Sha256-RsaPss, sign-and-encrypt.
     Aes256,
 }
 
@@ -94,28 +109,34 @@ impl Security {
 }
 
 /// Which certificates of clients are accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(inline)]
 pub enum Trust {
-    /// Those that are trusted, themselves or by their authority.
+    /// Those that are trusted, themselves or by their authority: `fieldgate pki trust`.
     #[default]
     Required,
     /// Any that is well made and in its time: who comes, user name and password tell alone.
     Any,
 }
 
-/// `[[publish.opcua.user]]`
-#[derive(Debug, Clone, Deserialize)]
+/// Who may log in.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(rename = "OpcuaUser", title = "[[publish.opcua.user]]")]
 pub struct UserTable {
     /// User name.
+    #[schemars(length(min = 1, max = 128), extend("examples" = ["operator"]))]
     pub name: Spanned<String>,
-    /// Password, by reference.
+    /// Password; never in clear.
+    #[schemars(extend("examples" = [{"file": "/etc/fieldgate/operator"}]))]
     pub password: Secret,
-    /// What the user may do. Default observer.
+    /// What the user may do.
     #[serde(default)]
+    #[schemars(extend("examples" = ["operator"]))]
     pub role: Role,
     /// As it was before there were roles; only to say what to write.
+    #[schemars(skip)]
     write: Option<Spanned<bool>>,
 }
 

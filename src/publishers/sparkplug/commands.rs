@@ -1,5 +1,6 @@
 //! What NCMD and DCMD ask for: pure, for any bytes that come.
 
+use schemars::JsonSchema;
 use std::sync::Arc;
 
 use crate::model::{DataType, TagId, Timestamp, Value};
@@ -18,8 +19,11 @@ pub const MAX_WRITES: usize = 1000;
 pub const REBIRTH: &str = "Node Control/Rebirth";
 
 /// What a host may ask of the node beside a rebirth, where the configuration allows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize, serde::Serialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
 pub enum Control {
     /// To leave this broker for the next one.
     NextServer,

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::model::{Mistake, Period, Secret, Size, Spanned};
 use crate::publishers::mqtt_wire::config as mqtt_wire;
@@ -14,73 +15,100 @@ use super::form::Form;
 use super::host::{Form as StateForm, PrimaryHost};
 use super::payload::Algorithm;
 
-/// As written in the file.
-#[derive(Debug, Clone, Deserialize)]
+/// MQTT Sparkplug B; see docs/sparkplug.md.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(rename = "Sparkplug", title = "[[publish.sparkplug]]")]
 pub struct Config {
-    /// Unique name of the publisher; its delivery state is kept under it.
+    /// Unique among publishers; its delivery state is kept under it.
+    #[schemars(length(min = 1, max = 128), extend("examples" = ["cloud"]))]
     pub name: Spanned<String>,
-    /// `mqtt://host:port` or `mqtts://host:port`, or `ws://` or `wss://` with a path; or several, tried in turn.
+    /// `mqtt://host:port` or `mqtts://host:port`; over websockets `ws://host:port/path` or
+    /// `wss://host:port/path`; several are tried in turn, see docs/sparkplug.md#several-brokers.
+    #[schemars(extend("examples" = ["mqtts://broker.example.org:8883"]))]
     pub broker: mqtt_wire::Brokers,
-    /// MQTT client id; `GROUP-NODE-NAME` by default.
+    /// MQTT client id.
+    #[schemars(extend("x-default" = "`GROUP-NODE-NAME`", "x-range" = "1 to 256 bytes", "examples" = ["water-07"]))]
     pub client_id: Option<Spanned<String>>,
     /// User name at the broker.
+    #[schemars(extend("examples" = ["station-07"]))]
     pub username: Option<String>,
     /// Password at the broker.
+    #[schemars(extend("examples" = [{"credential": "broker-password"}]))]
     pub password: Option<Secret>,
-    /// File with the certificates of the authority to trust; the system's by default.
+    /// File with the certificates of the authority to trust, PEM.
+    #[schemars(extend("x-default" = "the system's", "examples" = ["/etc/fieldgate/ca.pem"]))]
     pub ca: Option<PathBuf>,
     /// File with the gateway's own certificate, PEM; together with `key`.
+    #[schemars(extend("examples" = ["/etc/fieldgate/gateway.pem"]))]
     pub certificate: Option<PathBuf>,
-    /// Its private key, PEM.
+    /// Its private key, PEM; read at each connect.
+    #[schemars(extend("examples" = [{"file": "/etc/fieldgate/gateway.key"}]))]
     pub key: Option<Secret>,
-    /// Protocols offered in the TLS handshake; none by default.
+    /// Protocols offered in the TLS handshake.
     #[serde(default)]
+    #[schemars(extend("x-range" = "each 1 to 255 bytes", "examples" = [["mqtt"]]))]
     pub alpn: Vec<Spanned<String>>,
-    /// `3.1.1` (default) or `5`.
+    /// Version of MQTT.
+    #[schemars(extend("default" = "3.1.1", "enum" = ["3.1.1","5"], "examples" = ["5"]))]
     pub mqtt: Option<Spanned<String>>,
-    /// MQTT keep-alive, 5 s to 18 h; default 30 s.
+    /// MQTT keep-alive.
+    #[schemars(extend("default" = "30s", "x-range" = "`\"5s\"` to `\"18h\"`", "examples" = ["60s"]))]
     pub keep_alive: Option<Spanned<Period>>,
-    /// Longest wait to put more metrics into a message; default 0: none.
+    /// Longest wait to put more metrics into one message.
+    #[schemars(extend("default" = "0s", "x-range" = "`\"0s\"` to `\"60s\"`", "examples" = ["500ms"]))]
     pub max_delay: Option<Spanned<Period>>,
-    /// Largest MQTT packet, 1 KiB to 256 MiB; default 1 MiB.
+    /// Largest MQTT packet.
+    #[schemars(extend("default" = "1MiB", "x-range" = "`\"1KiB\"` to `\"256MiB\"`", "examples" = ["256KiB"]))]
     pub max_packet: Option<Spanned<Size>>,
-    /// The host whose STATE is awaited before the birth.
+    /// Id of the host whose STATE is awaited before the birth; see docs/sparkplug.md#primary-host.
+    #[schemars(extend("x-range" = "1 to 256 bytes without `+`, `#`, `/`", "examples" = ["scada"]))]
     pub primary_host: Option<Spanned<String>>,
-    /// The form of STATE: `"3.0"` (default) or `"2.2"`.
+    /// Form of the STATE of `primary-host`.
+    #[schemars(extend("x-default" = "`\"3.0\"`", "examples" = ["2.2"]))]
     pub state_topics: Option<Spanned<StateForm>>,
-    /// Node controls that hosts may use beside the rebirth; none by default.
+    /// What hosts may do beside a rebirth; see docs/sparkplug.md#commands.
     #[serde(default)]
+    #[schemars(extend("examples" = [["next-server", "reboot"]]))]
     pub allow: Vec<Control>,
-    /// How old anything may get that the broker owes an answer to, 1 s to 10 min; default 30 s, at most the keep-alive.
+    /// How old anything may get that the broker owes an answer to, before the connection is made anew; never
+    /// more than `keep-alive`, for a ping at most half of it.
+    #[schemars(extend("default" = "30s", "x-range" = "`\"1s\"` to `\"10m\"`", "examples" = ["10s"]))]
     pub ack_timeout: Option<Spanned<Period>>,
-    /// Random wait up to this before the first connection, for fleets; at most 1 h, default 0: none.
+    /// Random wait up to this before the first connection, so that a fleet does not come at once.
+    #[schemars(extend("default" = "0s", "x-range" = "`\"0s\"` to `\"1h\"`", "examples" = ["1m"]))]
     pub start_delay: Option<Spanned<Period>>,
-    /// Most bytes of one data payload before it is compressed, from 1 KiB; default: the packet limit.
+    /// Most bytes of one message with data, before it is compressed; a single metric is never cut.
+    #[schemars(extend("x-default" = "that of `max-packet`", "x-range" = "`\"1KiB\"` to `max-packet`", "examples" = ["64KiB"]))]
     pub max_bytes: Option<Spanned<Size>>,
-    /// Devices of a profile are published as instances of a template; default false.
+    /// `true`: the devices of a profile are instances of a template, see docs/sparkplug.md#templates.
     #[serde(default)]
+    #[schemars(extend("examples" = [true]))]
     pub templates: bool,
-    /// Whether births have all properties; default true.
+    /// `false`: births without properties, but for what has to be said.
+    #[schemars(extend("default" = true, "examples" = [false]))]
     pub properties: Option<bool>,
-    /// Compression of payloads from 1 KiB on; default none.
+    /// Of payloads from 1 KiB on, where it makes them smaller.
     #[serde(default)]
+    #[schemars(extend("examples" = ["gzip"]))]
     pub compression: Compression,
-    /// What waits for it; compiled by the plan, over `[store]`.
+    /// How what waits for this publisher is kept.
     #[serde(default)]
+    #[schemars(extend("x-default" = "as `[store]`", "examples" = [{"max-bytes": "200MiB", "max-age": "3d"}]))]
     pub outbox: OutboxTable,
 }
 
 /// The word in the file for how payloads are compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(inline)]
 pub enum Compression {
-    /// They are not.
+    /// Never.
     #[default]
     None,
-    /// See [`Algorithm::Gzip`].
+    /// With gzip.
     Gzip,
-    /// See [`Algorithm::Deflate`].
+    /// With zlib (DEFLATE).
     Deflate,
 }
 

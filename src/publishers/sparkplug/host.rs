@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// Which form of STATE the host speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[schemars(inline)]
 pub enum Form {
-    /// `spBv1.0/STATE/ID`, JSON with `online` and `timestamp` (Sparkplug 3.0, tck-id-payloads-state-birth-payload).
+    /// `spBv1.0/STATE/ID`, JSON with `online` and `timestamp` (Sparkplug 3.0,
+    /// tck-id-payloads-state-birth-payload).
     #[default]
     #[serde(rename = "3.0")]
     V3,
