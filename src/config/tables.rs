@@ -127,7 +127,7 @@ pub struct Device {
     #[schemars(extend("examples" = ["plc"]))]
     pub link: Spanned<String>,
     /// Modbus unit; 0 over TCP is the device at that address itself.
-    #[schemars(range(min = 0, max = 255), extend("default" = 1, "x-default" = "of a broadcast `0`", "x-range" = "serial line: 1 to 247; TCP: 0 to 255", "examples" = [17]))]
+    #[schemars(range(min = 0, max = 255), extend("default" = 1, "x-default" = "`1`, of a broadcast `0`", "x-range" = "serial line: 1 to 247; TCP: 0 to 255", "examples" = [17]))]
     pub unit: Option<Spanned<u16>>,
     /// `true`: unit 0 of a serial line, which all devices obey and none answers; its tags have `access =
     /// "write-only"`.

@@ -16,11 +16,11 @@ pub struct TcpLink {
     /// Unique among links; not `system`.
     #[schemars(length(min = 1, max = 128), extend("examples" = ["plc"]))]
     pub name: Spanned<String>,
-    /// Host name or IP address.
-    #[schemars(extend("x-default" = "this or `listen`", "examples" = ["192.0.2.10"]))]
+    /// Host name or IP address; this or `listen` must be there.
+    #[schemars(extend("examples" = ["192.0.2.10"]))]
     pub host: Option<Spanned<String>>,
     /// TCP port.
-    #[schemars(range(min = 1, max = 65535), extend("default" = 502, "x-default" = "with `tls` `802`", "examples" = [1502]))]
+    #[schemars(range(min = 1, max = 65535), extend("default" = 502, "x-default" = "`502`, with `tls` `802`", "examples" = [1502]))]
     pub port: Option<Spanned<u16>>,
     /// Tried when `host` cannot be reached: an address, with or without a port; `"[fe80::1]:502"`.
     #[schemars(extend("examples" = ["192.0.2.11:502"]))]
@@ -131,7 +131,7 @@ pub struct SerialLink {
     #[schemars(extend("examples" = ["none"]))]
     pub parity: Parity,
     /// Stop bits, as the specification asks.
-    #[schemars(range(min = 1, max = 2), extend("default" = 1, "x-default" = "without parity `2`", "examples" = [2]))]
+    #[schemars(range(min = 1, max = 2), extend("default" = 1, "x-default" = "`1`, without parity `2`", "examples" = [2]))]
     pub stop_bits: Option<Spanned<u8>>,
     /// Who switches an RS-485 transceiver to sending; see docs/modbus.md#rs-485.
     #[serde(default)]
