@@ -29,6 +29,7 @@ import pymodbus_part
 import reload_part
 import rules
 import scada
+import schema
 import shapes_part
 import silence
 import space
@@ -140,6 +141,7 @@ async def main():
     shutil.rmtree(folder, ignore_errors=True)
     # Short names: a pseudo-terminal's link and a Unix path have their limits.
     parts = {
+        "schema": schema.run,
         "main": main_part,
         "outage": outage.run,
         "kills": kills.run,

@@ -193,7 +193,6 @@ impl Default for Bounds {
     }
 }
 
-/// As of a table without a key.
 impl Default for Spec {
     fn default() -> Spec {
         Spec {
