@@ -257,6 +257,21 @@ async fn a_lost_link_makes_every_device_dead_and_comes_back_by_itself() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_host_that_takes_connections_only_to_close_them_is_tried_less_and_less_often() {
+    let mut rig = rig();
+    rig.until(0, DeviceState::Alive).await;
+    rig.until(1, DeviceState::Alive).await;
+    let break_off = |with| (0..2).for_each(|device| rig.bench.set_fault(device, with));
+    break_off(Some(Fault::NotConnected));
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let tries = rig.bench.connects();
+    assert!((10..100).contains(&tries), "{tries} in ten minutes");
+    break_off(None);
+    rig.until(0, DeviceState::Alive).await;
+    rig.until(1, DeviceState::Alive).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refused_block_is_bad_with_its_code_while_the_device_lives() {
     let mut rig = rig();
     rig.until(0, DeviceState::Alive).await;

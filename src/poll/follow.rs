@@ -69,7 +69,7 @@ impl Hub {
         next.lanes = self.lanes;
         next.lanes.iter_mut().for_each(|lane| (lane.device, lane.block) = (None, None));
         (next.next_connect, next.backoff) = (self.next_connect, self.backoff);
-        (next.complained, next.broke) = (self.complained, self.broke);
+        (next.complained, next.broke, next.said) = (self.complained, self.broke, self.said);
         for write in std::mem::take(&mut self.writes) {
             // It was checked against what the tag was then.
             let task =

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::inventory::Inventory;
 use super::load::LoadMeter;
 use super::plan::LinkPlan;
+use super::said::Said;
 use super::state::Backoff;
 use super::task::Context;
 use super::turns::{Turn, Turns};
@@ -37,6 +38,7 @@ pub(super) struct Hub {
     /// Where no lane is open, when one is tried again.
     pub(super) next_connect: Instant,
     pub(super) backoff: Backoff,
+    pub(super) said: Said,
     /// That not all lanes can be opened was said.
     pub(super) complained: bool,
     /// Lanes over which something was answered once, and that broke since anybody answered.
@@ -126,6 +128,7 @@ impl Hub {
             wrote: false,
             next_connect: now,
             backoff: Backoff::new(longest_pause, seed),
+            said: Said::default(),
             complained: false,
             broke: 0,
             plan,
@@ -338,9 +341,12 @@ impl Hub {
             tracing::debug!(link = %self.plan.name, lane = at, "one connection more");
             return;
         }
-        self.backoff.reset();
         if self.stats.state.set(Connection::Up) {
-            tracing::info!(link = %self.plan.name, "link is up");
+            if self.said.up() {
+                tracing::info!(link = %self.plan.name, "link is up");
+            } else {
+                tracing::debug!(link = %self.plan.name, "link is up again");
+            }
         }
         self.stats.address.lock().unwrap_or_else(|e| e.into_inner()).replace_range(.., address);
         self.turns.try_all(Instant::now());
@@ -374,8 +380,9 @@ impl Hub {
         }
         let pause = self.backoff.next();
         self.next_connect = now + pause;
-        if self.stats.state.down(trouble.clone()) {
-            tracing::warn!(link = %self.plan.name, %trouble, next_try = ?pause, "link is down");
+        let broke = self.stats.state.down(trouble.clone());
+        if let Some(unsaid) = self.said.down(broke, now) {
+            tracing::warn!(link = %self.plan.name, %trouble, next_try = ?pause, unsaid, "link is down");
         } else {
             tracing::debug!(link = %self.plan.name, %trouble, next_try = ?pause, "link is still down");
         }
@@ -402,6 +409,7 @@ impl Hub {
     /// Something was answered over the lane. Open means that: some hosts take a connection only to close it.
     pub(super) fn proven(&mut self, at: usize) {
         self.broke = 0;
+        self.backoff.reset();
         if let Some(lane) = self.lanes.get_mut(at) {
             lane.proven = true;
             lane.backoff.reset();

@@ -8,6 +8,7 @@ mod lane;
 mod load;
 mod outcome;
 mod plan;
+mod said;
 mod schedule;
 mod state;
 mod task;

@@ -13,6 +13,7 @@ import alarms_part
 import arrays_part
 import board
 import budget
+import budgets
 import check
 import drain
 import framings
@@ -167,7 +168,7 @@ async def main():
         "reload": reload_part.run,
         "start_faults": start_faults.run,
     }
-    by_name = {"board": board.run}
+    by_name = {"board": board.run, "budgets": budgets.run}
     began = time.monotonic()
     print(f"gateway: {program()}")
     for name in sys.argv[1:] or parts:

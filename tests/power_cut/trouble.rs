@@ -194,7 +194,12 @@ fn a_read_only_disk_is_waited_for_and_its_backlog_comes_when_it_can_be_written()
     let Some(mount) = Mount::ext4(32) else { return skipped(name, NOT_ROOT) };
     let path = mount.path().join("store");
     filled(&path, 500);
-    assert!(mount.remount("ro"));
+    // Refused while a file of it is still open for writing.
+    let began = Instant::now();
+    while !mount.remount("ro") {
+        assert!(began.elapsed() < DRAIN, "the disk stays in use");
+        std::thread::sleep(Duration::from_millis(20));
+    }
     run(async {
         let mut bench = Bench::open(always(&path));
         assert!(bench.stats.disk_errors.get() > 0);

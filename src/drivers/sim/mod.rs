@@ -234,7 +234,10 @@ impl Sim {
             return Err(Fault::NotConnected);
         }
         match fault {
-            Some(fault) => Err(fault),
+            Some(fault) => {
+                self.connected &= fault != Fault::NotConnected;
+                Err(fault)
+            }
             None => Ok(bench),
         }
     }
