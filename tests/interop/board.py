@@ -18,35 +18,19 @@ from check import equal, ok, section, until
 from field import Cable, RtuPeer, TcpPeer, Unit
 from gateway import ROOT, Gateway, program
 from host import Host
-from plant import free_port, head, tcp
+from plant import device, free_port, head, rtu, tcp
 
 GROUP, NODE = "interop", "board"
 EXACT = -6.25e-7
+TAGS = """\
+count = { at = "input:0", type = "u32" }
+exact = { at = "holding:0", type = "f64", order = "cdab" }
+setpoint = { at = "holding:4", type = "f32", access = "read-write" }"""
 
 
 def config(folder, mqtt, opcua, http, net, cable):
     """One device over TCP, the same over RS-485 where there is a cable, both norths, and all that is read goes to the disk."""
-    def device(name, link):
-        return f"""
-[[device]]
-name = "{name}"
-link = "{link}"
-unit = 2
-scan = "fast"
-[device.tag]
-count = {{ at = "input:0", type = "u32" }}
-exact = {{ at = "holding:0", type = "f64", order = "cdab" }}
-setpoint = {{ at = "holding:4", type = "f32", access = "read-write" }}
-"""
-
-    serial = f"""
-[[link.modbus-rtu]]
-name = "bus"
-port = "{cable.gateway_end}"
-baud = 115200
-parity = "none"
-timeout = "2s"
-{device("rtu", "bus")}""" if cable else ""
+    serial = rtu("bus", cable.gateway_end) + device("rtu", "bus", 2, TAGS) if cable else ""
     return f"""\
 {head(NODE, fast="200ms")}
 [store]
@@ -66,7 +50,7 @@ anonymous = true
 [publish.http]
 listen = "127.0.0.1:{http}"
 
-{tcp("net", net)}{device("plc", "net")}{serial}"""
+{tcp("net", net)}{device("plc", "net", 2, TAGS)}{serial}"""
 
 
 async def run(folder):

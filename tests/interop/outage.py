@@ -11,7 +11,7 @@ from check import equal, ok, section, until
 from field import Cable, RtuPeer, TcpPeer, Unit
 from gateway import Gateway
 from host import Host, bd_seq
-from plant import free_port, head, tcp
+from plant import free_port, head, rtu, tcp
 
 GROUP, NODE = "interop", "gateway-2"
 COUNTERS = ("net-count/count", "bus-count/count")
@@ -31,13 +31,7 @@ broker = "mqtt://127.0.0.1:{mqtt}"
 client-id = "durable-gateway"
 
 {tcp("net", net.port)}
-[[link.modbus-rtu]]
-name = "bus"
-port = "{cable.gateway_end}"
-baud = 115200
-parity = "none"
-timeout = "2s"
-
+{rtu("bus", cable.gateway_end)}
 [[device]]
 name = "net-count"
 link = "net"

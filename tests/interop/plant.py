@@ -33,6 +33,11 @@ def tcp(name, port, timeout="2s", host="127.0.0.1"):
     return f'[[link.modbus-tcp]]\nname = "{name}"\nhost = "{host}"\nport = {port}\ntimeout = "{timeout}"\n'
 
 
+def rtu(name, port, timeout="2s", table="modbus-rtu"):
+    """A link over a serial port."""
+    return f'[[link.{table}]]\nname = "{name}"\nport = "{port}"\nbaud = 115200\nparity = "none"\ntimeout = "{timeout}"\n'
+
+
 _given = set()
 
 
@@ -109,19 +114,8 @@ listen = "127.0.0.1:{self.http}"
 
 {tcp("net", self.net.port, f'{int(TIMEOUT * 1000)}ms')}
 {tcp("late-net", self.late_net.port, f'{int(TIMEOUT * 1000)}ms')}
-[[link.modbus-rtu]]
-name = "bus"
-port = "{self.cable.gateway_end}"
-baud = 115200
-parity = "none"
-timeout = "{int(TIMEOUT * 1000)}ms"
-
-[[link.modbus-rtu]]
-name = "late-bus"
-port = "{self.late_cable.gateway_end}"
-baud = 115200
-parity = "none"
-timeout = "{int(TIMEOUT * 1000)}ms"
+{rtu("bus", self.cable.gateway_end, f'{int(TIMEOUT * 1000)}ms')}
+{rtu("late-bus", self.late_cable.gateway_end, f'{int(TIMEOUT * 1000)}ms')}
 """]
         tags = "\n".join(tag.toml() for tag in self.table.tags)
         # Short requests on the bus, long ones on the net; single writes here, multiple ones there.

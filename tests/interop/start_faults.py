@@ -13,7 +13,7 @@ from check import equal, listens, ok, section, until
 from field import Cable, RtuPeer, TcpPeer, Unit
 from gateway import ROOT, Gateway
 from host import Host
-from plant import free_port, tcp
+from plant import free_port, rtu, tcp
 
 GROUP = "faults"
 FAULT = 5  # seconds that each fault lasts
@@ -154,13 +154,7 @@ async def no_port(folder, broker, net):
     cable, late = Cable(folder, "bus"), TcpPeer(free_port(), [Unit(2, counter=True)])
     bus = RtuPeer(cable, [Unit(3, counter=True)])
     more = f"""
-[[link.modbus-rtu]]
-name = "bus"
-port = "{cable.gateway_end}"
-baud = 115200
-parity = "none"
-timeout = "1s"
-
+{rtu("bus", cable.gateway_end, "1s")}
 [[device]]
 name = "serial"
 link = "bus"

@@ -1,6 +1,6 @@
 """The link of the configuration file to a peer, and what `fieldgate scan` is told to find it there."""
 
-from plant import tcp
+from plant import rtu, tcp
 
 
 def tcp_link(port, more="", timeout="5s"):
@@ -10,7 +10,7 @@ def tcp_link(port, more="", timeout="5s"):
 
 def rtu_link(port, table="modbus-rtu", more=""):
     """A `[[link.modbus-rtu]]`. Whoever opens it listens for one time-out first, so it is short."""
-    return f'[[link.{table}]]\nname = "link"\nport = "{port}"\nbaud = 115200\nparity = "none"\ntimeout = "1s"\n{more}'
+    return rtu("link", port, "1s", table) + more
 
 
 def tcp_scan(port):
