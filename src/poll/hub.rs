@@ -382,6 +382,7 @@ impl Hub {
         self.next_connect = now + pause;
         let broke = self.stats.state.down(trouble.clone());
         if let Some(unsaid) = self.said.down(broke, now) {
+            let unsaid = (unsaid > 0).then_some(unsaid);
             tracing::warn!(link = %self.plan.name, %trouble, next_try = ?pause, unsaid, "link is down");
         } else {
             tracing::debug!(link = %self.plan.name, %trouble, next_try = ?pause, "link is still down");
