@@ -14,7 +14,7 @@ use std::time::Duration;
 use fieldgate::command::{Refusal, Write};
 use fieldgate::model::*;
 use fieldgate::publishers::opcua::OpcUa;
-use fieldgate::publishers::opcua::config::{Bounds, Role, Security, Spec, Trust};
+use fieldgate::publishers::opcua::config::{Bounds, Login, Role, Security, Spec, Trust};
 use fieldgate::publishers::publisher::{Context, PublishError, Publisher};
 use fieldgate::store::{History, Options};
 use fieldgate::telemetry::Connection;
@@ -675,7 +675,7 @@ async fn a_password_that_cannot_be_read_is_said_and_gives_up() {
     let plant = Plant::begin(0);
     plant.task.abort();
     let mut spec = spec(plant.folder.path(), 0);
-    spec.users[0].password = Secret::File("/nonexistent/password".into());
+    spec.users[0].login = Login::Password(Secret::File("/nonexistent/password".into()));
     let ended = OpcUa::new(spec).run(plant.cx.clone()).await;
     assert!(ended.unwrap_err().to_string().contains("password of operator"));
     assert_eq!(plant.cx.stats.state.get(), Connection::Down);

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use fieldgate::model::*;
 use fieldgate::publishers::opcua::OpcUa;
-use fieldgate::publishers::opcua::config::{Security, Spec, Trust, User};
+use fieldgate::publishers::opcua::config::{Login, Security, Spec, Trust, User};
 use fieldgate::publishers::publisher::{Context, PublishError, Publisher};
 use fieldgate::store::Options;
 use opcua::client::{ClientBuilder, EventCallback, IdentityToken, Session};
@@ -143,7 +143,7 @@ impl Plant {
             anonymous: true,
             users: vec![User {
                 name: "operator".into(),
-                password: Secret::File(folder.path().join("password")),
+                login: Login::Password(Secret::File(folder.path().join("password"))),
                 role: Default::default(),
             }],
             trust,

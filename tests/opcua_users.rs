@@ -21,6 +21,7 @@ use fieldgate::publishers::publisher::{Context, PublishError, Publisher};
 use fieldgate::store::Options;
 use opcua::client::{IdentityToken, Session};
 use opcua::types::*;
+use rsa::pkcs8::{EncodePrivateKey, LineEnding};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
@@ -98,7 +99,17 @@ impl Plant {
     }
 
     async fn log_in_at(&self, url: &str, name: &str, password: &str) -> Result<Arc<Session>, String> {
-        let token = IdentityToken::UserName(name.into(), password.into());
+        self.enter(url, IdentityToken::UserName(name.into(), password.into())).await
+    }
+
+    /// Logs in with the certificate of one and the private key of another.
+    async fn show(&self, certificate: &Badge, key: &Badge) -> Result<Arc<Session>, String> {
+        let certificate = opcua::crypto::X509::from_der(&certificate.der).unwrap();
+        let key = opcua::crypto::PrivateKey::from_pem(key.pem.as_bytes()).unwrap();
+        self.enter(&self.url(), IdentityToken::new_x509(certificate, key)).await
+    }
+
+    async fn enter(&self, url: &str, token: IdentityToken) -> Result<Arc<Session>, String> {
         let mut client = client(self.folder.path());
         let endpoints = client.get_server_endpoints_from_url(url).await.map_err(|e| e.to_string())?;
         let encrypted =
@@ -361,6 +372,132 @@ async fn endpoints_and_servers_have_the_host_that_the_client_dialled() {
     let mut ack = [0; 4];
     stream.read_exact(&mut ack).await.unwrap();
     assert_eq!(&ack, b"ACKF");
+}
+
+/// A user's certificate and private key.
+struct Badge {
+    der: Vec<u8>,
+    pem: String,
+}
+
+impl Badge {
+    fn new(years: (i32, i32), usage: rcgen::KeyUsagePurpose) -> Badge {
+        let key = rsa::RsaPrivateKey::new(&mut rsa::rand_core::OsRng, 2048).unwrap();
+        let pem = key.to_pkcs8_pem(LineEnding::LF).unwrap().to_string();
+        let pair = rcgen::KeyPair::from_pkcs8_pem_and_sign_algo(&pem, &rcgen::PKCS_RSA_SHA256).unwrap();
+        let mut params = rcgen::CertificateParams::default();
+        params.distinguished_name.push(rcgen::DnType::CommonName, "ann");
+        params.not_before = rcgen::date_time_ymd(years.0, 1, 1);
+        params.not_after = rcgen::date_time_ymd(years.1, 1, 1);
+        params.key_usages = vec![usage];
+        Badge { der: params.self_signed(&pair).unwrap().der().to_vec(), pem }
+    }
+
+    fn good() -> Badge {
+        Badge::new((2020, 2090), rcgen::KeyUsagePurpose::DigitalSignature)
+    }
+
+    fn file(&self, folder: &Path, name: &str) -> String {
+        let file = folder.join(name);
+        std::fs::write(&file, &self.der).unwrap();
+        file.to_str().unwrap().to_owned()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_logs_in_with_a_certificate_and_its_key_and_with_nothing_else() {
+    let plant = Plant::start(spec()).await;
+    let (folder, store) = (plant.folder.path(), plant.folder.path().join("store"));
+    std::fs::create_dir_all(store.join("publishers")).unwrap();
+    std::os::unix::fs::symlink(&plant.cx.folder, store.join("publishers/opcua")).unwrap();
+    let config = format!("[node]\ngroup = \"g\"\nname = \"n\"\n[store]\npath = {store:?}\n[publish.opcua]\n");
+    std::fs::write(folder.join("gw.toml"), config).unwrap();
+    let (first, second) = (Badge::good(), Badge::good());
+    let run = |arguments: &[&str]| {
+        let (code, said) = user(folder, arguments, "");
+        assert_eq!(code, 0, "{said}");
+    };
+
+    let refused = |answer: Result<Arc<Session>, String>| {
+        answer.err().is_some_and(|why| why.contains("BadIdentityTokenRejected"))
+    };
+    assert!(refused(plant.show(&first, &first).await), "of no user");
+    run(&["add", "ann", "--role", "operator", "--certificate", &first.file(folder, "first.der")]);
+    let session = comes_in(&plant, &first).await;
+    assert_eq!(write(&session, "pump/speed").await, StatusCode::Good);
+    assert_eq!(write(&session, "pump/limit").await, StatusCode::BadUserAccessDenied, "for engineers only");
+    assert!(plant.show(&first, &second).await.is_err(), "the key is another");
+    assert!(
+        plant.log_in("ann", PASSWORD).await.err().unwrap().contains("BadUserAccessDenied"),
+        "no password"
+    );
+
+    run(&["certificate", "ann", &second.file(folder, "second.der"), "--role", "engineer"]);
+    let next = comes_in(&plant, &second).await;
+    assert_eq!(write(&next, "pump/limit").await, StatusCode::Good);
+    assert!(refused(plant.show(&first, &first).await), "no longer");
+    until_gone(&session).await;
+    run(&["remove", "ann"]);
+    until_gone(&next).await;
+    assert!(refused(plant.show(&second, &second).await), "removed");
+}
+
+/// Once the running server has seen the change.
+async fn comes_in(plant: &Plant, badge: &Badge) -> Arc<Session> {
+    let limit = Instant::now() + Duration::from_secs(30);
+    loop {
+        match plant.show(badge, badge).await {
+            Ok(session) => return session,
+            Err(why) => assert!(Instant::now() < limit, "{why}"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn until_gone(session: &Session) {
+    let limit = Instant::now() + Duration::from_secs(30);
+    while alive(session).await {
+        assert!(Instant::now() < limit, "the session goes on");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[test]
+fn certificates_that_are_good_for_no_log_in_are_refused_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store");
+    let badge = Badge::good();
+    let declared = badge.file(folder.path(), "declared.der");
+    let config = format!(
+        "[node]\ngroup = \"g\"\nname = \"n\"\n[store]\npath = {store:?}\n[publish.opcua]\n\
+         [[publish.opcua.user]]\nname = \"declared\"\ncertificate = {declared:?}\n"
+    );
+    std::fs::write(folder.path().join("gw.toml"), config).unwrap();
+    let elliptic = rcgen::generate_simple_self_signed(["ann".to_owned()]).unwrap();
+    let signs = rcgen::KeyUsagePurpose::DigitalSignature;
+    for (badge, what) in [
+        (Badge { der: elliptic.cert.der().to_vec(), pem: String::new() }, "RSA key"),
+        (Badge::new((2020, 2021), signs), "renew"),
+        (Badge::new((2080, 2090), signs), "clock"),
+        (Badge::new((2020, 2090), rcgen::KeyUsagePurpose::KeyEncipherment), "signatures"),
+        (Badge { der: b"no".to_vec(), pem: String::new() }, "DER or PEM"),
+    ] {
+        let file = badge.file(folder.path(), "badge.der");
+        let (code, said) =
+            user(folder.path(), &["add", "ann", "--role", "operator", "--certificate", &file], "");
+        assert!(code == 2 && said.contains(what), "{code} {said}");
+    }
+    assert!(!store.exists());
+    let (code, said) = user(folder.path(), &["certificate", "ann", &declared], "");
+    assert!(code == 1 && said.contains("no user"), "{said}");
+    let (_, said) = user(folder.path(), &["list"], "");
+    assert!(
+        said.starts_with("declared  observer  (configuration)  certificate ") && said.contains("days left"),
+        "{said}"
+    );
+    let (_, said) = user(folder.path(), &["list", "--json"], "");
+    let listed: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(listed[0]["certificate"].as_str().unwrap().len(), 40);
 }
 
 fn user(folder: &Path, arguments: &[&str], stdin: &str) -> (i32, String) {

@@ -4,14 +4,17 @@ use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Subcommand, ValueEnum};
+use serde::Serialize;
 
 use super::file::{compile, count};
 use super::show::say;
 use super::{FAILED, GOOD, WRONG};
 use crate::plan::GatewayPlan;
 use crate::publishers::PublisherSpec;
-use crate::publishers::opcua::config::{Role, User};
-use crate::publishers::opcua::users::file;
+use crate::publishers::opcua::config::{Login, Role, User};
+use crate::publishers::opcua::pki;
+use crate::publishers::opcua::users::{Account, Proof, file};
+use crate::telemetry::days_left;
 
 /// The command line of `user`.
 #[derive(Debug, clap::Args)]
@@ -31,6 +34,9 @@ enum What {
         /// observer reads, operator writes, engineer also writes what is `engineer-only`
         #[arg(long, value_enum)]
         role: Given,
+        /// The user logs in with this certificate (a file, DER or PEM) in place of a password
+        #[arg(long, value_name = "FILE")]
+        certificate: Option<PathBuf>,
     },
     /// Give a user another password, and with --role another role
     Passwd {
@@ -38,6 +44,18 @@ enum What {
         config: PathBuf,
         /// The user's name
         name: String,
+        /// The role from now on; without this it stays
+        #[arg(long, value_enum)]
+        role: Option<Given>,
+    },
+    /// Let a user log in with this certificate from now on, and with --role give another role
+    Certificate {
+        /// The configuration file (TOML)
+        config: PathBuf,
+        /// The user's name
+        name: String,
+        /// The certificate, DER or PEM
+        certificate: PathBuf,
         /// The role from now on; without this it stays
         #[arg(long, value_enum)]
         role: Option<Given>,
@@ -100,30 +118,36 @@ pub(super) fn main(arguments: &Arguments) -> u8 {
 
 fn done(what: &What) -> Result<(), Failure> {
     match what {
-        What::Add { config, name, role } => {
+        What::Add { config, name, role, certificate } => {
             let there = There::open(config)?;
             there.is_not_declared(name)?;
             // Before the password is asked for.
             if file::read(&there.file)?.iter().any(|user| user.name == *name) {
                 return Err(Failure(
                     FAILED,
-                    format!("there is a user {name:?}: `passwd` changes the password"),
+                    format!("there is a user {name:?}: `passwd` and `certificate` change how it logs in"),
                 ));
             }
-            file::add(&there.file, name, (*role).into(), &password(true)?)?;
-            say(&format!("{name} may log in as {}", Role::from(*role).name()));
+            let proof = match certificate {
+                Some(file) => good(file)?,
+                None => Proof::password(&password()?)?,
+            };
+            let account = Account { name: name.clone(), role: (*role).into(), proof };
+            file::insert(&there.file, &account)?;
+            say(&format!("{name} may log in as {}{}", account.role.name(), with(&account.proof)));
         }
         What::Passwd { config, name, role } => {
             let there = There::open(config)?;
-            there.is_not_declared(name)?;
-            if !file::read(&there.file)?.iter().any(|user| user.name == *name) {
-                return Err(Failure(
-                    FAILED,
-                    format!("there is no user {name:?}: `fieldgate user list` shows them"),
-                ));
-            }
-            file::set(&there.file, name, role.map(Role::from), &password(true)?)?;
+            there.knows(name)?;
+            file::replace(&there.file, name, role.map(Role::from), &Proof::password(&password()?)?)?;
             say(&format!("{name} has another password; sessions with the old one end"));
+        }
+        What::Certificate { config, name, certificate, role } => {
+            let there = There::open(config)?;
+            there.knows(name)?;
+            let proof = good(certificate)?;
+            file::replace(&there.file, name, role.map(Role::from), &proof)?;
+            say(&format!("{name} logs in{}; older sessions end", with(&proof)));
         }
         What::Remove { config, name } => {
             let there = There::open(config)?;
@@ -136,24 +160,69 @@ fn done(what: &What) -> Result<(), Failure> {
     Ok(())
 }
 
+/// A certificate that is good for log-ins today.
+fn good(file: &Path) -> Result<Proof, Failure> {
+    let proof = Proof::certificate(file).map_err(|why| Failure(WRONG, why))?;
+    if let Proof::Certificate(certificate) = &proof {
+        pki::check_user(certificate, pki::now()).map_err(|fault| {
+            Failure(
+                WRONG,
+                format!("{} is good for no log-in: {fault}; {}", file.display(), fault.user_help()),
+            )
+        })?;
+    }
+    Ok(proof)
+}
+
+/// " with the certificate …".
+fn with(proof: &Proof) -> String {
+    proof.thumbprint().map_or_else(String::new, |thumbprint| format!(" with the certificate {thumbprint}"))
+}
+
+/// A user as it is shown; for a certificate its thumbprint and the days that it has left.
+#[derive(Serialize)]
+struct Shown<'a> {
+    name: &'a str,
+    role: Role,
+    place: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    days_left: Option<i64>,
+}
+
+impl<'a> Shown<'a> {
+    fn new(name: &'a str, role: Role, place: &'static str, proof: Option<&Proof>) -> Shown<'a> {
+        let days_left = proof.and_then(Proof::ends).map(|ends| days_left(ends, pki::now()));
+        Shown { name, role, place, certificate: proof.and_then(Proof::thumbprint), days_left }
+    }
+}
+
 fn list(there: &There, json: bool) -> Result<(), Failure> {
     let kept = file::read(&there.file)?;
-    let all = there
-        .declared
-        .iter()
-        .map(|user| (user.name.as_str(), user.role, "configuration"))
-        .chain(kept.iter().map(|user| (user.name.as_str(), user.role, "users file")));
+    let declared = there.declared.iter().map(|user| {
+        // One that cannot be read the gateway tells of at its start.
+        let proof = match &user.login {
+            Login::Certificate(file) => Proof::certificate(file).ok(),
+            Login::Password(_) => None,
+        };
+        Shown::new(&user.name, user.role, "configuration", proof.as_ref())
+    });
+    let kept = kept.iter().map(|user| Shown::new(&user.name, user.role, "users file", Some(&user.proof)));
+    let all: Vec<Shown> = declared.chain(kept).collect();
     if json {
-        let value = |(name, role, place): (&str, Role, &str)| serde_json::json!({ "name": name, "role": role, "place": place });
-        say(&serde_json::Value::from_iter(all.map(value)).to_string());
+        let text = serde_json::to_string(&all).map_err(|error| error.to_string())?;
+        say(&text);
         return Ok(());
     }
-    let mut n = 0;
-    for (name, role, place) in all {
-        say(&format!("{name}  {}  ({place})", role.name()));
-        n += 1;
+    for Shown { name, role, place, certificate, days_left } in &all {
+        let certificate = match (certificate, days_left) {
+            (Some(thumbprint), Some(days)) => format!("  certificate {thumbprint}, days left: {days}"),
+            _ => String::new(),
+        };
+        say(&format!("{name}  {}  ({place}){certificate}", role.name()));
     }
-    say(&count(n, "user"));
+    say(&count(all.len(), "user"));
     Ok(())
 }
 
@@ -182,6 +251,17 @@ impl There {
         Ok(There { file: file::path(&store.join("publishers").join(name)), declared: spec.users })
     }
 
+    /// Whether a user can be changed here.
+    fn knows(&self, name: &str) -> Result<(), Failure> {
+        self.is_not_declared(name)?;
+        match file::read(&self.file)?.iter().any(|user| user.name == name) {
+            true => Ok(()),
+            false => {
+                Err(Failure(FAILED, format!("there is no user {name:?}: `fieldgate user list` shows them")))
+            }
+        }
+    }
+
     fn is_not_declared(&self, name: &str) -> Result<(), Failure> {
         match self.declared.iter().any(|user| user.name == name) {
             true => Err(Failure(
@@ -196,7 +276,7 @@ impl There {
 }
 
 /// From the terminal, without echo and twice; otherwise the first line of standard input.
-fn password(twice: bool) -> Result<String, Failure> {
+fn password() -> Result<String, Failure> {
     let stdin = io::stdin();
     if !stdin.is_terminal() {
         let mut line = String::new();
@@ -205,7 +285,7 @@ fn password(twice: bool) -> Result<String, Failure> {
         return Ok(line.trim_end_matches(['\r', '\n']).to_owned());
     }
     let first = ask("Password: ")?;
-    if twice && ask("Again: ")? != first {
+    if ask("Again: ")? != first {
         return Err(Failure(FAILED, "the two are not the same: nothing was changed".into()));
     }
     Ok(first)

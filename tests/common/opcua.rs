@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use fieldgate::command::{Gate, Write, WriteRule};
 use fieldgate::model::{Clock, Directory, Secret, TagId, Timestamp};
-use fieldgate::publishers::opcua::config::{Role, User};
+use fieldgate::publishers::opcua::config::{Login, Role, User};
 use fieldgate::publishers::publisher::Context;
 use fieldgate::store::{Options, Store};
 use fieldgate::telemetry::{Connection, Telemetry};
@@ -72,7 +72,7 @@ pub(crate) fn rules(directory: &Directory, mailbox: &mpsc::Sender<Write>) -> Has
 pub(crate) fn user(folder: &Path, name: &str, role: Role) -> User {
     let file = folder.join(name);
     std::fs::write(&file, format!("{name} secret\n")).unwrap();
-    User { name: name.into(), password: Secret::File(file), role }
+    User { name: name.into(), login: Login::Password(Secret::File(file)), role }
 }
 
 /// The log-in of such a user.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the interop suite: the gateway between mosquitto, pymodbus, libmodbus, asyncua, node-opcua and pysparkplug.
+# Runs the interop suite: the gateway between mosquitto, pymodbus, libmodbus, asyncua, node-opcua, open62541 and pysparkplug.
 # Makes its own Python environment; a peer that is missing is a failure, never a skip.
 set -euo pipefail
 cd "$(dirname "$0")/../.."

@@ -14,6 +14,7 @@ import arrays_part
 import board
 import budget
 import budgets
+import certified
 import check
 import drain
 import framings
@@ -22,6 +23,7 @@ import hostile
 import kills
 import libmodbus
 import node_part
+import open62541
 import outage
 import page
 import pki_part
@@ -165,6 +167,8 @@ async def main():
         "scada": scada.run,
         "alarms": alarms_part.run,
         "pki": pki_part.run,
+        "certified": certified.run,
+        "open62541": open62541.run,
         "reload": reload_part.run,
         "start_faults": start_faults.run,
     }

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -116,7 +117,7 @@ pub enum Trust {
     /// Those that are trusted, themselves or by their authority: `fieldgate pki trust`.
     #[default]
     Required,
-    /// Any that is well made and in its time: who comes, user name and password tell alone.
+    /// Any that is well made and in its time: who comes, the log-in tells alone.
     Any,
 }
 
@@ -128,9 +129,12 @@ pub struct UserTable {
     /// User name.
     #[schemars(length(min = 1, max = 128), extend("examples" = ["operator"]))]
     pub name: Spanned<String>,
-    /// Password; never in clear.
+    /// Password; never in clear. It or `certificate`.
     #[schemars(extend("examples" = [{"file": "/etc/fieldgate/operator"}]))]
-    pub password: Secret,
+    pub password: Option<Secret>,
+    /// File with the user's certificate, DER or PEM: the client shows that it has the private key.
+    #[schemars(extend("examples" = ["/etc/fieldgate/operator.der"]))]
+    pub certificate: Option<Spanned<PathBuf>>,
     /// What the user may do.
     #[serde(default)]
     #[schemars(extend("examples" = ["operator"]))]
@@ -145,10 +149,19 @@ pub struct UserTable {
 pub struct User {
     /// User name.
     pub name: String,
-    /// Password, by reference.
-    pub password: Secret,
+    /// How it logs in.
+    pub login: Login,
     /// What the user may do.
     pub role: Role,
+}
+
+/// With what a user shows who it is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Login {
+    /// A password, by reference.
+    Password(Secret),
+    /// The private key of the certificate in this file.
+    Certificate(PathBuf),
 }
 
 /// Compiled: plain data, comparable.
@@ -409,7 +422,29 @@ fn users(config: &Config, mistakes: &mut Vec<Mistake>) -> Vec<User> {
                 format!("write `role = \"{}\"` in its place", role.name()),
             ));
         }
-        users.push(User { name: name.clone(), password: user.password.clone(), role: user.role });
+        let login = match (&user.password, &user.certificate) {
+            (Some(password), None) => Login::Password(password.clone()),
+            (None, Some(certificate)) => Login::Certificate(certificate.get_ref().clone()),
+            (None, None) => {
+                mistakes.push(Mistake::new(
+                    "user-without-login",
+                    user.name.span(),
+                    format!("`{name}` has no password and no certificate that can be used"),
+                    "add `password = { file = \"…\" }` or `certificate = \"…\"`",
+                ));
+                continue;
+            }
+            (Some(_), Some(certificate)) => {
+                mistakes.push(Mistake::new(
+                    "user-with-two-logins",
+                    certificate.span(),
+                    format!("`{name}` has a password and a certificate"),
+                    "remove one of them, or make two users of it",
+                ));
+                continue;
+            }
+        };
+        users.push(User { name: name.clone(), login, role: user.role });
     }
     users
 }

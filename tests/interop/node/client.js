@@ -1,6 +1,7 @@
 // node-opcua as OPC UA client: one JSON command a line in, one JSON answer a line out. See node_client.py.
 "use strict";
 
+const fs = require("node:fs");
 const readline = require("node:readline");
 const { OPCUACertificateManager } = require("node-opcua-certificate-manager");
 const opcua = require("node-opcua-client");
@@ -62,10 +63,19 @@ async function make({ policy, mode, certificate, key, pki, server }) {
   });
 }
 
+/** Who logs in: with a name, a certificate, or nothing. */
+function identity({ user, password, userCertificate, userKey }) {
+  if (user) return { type: opcua.UserTokenType.UserName, userName: user, password };
+  if (!userCertificate) return { type: opcua.UserTokenType.Anonymous };
+  return {
+    type: opcua.UserTokenType.Certificate, certificateData: fs.readFileSync(userCertificate),
+    privateKey: fs.readFileSync(userKey, "utf8"),
+  };
+}
+
 /** The session of a client that is connected. */
-async function logIn({ user, password }) {
-  session = await client.createSession(
-    user ? { type: opcua.UserTokenType.UserName, userName: user, password } : { type: opcua.UserTokenType.Anonymous });
+async function logIn(given) {
+  session = await client.createSession(identity(given));
   return { session: session.sessionId.toString() };
 }
 

@@ -80,6 +80,16 @@ impl Fault {
         }
     }
 
+    /// What to do about it where it is the certificate of a user.
+    pub(crate) fn user_help(self) -> &'static str {
+        match self {
+            Fault::Policy => "the user needs an RSA key of 2048 to 4096 bits and a signature with SHA-256",
+            Fault::Time => "renew it, and look at this machine's clock",
+            Fault::Use => "the user needs a certificate for digital signatures",
+            _ => "the user needs a new one",
+        }
+    }
+
     /// The name of the status code.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -132,8 +142,7 @@ pub(crate) fn check(own: &Certificate, list: Option<&TrustList>, now: u64) -> Re
         return Err(Fault::Invalid);
     }
     for certificate in std::iter::once(own).chain(chain.iter().copied()) {
-        let long_enough = certificate.key_bits().is_some_and(|bits| (2048..=4096).contains(&bits));
-        if !long_enough || !certificate.strong_signature() {
+        if !is_strong(certificate) {
             return Err(Fault::Policy);
         }
     }
@@ -175,6 +184,26 @@ pub(crate) fn check(own: &Certificate, list: Option<&TrustList>, now: u64) -> Re
         }
     }
     Ok(())
+}
+
+fn is_strong(certificate: &Certificate) -> bool {
+    certificate.key_bits().is_some_and(|bits| (2048..=4096).contains(&bits)) && certificate.strong_signature()
+}
+
+/// Whether a user can log in with this certificate at `now`: it is known by itself, so its issuers are not looked at.
+pub(crate) fn check_user(own: &Certificate, now: u64) -> Result<(), Fault> {
+    // First: of other kinds of keys and signatures nothing can be said here.
+    if !is_strong(own) {
+        return Err(Fault::Policy);
+    }
+    if own.is_self_issued() && !own.is_signed_by(own) {
+        return Err(Fault::Invalid);
+    }
+    let (from, until) = own.validity();
+    if !(from..=until).contains(&now) {
+        return Err(Fault::Time);
+    }
+    if own.is_for_signatures() { Ok(()) } else { Err(Fault::Use) }
 }
 
 /// Who issued it, who issued that, … up to one that issued itself.

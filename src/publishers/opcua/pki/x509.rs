@@ -188,6 +188,12 @@ impl Certificate {
         usage && extended
     }
 
+    /// Whether its key may sign, by what it says of its use.
+    pub(crate) fn is_for_signatures(&self) -> bool {
+        let usage = self.value.tbs_certificate.get::<KeyUsage>();
+        usage.is_ok_and(|usage| usage.is_none_or(|(_, usage)| usage.digital_signature()))
+    }
+
     /// Whether the private key belongs to it.
     pub(crate) fn belongs_to(&self, key: &Key) -> bool {
         self.key().is_some_and(|public| public == key.0.to_public_key())

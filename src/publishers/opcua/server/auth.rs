@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::{Instant, SystemTime};
 
 use async_trait::async_trait;
+use opcua::crypto::{SecurityPolicy, Thumbprint};
 use opcua::server::ServerEndpoint;
 use opcua::server::address_space::AccessLevel;
 use opcua::server::authenticator::{AuthManager, Password, UserToken, user_pass_security_policy_id};
@@ -18,10 +19,16 @@ use tokio::sync::Semaphore;
 
 use super::peers::Peers;
 use crate::publishers::opcua::config::{Role, covers};
+use crate::publishers::opcua::pki;
 use crate::publishers::opcua::users::lockout::Lockout;
-use crate::publishers::opcua::users::{Account, file, hash};
+use crate::publishers::opcua::users::{Account, Proof, file, hash};
 
-type Accounts = HashMap<String, Account>;
+/// Everybody by name, and the names by the thumbprints of their certificates.
+#[derive(Default)]
+struct Accounts {
+    named: HashMap<String, Account>,
+    certified: HashMap<String, String>,
+}
 
 /// All users, and who has to wait after wrong passwords.
 pub(super) struct Users {
@@ -81,28 +88,49 @@ impl Users {
         }
         // Told once: a damaged file is read again when it has changed.
         *seen = Some(looks);
-        let mut accounts = Accounts::new();
-        for account in file::read(&self.file)?.into_iter().chain(self.declared.iter().cloned()) {
-            // Of two with one name that of the configuration holds: it was written by hand.
-            accounts.insert(account.name.clone(), account);
-        }
+        // Of two with one name or certificate that of the configuration holds: it was written by hand.
+        let written = file::read(&self.file)?.into_iter().chain(self.declared.iter().cloned());
+        let named: HashMap<_, _> = written.map(|account| (account.name.clone(), account)).collect();
+        let declared = self.declared.iter().map(|account| &account.name);
+        let certified = named
+            .keys()
+            .chain(declared)
+            .filter_map(|name| Some((named.get(name)?.proof.thumbprint()?, name.clone())));
+        let accounts = Accounts { certified: certified.collect(), named };
         let mut now = self.accounts.write().unwrap_or_else(|e| e.into_inner());
-        let same = |old: &&Account| accounts.get(&old.name).is_some_and(|new| new.hash == old.hash);
-        let ended = now.values().filter(|old| !same(old)).map(|old| old.name.clone()).collect();
+        let same = |old: &&Account| accounts.named.get(&old.name).is_some_and(|new| new.proof == old.proof);
+        let ended = now.named.values().filter(|old| !same(old)).map(|old| old.name.clone()).collect();
         *now = Arc::new(accounts);
         Ok(ended)
     }
 
     /// Whether nobody can log in with a name.
     pub(super) fn is_empty(&self) -> bool {
-        self.accounts().is_empty()
+        self.accounts().named.is_empty()
+    }
+
+    /// When the first certificate of a user ends, in seconds since 1970.
+    pub(super) fn ends(&self) -> Option<u64> {
+        self.accounts().named.values().filter_map(|account| account.proof.ends()).min()
+    }
+
+    /// Who logs in with this certificate; else why not.
+    fn certified(&self, thumbprint: &str) -> Result<String, &'static str> {
+        let accounts = self.accounts();
+        let name = accounts.certified.get(thumbprint);
+        let account = name.and_then(|name| accounts.named.get(name));
+        let Some(Account { name, proof: Proof::Certificate(certificate), .. }) = account else {
+            return Err("no user has this certificate: give it to one with fieldgate user");
+        };
+        pki::check_user(certificate, pki::now()).map_err(pki::Fault::user_help)?;
+        Ok(name.clone())
     }
 
     /// What this client may do now; `None` is a user who is no more.
     fn role(&self, token: &UserToken) -> Option<Role> {
         match token.is_anonymous() {
             true => Some(Role::Observer),
-            false => self.accounts().get(&token.0).map(|account| account.role),
+            false => self.accounts().named.get(&token.0).map(|account| account.role),
         }
     }
 
@@ -155,14 +183,17 @@ impl AuthManager for Users {
             tracing::debug!(target: "audit", publisher = "opcua", ?who, %from, ?left, "log-in refused: locked");
             return refused;
         }
-        // The same work for an unknown name.
-        let known = self.accounts().get(username).map(|account| account.hash.clone());
+        // The same work for an unknown name, and for one that has no password.
+        let known = self.accounts().named.get(username).and_then(|account| match &account.proof {
+            Proof::Password(hash) => Some(hash.clone()),
+            Proof::Certificate(_) => None,
+        });
         let password = password.get().to_owned();
         let check = move || hash::check(&password, known.as_deref());
         if tokio::task::spawn_blocking(check).await.unwrap_or(false) {
             self.lockout().right(username, from);
             // Removed meanwhile?
-            if !self.accounts().contains_key(username) {
+            if !self.accounts().named.contains_key(username) {
                 return refused;
             }
             self.peers.logged_in(username);
@@ -172,6 +203,27 @@ impl AuthManager for Users {
         let lock = self.lockout().wrong(username, from, Instant::now());
         tracing::warn!(target: "audit", publisher = "opcua", ?who, %from, ?lock, "log-in refused: wrong user name or password");
         refused
+    }
+
+    /// The library has seen that the client has the private key, and tells of the certificate this only.
+    async fn authenticate_x509_identity_token(
+        &self,
+        _endpoint: &ServerEndpoint,
+        signing_thumbprint: &Thumbprint,
+    ) -> Result<UserToken, Error> {
+        let thumbprint = signing_thumbprint.as_hex_string().to_uppercase();
+        let from = self.peers.here().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        match self.certified(&thumbprint) {
+            Ok(who) => {
+                self.peers.logged_in(&who);
+                tracing::info!(target: "audit", publisher = "opcua", ?who, %from, thumbprint, "logged in with a certificate");
+                Ok(UserToken(who))
+            }
+            Err(why) => {
+                tracing::warn!(target: "audit", publisher = "opcua", %from, thumbprint, "log-in with a certificate refused: {why}");
+                Err(Error::new(StatusCode::BadIdentityTokenRejected, "this certificate is of no user here"))
+            }
+        }
     }
 
     fn effective_user_access_level(
@@ -203,7 +255,15 @@ impl AuthManager for Users {
         };
         // A password never goes over an endpoint that is not encrypted.
         if endpoint.message_security_mode() == MessageSecurityMode::SignAndEncrypt {
-            return vec![policy(user_pass_security_policy_id(endpoint), UserTokenType::UserName)];
+            // How the certificate's key signs; without it the library knows no policy.
+            let signed = SecurityPolicy::to_uri(&endpoint.security_policy()).into();
+            return vec![
+                policy(user_pass_security_policy_id(endpoint), UserTokenType::UserName),
+                UserTokenPolicy {
+                    security_policy_uri: signed,
+                    ..policy("x509".into(), UserTokenType::Certificate)
+                },
+            ];
         }
         // The library accepts no other policy id for these.
         self.anonymous.then(|| policy("anonymous".into(), UserTokenType::Anonymous)).into_iter().collect()
@@ -215,7 +275,11 @@ mod tests {
     use super::*;
 
     fn account(name: &str, role: Role) -> Account {
-        Account { name: name.into(), role, hash: hash::make(&format!("{name}-pw")).unwrap() }
+        Account {
+            name: name.into(),
+            role,
+            proof: Proof::Password(hash::make(&format!("{name}-pw")).unwrap()),
+        }
     }
 
     fn users(folder: &std::path::Path) -> Users {
@@ -279,7 +343,7 @@ mod tests {
             users.user_token_policies(endpoint).iter().map(|p| p.token_type).collect()
         };
         assert_eq!(kinds(&none), [UserTokenType::Anonymous]);
-        assert_eq!(kinds(&encrypted()), [UserTokenType::UserName]);
+        assert_eq!(kinds(&encrypted()), [UserTokenType::UserName, UserTokenType::Certificate]);
         assert!(users.authenticate_anonymous_token(&none).await.is_ok());
         assert!(users.authenticate_anonymous_token(&encrypted()).await.is_err());
         let password = Password::new("op-pw".into());

@@ -137,6 +137,7 @@ impl Generations {
             let approved: Vec<_> =
                 self.old.iter().chain([&self.current]).map(|one| one.inner.approved.clone()).collect();
             let (trust, stats, publisher) = (trust.clone(), self.cx.stats.clone(), self.cx.name.clone());
+            let users = self.shared.users.clone();
             let known = self.current.thumbprint.clone();
             let tidies = looks.is_multiple_of(Self::TIDY);
             looks = looks.wrapping_add(1);
@@ -144,7 +145,7 @@ impl Generations {
                 let own = Certificate::from_file(&pki::read(&folder.own())?)?;
                 if tidies {
                     approved.iter().for_each(|folder| approved::cap(folder));
-                    watch_ends(&publisher, &stats, &own, &trust);
+                    watch_ends(&publisher, &stats, &own, &trust, &users);
                 }
                 // Between a new key and its certificate they do not belong together.
                 (own.thumbprint() == known || pki::load(&folder).is_some()).then(|| own.thumbprint())
@@ -233,7 +234,7 @@ impl First {
 }
 
 /// Tells when certificates end, and warns 30, 7 and 1 days ahead. Blocking.
-fn watch_ends(publisher: &str, stats: &PublisherStats, own: &Certificate, trust: &Trust) {
+fn watch_ends(publisher: &str, stats: &PublisherStats, own: &Certificate, trust: &Trust, users: &Users) {
     let now = pki::now();
     let days = |ends: u64| days_left(ends, now);
     let ends = own.validity().1;
@@ -244,12 +245,12 @@ fn watch_ends(publisher: &str, stats: &PublisherStats, own: &Certificate, trust:
             "the server's certificate ends soon: renew it with fieldgate pki renew, and let clients trust the new one"
         );
     }
-    let ends = trust.ends();
+    let ends = [trust.ends(), users.ends()].into_iter().flatten().min();
     if let (Some(1..), Some(ends)) = (stats.trusted.set(ends, now), ends) {
         tracing::warn!(
             publisher,
             days = days(ends),
-            "a trusted certificate or a revocation list ends soon: fieldgate pki list shows which; replace it, or reject it"
+            "a trusted certificate, one of a user or a revocation list ends soon: fieldgate pki list and fieldgate user list show which; replace it, or reject it"
         );
     }
 }

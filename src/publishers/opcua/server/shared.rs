@@ -6,9 +6,9 @@ use std::sync::Arc;
 use super::auth::Users;
 use super::peers::Peers;
 use super::setup::{APPROVED, SERVING};
-use crate::publishers::opcua::config::{Security, Spec, covers};
+use crate::publishers::opcua::config::{Login, Security, Spec, covers};
 use crate::publishers::opcua::pki::{self, Folder, Identity};
-use crate::publishers::opcua::users::{Account, file, hash};
+use crate::publishers::opcua::users::{Account, Proof, file, hash};
 use crate::publishers::publisher::Context;
 
 /// Folders, name and certificate, who may log in, and who is there.
@@ -51,12 +51,20 @@ impl Shared {
 /// All users: those of the configuration, with their passwords as hashes from now on, and those of the users file.
 fn users(spec: &Spec, cx: &Context, peers: Arc<Peers>) -> Result<Arc<Users>, String> {
     let declared = spec.users.iter().map(|user| {
-        let password =
-            user.password.reveal().map_err(|why| format!("the password of {}: {why}", user.name))?;
-        if password.is_empty() {
-            return Err(format!("the password of {} is empty: write one", user.name));
-        }
-        Ok(Account { name: user.name.clone(), role: user.role, hash: hash::make(&password)? })
+        let proof = match &user.login {
+            Login::Password(secret) => {
+                let password =
+                    secret.reveal().map_err(|why| format!("the password of {}: {why}", user.name))?;
+                if password.is_empty() {
+                    return Err(format!("the password of {} is empty: write one", user.name));
+                }
+                Proof::Password(hash::make(&password)?)
+            }
+            Login::Certificate(file) => {
+                Proof::certificate(file).map_err(|why| format!("the certificate of {}: {why}", user.name))?
+            }
+        };
+        Ok(Account { name: user.name.clone(), role: user.role, proof })
     });
     let declared = declared.collect::<Result<_, String>>()?;
     let only = spec.engineer_only.clone();

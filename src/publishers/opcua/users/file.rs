@@ -1,4 +1,4 @@
-//! The users file: names, roles and hashes; changed by `fieldgate user`, read by the running gateway.
+//! The users file: names, roles, hashes and certificates; changed by `fieldgate user`, read by the running gateway.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -9,17 +9,25 @@ use serde::{Deserialize, Serialize};
 
 use super::hash;
 use crate::publishers::opcua::config::{Role, is_user_name};
+use crate::publishers::opcua::pki::{self, Certificate};
 
-/// A user with the hash of the password.
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// A user.
+#[derive(Clone, PartialEq)]
 pub struct Account {
     /// User name.
     pub name: String,
     /// What it may do.
     pub role: Role,
-    /// argon2id, in the PHC string format.
-    pub hash: String,
+    pub(crate) proof: Proof,
+}
+
+/// With what a user shows who it is.
+#[derive(Clone, PartialEq)]
+pub(crate) enum Proof {
+    /// The password of this hash: argon2id, in the PHC string format.
+    Password(String),
+    /// The private key of this certificate.
+    Certificate(Box<Certificate>),
 }
 
 // The hash is not for logs.
@@ -29,11 +37,76 @@ impl std::fmt::Debug for Account {
     }
 }
 
+impl Proof {
+    /// A new password; argon2 takes its time.
+    pub(crate) fn password(password: &str) -> Result<Proof, String> {
+        if password.chars().count() < SHORTEST {
+            return Err(format!("the password is too short: {SHORTEST} characters at least"));
+        }
+        if password.len() > LONGEST {
+            return Err(format!("the password is too long: {LONGEST} bytes at most"));
+        }
+        hash::make(password).map(Proof::Password)
+    }
+
+    /// A file with a certificate, DER or PEM. Whether it is good for a log-in is looked at then.
+    pub(crate) fn certificate(file: &Path) -> Result<Proof, String> {
+        let read = pki::read(file).and_then(|bytes| Certificate::from_file(&bytes));
+        let read = read.ok_or_else(|| format!("{} is no certificate in DER or PEM", file.display()))?;
+        Ok(Proof::Certificate(Box::new(read)))
+    }
+
+    /// The thumbprint of the certificate.
+    pub(crate) fn thumbprint(&self) -> Option<String> {
+        match self {
+            Proof::Password(_) => None,
+            Proof::Certificate(certificate) => Some(certificate.thumbprint()),
+        }
+    }
+
+    /// When the certificate ends, in seconds since 1970.
+    pub(crate) fn ends(&self) -> Option<u64> {
+        match self {
+            Proof::Password(_) => None,
+            Proof::Certificate(certificate) => Some(certificate.validity().1),
+        }
+    }
+}
+
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Content {
     #[serde(default)]
-    user: Vec<Account>,
+    user: Vec<Row>,
+}
+
+/// A user as it is written: with a hash or a certificate (PEM).
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Row {
+    name: String,
+    role: Role,
+    hash: Option<String>,
+    certificate: Option<String>,
+}
+
+impl Row {
+    fn account(&self) -> Option<Account> {
+        let proof = match (&self.hash, &self.certificate) {
+            (Some(hash), None) if hash::is_one(hash) => Proof::Password(hash.clone()),
+            (None, Some(pem)) => Proof::Certificate(Box::new(Certificate::from_file(pem.as_bytes())?)),
+            _ => return None,
+        };
+        is_user_name(&self.name).then(|| Account { name: self.name.clone(), role: self.role, proof })
+    }
+
+    fn of(account: &Account) -> Option<Row> {
+        let (hash, certificate) = match &account.proof {
+            Proof::Password(hash) => (Some(hash.clone()), None),
+            Proof::Certificate(certificate) => (None, Some(certificate.pem()?)),
+        };
+        Some(Row { name: account.name.clone(), role: account.role, hash, certificate })
+    }
 }
 
 /// Fewest characters of a password.
@@ -59,52 +132,81 @@ pub fn read(path: &Path) -> Result<Vec<Account>, String> {
     let content: Content = toml::from_str(&text).map_err(|_| {
         format!("{} is damaged: put back a copy, or remove it and add the users anew", path.display())
     })?;
-    let mut seen = std::collections::HashSet::new();
-    let wrong = content.user.iter().find(|user| {
-        !is_user_name(&user.name) || !hash::is_one(&user.hash) || !seen.insert(user.name.as_str())
-    });
-    match wrong {
-        Some(user) => Err(format!(
-            "{}: the user {:?} has a bad name, is there twice, or has no argon2id hash of ours: set the password anew",
-            path.display(),
-            user.name
-        )),
-        None if content.user.len() > MOST => Err(format!("{}: more than {MOST} users", path.display())),
-        None => Ok(content.user),
+    let mut users: Vec<Account> = Vec::with_capacity(content.user.len());
+    for row in &content.user {
+        match row.account() {
+            Some(account) if twin(&users, &account).is_none() => users.push(account),
+            _ => {
+                return Err(format!(
+                    "{}: the user {:?} has a bad name, is there twice, or has neither an argon2id hash of ours nor a certificate of its own: remove and add it anew",
+                    path.display(),
+                    row.name
+                ));
+            }
+        }
+    }
+    match users.len() {
+        0..=MOST => Ok(users),
+        _ => Err(format!("{}: more than {MOST} users", path.display())),
     }
 }
 
-/// Adds a user, who must be new.
+/// One of these with the same name or certificate.
+fn twin<'a>(users: &'a [Account], account: &Account) -> Option<&'a Account> {
+    let same = |proof: &Proof| matches!(proof, Proof::Certificate(_)) && *proof == account.proof;
+    users.iter().find(|user| user.name == account.name || same(&user.proof))
+}
+
+/// Adds a user with a password, who must be new.
 pub fn add(path: &Path, name: &str, role: Role, password: &str) -> Result<(), String> {
+    insert(path, &Account { name: name.to_owned(), role, proof: Proof::password(password)? })
+}
+
+/// Adds a user, who must be new.
+pub(crate) fn insert(path: &Path, account: &Account) -> Result<(), String> {
+    let name = &account.name;
     if !is_user_name(name) {
         return Err(format!(
             "{name:?} is no name for a user: write 1 to 128 characters without a space at an end, and not ANONYMOUS"
         ));
     }
-    let hash = checked(password)?;
     change(path, |users| {
-        if users.iter().any(|user| user.name == name) {
-            return Err(format!(
-                "there is a user {name:?}: change the password with `passwd`, or remove the user first"
-            ));
+        match twin(users, account) {
+            Some(user) if user.name == *name => {
+                return Err(format!(
+                    "there is a user {name:?}: `passwd` and `certificate` change how it logs in"
+                ));
+            }
+            Some(user) => return Err(taken(&user.name)),
+            None if users.len() >= MOST => return Err(format!("there are {MOST} users: remove one")),
+            None => users.push(account.clone()),
         }
-        if users.len() >= MOST {
-            return Err(format!("there are {MOST} users: remove one"));
-        }
-        users.push(Account { name: name.to_owned(), role, hash: hash.clone() });
         Ok(())
     })
 }
 
 /// Gives a user another password, another role, or both.
 pub fn set(path: &Path, name: &str, role: Option<Role>, password: &str) -> Result<(), String> {
-    let hash = checked(password)?;
+    replace(path, name, role, &Proof::password(password)?)
+}
+
+/// Gives a user something else to log in with, and with a role another role.
+pub(crate) fn replace(path: &Path, name: &str, role: Option<Role>, proof: &Proof) -> Result<(), String> {
     change(path, |users| {
-        let user = users.iter_mut().find(|user| user.name == name).ok_or_else(|| unknown(name))?;
-        user.hash.clone_from(&hash);
+        let place = users.iter().position(|user| user.name == name).ok_or_else(|| unknown(name))?;
+        let mut user = users.remove(place);
+        user.proof = proof.clone();
         user.role = role.unwrap_or(user.role);
+        if let Some(other) = twin(users, &user) {
+            return Err(taken(&other.name));
+        }
+        users.insert(place, user);
         Ok(())
     })
+}
+
+fn taken(by: &str) -> String {
+    format!("the user {by:?} logs in with this certificate: each user needs its own")
 }
 
 /// Removes a user.
@@ -120,16 +222,6 @@ fn unknown(name: &str) -> String {
     format!("there is no user {name:?}: `fieldgate user list` shows them")
 }
 
-fn checked(password: &str) -> Result<String, String> {
-    if password.chars().count() < SHORTEST {
-        return Err(format!("the password is too short: {SHORTEST} characters at least"));
-    }
-    if password.len() > LONGEST {
-        return Err(format!("the password is too long: {LONGEST} bytes at most"));
-    }
-    hash::make(password)
-}
-
 /// Reads, changes and writes under a lock, so that two commands at a time lose nothing.
 fn change(path: &Path, with: impl FnOnce(&mut Vec<Account>) -> Result<(), String>) -> Result<(), String> {
     let folder = path.parent().unwrap_or(Path::new("."));
@@ -142,9 +234,11 @@ fn change(path: &Path, with: impl FnOnce(&mut Vec<Account>) -> Result<(), String
         Ok(lock)
     });
     let _lock = lock.map_err(|error| failed("lock", &error))?;
-    let mut user = read(path)?;
-    with(&mut user)?;
-    let text = toml::to_string(&Content { user }).map_err(|error| failed("write", &error))?;
+    let mut users = read(path)?;
+    with(&mut users)?;
+    let rows = users.iter().map(Row::of).collect::<Option<_>>();
+    let content = Content { user: rows.ok_or_else(|| failed("write", &"a certificate has no PEM"))? };
+    let text = toml::to_string(&content).map_err(|error| failed("write", &error))?;
     let draft = path.with_extension("new");
     // One left behind by a broken run may have other rights.
     let _ = fs::remove_file(&draft);
@@ -182,11 +276,46 @@ mod tests {
         assert_eq!(format!("{first:?}"), "[op (operator), eve (engineer)]");
         set(&at, "op", Some(Role::Observer), "horse correct").unwrap();
         let second = read(&at).unwrap();
-        assert!(hash::check("horse correct", Some(&second[0].hash)));
+        let Proof::Password(hash) = &second[0].proof else { panic!("a password") };
+        assert!(hash::check("horse correct", Some(hash)));
         assert_eq!((second[0].role, &second[1]), (Role::Observer, &first[1]));
         remove(&at, "op").unwrap();
         assert!(remove(&at, "op").unwrap_err().contains("no user"));
         assert_eq!(read(&at).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_user_has_a_password_or_a_certificate_that_no_other_user_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = path(folder.path());
+        let certificate = |name: &str| {
+            let file = folder.path().join(name);
+            fs::write(&file, rcgen::generate_simple_self_signed([name.to_owned()]).unwrap().cert.der())
+                .unwrap();
+            Proof::certificate(&file).unwrap()
+        };
+        let (ann, bob) = (certificate("ann"), certificate("bob"));
+        let account = |name: &str, proof: &Proof| Account {
+            name: name.into(),
+            role: Role::Operator,
+            proof: proof.clone(),
+        };
+        insert(&at, &account("ann", &ann)).unwrap();
+        add(&at, "op", Role::Operator, "correct horse").unwrap();
+        assert!(insert(&at, &account("eve", &ann)).unwrap_err().contains("\"ann\" logs in with"));
+        assert!(replace(&at, "op", None, &ann).unwrap_err().contains("\"ann\" logs in with"));
+        assert!(read(&at).unwrap()[0].proof == ann);
+        replace(&at, "op", Some(Role::Engineer), &bob).unwrap();
+        replace(&at, "ann", None, &Proof::password("battery staple").unwrap()).unwrap();
+        let now = read(&at).unwrap();
+        assert!(now[0].name == "ann" && now[0].proof.thumbprint().is_none());
+        assert!(now[1] == Account { role: Role::Engineer, ..account("op", &bob) });
+        assert_eq!(now[1].proof.thumbprint().unwrap().len(), 40);
+        let text = fs::read_to_string(&at).unwrap();
+        fs::write(&at, text.replace("role = \"engineer\"", "role = \"engineer\"\nhash = \"x\"")).unwrap();
+        assert!(read(&at).unwrap_err().contains("anew"), "both");
+        fs::write(folder.path().join("no.der"), "no").unwrap();
+        assert!(Proof::certificate(&folder.path().join("no.der")).is_err());
     }
 
     #[test]
