@@ -603,7 +603,7 @@ async fn what_may_not_be_written_is_refused_and_reaches_no_device() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_password_goes_over_encrypted_endpoints_only() {
+async fn users_log_in_over_encrypted_endpoints_only() {
     let plant = Plant::start().await;
     let client = ClientBuilder::new()
         .application_name("test client")
@@ -620,7 +620,8 @@ async fn a_password_goes_over_encrypted_endpoints_only() {
         })
         .collect();
     offered.sort_by_key(|(policy, ..)| *policy);
-    let encrypted = |policy| (policy, MessageSecurityMode::SignAndEncrypt, vec![UserTokenType::UserName]);
+    let named = [UserTokenType::UserName, UserTokenType::Certificate];
+    let encrypted = |policy| (policy, MessageSecurityMode::SignAndEncrypt, named.to_vec());
     assert_eq!(
         offered,
         [
