@@ -1,7 +1,7 @@
 //! A configuration file read, compiled and, where it is wrong, explained.
 
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::config::{self, Config, Sources};
 use crate::model::{Directory, Mistake};
@@ -65,6 +65,11 @@ fn compile_tables(
 }
 
 impl Compiled {
+    /// The file and those that it names, as far as they could be read.
+    pub(super) fn files(&self) -> impl Iterator<Item = PathBuf> {
+        self.sources.names().map(PathBuf::from)
+    }
+
     /// Mistakes for people, on standard error.
     pub(super) fn complain(&self, mistakes: &[Mistake], severity: Severity) {
         if !mistakes.is_empty() {

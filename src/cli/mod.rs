@@ -1,6 +1,7 @@
 //! The subcommands, one file each.
 
 mod apply;
+mod changed;
 mod check;
 mod control;
 mod demo;

@@ -1,8 +1,11 @@
 //! `fieldgate run`: a gateway until it is told to stop.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
+
+use super::changed::Changed;
 use super::file::compile;
 use super::running::{Outcome, Running, summary};
 use super::{FAILED, GOOD, WRONG, control};
@@ -27,6 +30,9 @@ pub(super) struct Arguments {
     /// systemd gives to the service, else nowhere
     #[arg(long, env = "FIELDGATE_SOCKET", value_name = "PATH")]
     socket: Option<PathBuf>,
+    /// Take the file on whenever it or a file that it names has changed, as `fieldgate reload` does
+    #[arg(long)]
+    reload_on_change: bool,
 }
 
 impl Arguments {
@@ -37,6 +43,8 @@ impl Arguments {
 }
 
 pub(super) fn main(arguments: &Arguments) -> u8 {
+    // Before it is read: a change that comes in between is seen.
+    let changed = arguments.reload_on_change.then(|| Changed::new(&arguments.config));
     let plan = match compile(&arguments.config) {
         Ok(compiled) => compiled.into_plan(),
         Err(error) => {
@@ -46,7 +54,7 @@ pub(super) fn main(arguments: &Arguments) -> u8 {
     };
     let Some(plan) = plan else { return WRONG };
     telemetry::start_log(&arguments.log, arguments.log_json);
-    match block_on(gateway(plan, &arguments.config, arguments.socket())) {
+    match block_on(gateway(plan, arguments, changed)) {
         Ok(Then::End) => GOOD,
         Ok(Then::StartAgain) => {
             let error = start_again();
@@ -82,7 +90,12 @@ fn program() -> std::io::Result<PathBuf> {
     Ok(path.to_str().and_then(|path| path.strip_suffix(" (deleted)")).map_or(path.clone(), PathBuf::from))
 }
 
-async fn gateway(plan: GatewayPlan, config: &Path, socket: Option<PathBuf>) -> std::io::Result<Then> {
+async fn gateway(
+    plan: GatewayPlan,
+    arguments: &Arguments,
+    changed: Option<Changed>,
+) -> std::io::Result<Then> {
+    let (config, socket) = (arguments.config.as_path(), arguments.socket());
     // Before anything is started: a signal that comes early is not missed.
     let mut stop = Stop::new()?;
     let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
@@ -91,6 +104,7 @@ async fn gateway(plan: GatewayPlan, config: &Path, socket: Option<PathBuf>) -> s
     let mut running = Running::new(Gateway::start(plan, Clock::system()).await, config);
     tracing::info!(%node, links, tags, publishers, version = env!("CARGO_PKG_VERSION"), "gateway runs");
     let mut requests = control::listen(socket.as_deref());
+    let mut changes = changed.map(changes);
     notify::ready();
     let mut second = tokio::time::interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -102,7 +116,7 @@ async fn gateway(plan: GatewayPlan, config: &Path, socket: Option<PathBuf>) -> s
                     break Then::StartAgain;
                 }
             }
-            Some(()) = hangup.recv() => {
+            Some(()) = asked_to_reload(&mut hangup, &mut changes) => {
                 notify::reloading();
                 match running.reload().await {
                     Outcome::GoesOn(answer) => notify::reloaded(&summary(&answer)),
@@ -131,6 +145,41 @@ async fn gateway(plan: GatewayPlan, config: &Path, socket: Option<PathBuf>) -> s
     running.gateway.stop().await;
     tracing::info!("stopped");
     Ok(then)
+}
+
+/// By SIGHUP, or by a change of the files where that is wanted.
+async fn asked_to_reload(
+    hangup: &mut tokio::signal::unix::Signal,
+    changes: &mut Option<mpsc::Receiver<()>>,
+) -> Option<()> {
+    let changed = async {
+        match changes {
+            Some(changes) => changes.recv().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        signal = hangup.recv() => signal,
+        change = changed => change,
+    }
+}
+
+/// Tells when the files have changed; they are looked at on a thread of their own.
+fn changes(mut changed: Changed) -> mpsc::Receiver<()> {
+    let (tell, told) = mpsc::channel(1);
+    let look = move || {
+        while !tell.is_closed() {
+            std::thread::sleep(Duration::from_secs(1));
+            // One that waits to be taken on says the same.
+            if changed.look() && tell.try_send(()).is_ok() {
+                tracing::info!("the configuration's files have changed");
+            }
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("config".into()).spawn(look) {
+        tracing::error!(%error, "changes of the configuration are not seen; use `fieldgate reload`");
+    }
+    told
 }
 
 /// Ctrl-C or SIGTERM.

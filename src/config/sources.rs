@@ -41,6 +41,11 @@ impl Sources {
         start
     }
 
+    /// The names of all files, the main one first.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().map(|(name, _)| name.as_str())
+    }
+
     /// All texts, end to end.
     pub fn text(&self) -> &str {
         &self.text
