@@ -11,12 +11,6 @@ if [ -z "${FIELDGATE_ROOM:-}" ]; then
         mkdir -p target/packages
         mv target/package/*.deb target/packages/
     done
-    # The other architectures differ in what the control file says.
-    for target in aarch64-unknown-linux-gnu:arm64 armv7-unknown-linux-gnueabihf:armhf; do
-        package=$(FIELDGATE_FAST=1 packages/build.sh --target "${target%:*}" --host "$1" /bin/true 0.1.0-1 | tail -n 1)
-        [ "$(dpkg-deb --field "$package" Architecture)" = "${target#*:}" ] || { echo "FAIL $package"; exit 1; }
-        echo "ok   ${package##*/}"
-    done
     sudo=()
     [ "$(id -u)" -eq 0 ] || sudo=(sudo)
     # Where no overlay can be mounted, as within some containers, it cannot be tried.

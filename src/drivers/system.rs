@@ -107,6 +107,7 @@ points! { LinkPoint, crate::telemetry::LinkStats,
     Overruns "overruns" None, "polls more than one period late", |l| l.overruns.get();
     Connects "connects" None, "times that the port or socket was opened", |l| l.connects.get();
     Restarts "restarts" None, "restarts of the link's task", |l| l.restarts.get();
+    Hangs "hangs" None, "times that the link's task made no progress, and was ended and started again", |l| l.hangs.get();
 }
 
 points! { PublisherPoint, crate::telemetry::PublisherStats,
@@ -318,6 +319,7 @@ mod tests {
         telemetry.link("bus-a").foreign.add(5);
         telemetry.link("bus-a").noise.add(6);
         telemetry.link("bus-a").late.add(8);
+        telemetry.link("bus-a").hangs.add(9);
         telemetry.publisher("cloud", "sparkplug").pending.set(7);
         telemetry.device("pump", "bus-a").state.set(2);
         {
@@ -362,6 +364,7 @@ mod tests {
         assert_eq!(value("links/bus-a/foreign"), 5);
         assert_eq!(value("links/bus-a/noise"), 6);
         assert_eq!(value("links/bus-a/late"), 8);
+        assert_eq!(value("links/bus-a/hangs"), 9);
         assert_eq!(value("publishers/cloud/pending"), 7);
         assert_eq!(value("gateway/clock/synchronised"), 1);
         assert_eq!(value("gateway/clock/steps"), 2);

@@ -1,4 +1,5 @@
-"""Part `budgets`: what a gateway of 1,000 tags takes of a board, against limits. Only by name, with a release build.
+"""Part `budgets`: what a gateway of 1,000 tags takes of a board, against limits. Only by name, with a release build; in the
+environment of the service, `systemd/fieldgate.service`.
 
 Memory, processor and writes are the gateway's own, from /proc; what the machine does beside it does not count.
 """
@@ -12,7 +13,7 @@ from broker import Broker
 from check import ok, section, until
 from drain import Recorder, Wide
 from field import TcpPeer, Unit
-from gateway import Gateway, program
+from gateway import ROOT, Gateway, program
 from plant import free_port, head, tcp
 
 TAGS = 1000
@@ -27,6 +28,12 @@ LIMITS = {
     "log idle, KiB an hour": 0, "log in the worst fault, KiB an hour": 1024,
     "cold start to the first good value at the broker, s": 1.0,
 }
+
+
+def service_environment():
+    """What the unit sets for the program."""
+    lines = re.findall(r"^Environment=(.*)$", (ROOT / "systemd/fieldgate.service").read_text(), re.MULTILINE)
+    return dict(setting.split("=", 1) for line in lines for setting in line.split())
 
 
 def judge(what, figure):
@@ -97,7 +104,7 @@ async def run(folder):
 async def steady(folder, unit, state, more=""):
     """From a cold start on."""
     broker, net = Broker(folder / "broker", free_port()), TcpPeer(free_port(), [unit])
-    gateway = Gateway(folder, config(folder, broker.port, net.port, more))
+    gateway = Gateway(folder, config(folder, broker.port, net.port, more), env=service_environment())
     recorder = None
     try:
         await broker.start()
@@ -144,7 +151,7 @@ async def worst(folder):
     links = "\n".join(tcp(f"flapping-{i}", port(dropping)) + device(f"flapping-{i}", 5) for i in range(20))
     links += tcp("garbage", port(talking), "100ms") + device("garbage", 20)
     links += tcp("refused", free_port()) + device("refused", 20)
-    gateway = Gateway(folder, config(folder, port(dropping), free_port(), links))
+    gateway = Gateway(folder, config(folder, port(dropping), free_port(), links), env=service_environment())
     try:
         gateway.start()
         await asyncio.sleep(30)
