@@ -17,6 +17,12 @@ mkdir -p target/interop-peers
 cc -std=gnu11 -Wall -Wextra -Werror -O1 -o target/interop-peers/libmodbus tests/interop/libmodbus/peer.c \
     $(pkg-config --cflags --libs libmodbus)
 
+# Taken out of its package, not installed: that would start it as a service.
+if [ ! -x target/interop-peers/usr/bin/prometheus ]; then
+    (cd target/interop-peers && apt-get download -qq prometheus 2>/dev/null && dpkg-deb --extract prometheus_*.deb . && rm prometheus_*.deb) ||
+        { echo "FAIL prometheus cannot be had: apt-get update, then apt-get download prometheus" >&2; exit 1; }
+fi
+
 venv=target/interop-venv
 wanted=$(sha256sum tests/interop/requirements.txt)
 if [ "$(cat "$venv/made-from" 2>/dev/null)" != "$wanted" ]; then

@@ -28,6 +28,7 @@ import outage
 import page
 import pki_part
 import plain
+import prometheus
 import pymodbus_part
 import reload_part
 import rules
@@ -169,6 +170,7 @@ async def main():
         "pki": pki_part.run,
         "certified": certified.run,
         "open62541": open62541.run,
+        "prometheus": prometheus.run,
         "reload": reload_part.run,
         "start_faults": start_faults.run,
     }
