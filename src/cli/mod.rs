@@ -6,10 +6,13 @@ mod check;
 mod control;
 mod demo;
 mod explain;
+mod failure;
 mod field;
 mod file;
 mod learned;
 mod once;
+#[cfg(feature = "opcua")]
+mod opcua;
 #[cfg(feature = "opcua")]
 mod pki;
 mod plan;

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use serde_json::json;
 
-use super::file::{compile, count};
+use super::GOOD;
+use super::failure::{Failure, exit_code};
+use super::file::count;
+use super::opcua::Server;
 use super::show::{clean, columns, say, utc};
-use super::{FAILED, GOOD, WRONG};
-use crate::model::{Directory, Timestamp};
-use crate::publishers::PublisherSpec;
-use crate::publishers::opcua::config::{Spec, Trust};
+use crate::model::Timestamp;
+use crate::publishers::opcua::config::Trust;
 use crate::publishers::opcua::pki::{self, Certificate, Folder, Identity, Kept, Part};
 use crate::telemetry::days_left;
 
@@ -66,15 +67,6 @@ enum What {
     },
 }
 
-/// What went wrong, with the exit code.
-struct Failure(u8, String);
-
-impl From<String> for Failure {
-    fn from(why: String) -> Failure {
-        Failure(FAILED, why)
-    }
-}
-
 pub(super) fn main(arguments: &Arguments) -> u8 {
     let done = match &arguments.what {
         What::List { config, json } => list(config, *json),
@@ -83,41 +75,17 @@ pub(super) fn main(arguments: &Arguments) -> u8 {
         What::Renew { config, keep_key } => renew(config, *keep_key),
         What::Export { config, file } => export(config, file.as_deref()),
     };
-    match done {
-        Ok(()) => GOOD,
-        Err(Failure(code, why)) => {
-            if !why.is_empty() {
-                eprintln!("{why}");
-            }
-            code
-        }
-    }
+    exit_code(done.map(|()| GOOD))
 }
 
-/// The server of a configuration file.
-struct Server {
-    folder: Folder,
-    spec: Spec,
-    directory: std::sync::Arc<Directory>,
-}
-
-fn server(config: &Path) -> Result<Server, Failure> {
-    let compiled = compile(config).map_err(|why| Failure(WRONG, why))?;
-    let file = compiled.name.clone();
-    let plan = compiled.into_plan().ok_or(Failure(WRONG, String::new()))?;
-    let found = plan.publishers.into_iter().find_map(|publisher| match publisher.spec {
-        PublisherSpec::OpcUa(spec) => Some((publisher.name, spec)),
-        _ => None,
-    });
-    let (name, spec) = found.ok_or_else(|| Failure(WRONG, format!("{file} has no [publish.opcua]")))?;
-    // As the gateway does it.
-    let store = plan.store.path.unwrap_or_else(|| PathBuf::from("."));
-    let folder = Folder::at(&store.join("publishers").join(&name).join("pki"));
-    Ok(Server { folder, spec, directory: plan.directory })
+/// The certificates' folder, in that of the server.
+fn pki_of(folder: &Path) -> Folder {
+    Folder::at(&folder.join("pki"))
 }
 
 fn list(config: &Path, json: bool) -> Result<(), Failure> {
-    let Server { folder, spec, .. } = server(config)?;
+    let Server { folder, spec, .. } = Server::of(config)?;
+    let folder = pki_of(&folder);
     let own = pki::load(&folder).map(|(certificate, _)| Kept { file: folder.own(), certificate });
     let parts = [
         ("own", own.into_iter().collect()),
@@ -184,12 +152,9 @@ fn object(part: &str, kept: &Kept, now: u64) -> serde_json::Value {
 fn find(folder: &Folder, parts: &[Part], which: &str) -> Result<(Part, Kept), Failure> {
     let wanted: String = which.chars().filter(|c| !matches!(c, ' ' | ':')).collect::<String>().to_uppercase();
     if wanted.len() < 4 || !wanted.chars().all(|c| c.is_ascii_hexdigit()) {
-        return Err(Failure(
-            WRONG,
-            format!(
-                "`{which}` is no thumbprint, and no file: write at least four digits of one that `fieldgate pki list` shows"
-            ),
-        ));
+        return Err(Failure::wrong(format!(
+            "`{which}` is no thumbprint, and no file: write at least four digits of one that `fieldgate pki list` shows"
+        )));
     }
     let mut found: Vec<(Part, Kept)> = parts
         .iter()
@@ -202,30 +167,29 @@ fn find(folder: &Folder, parts: &[Part], which: &str) -> Result<(Part, Kept), Fa
     let places = parts.iter().map(|part| part.name()).collect::<Vec<_>>().join(" and ");
     match (found.pop(), found.is_empty()) {
         (Some(one), true) => Ok(one),
-        (None, _) => Err(Failure(
-            FAILED,
-            format!("no certificate in {places} has a thumbprint that begins with {wanted}"),
-        )),
+        (None, _) => Err(Failure::failed(format!(
+            "no certificate in {places} has a thumbprint that begins with {wanted}"
+        ))),
         (Some(_), false) => {
-            Err(Failure(WRONG, format!("several certificates begin with {wanted}: write more of it")))
+            Err(Failure::wrong(format!("several certificates begin with {wanted}: write more of it")))
         }
     }
 }
 
 fn trust(config: &Path, which: &str, issuer: bool) -> Result<(), Failure> {
-    let Server { folder, .. } = server(config)?;
+    let folder = pki_of(&Server::of(config)?.folder);
     let certificate = if Path::new(which).is_file() {
         let read = pki::read(Path::new(which)).and_then(|bytes| Certificate::from_file(&bytes));
-        read.ok_or_else(|| Failure(WRONG, format!("{which} is no certificate in DER or PEM")))?
+        read.ok_or_else(|| Failure::wrong(format!("{which} is no certificate in DER or PEM")))?
     } else {
         find(&folder, &[Part::Rejected], which)?.1.certificate
     };
     let to = if issuer { Part::Issuers } else { Part::Trusted };
     if issuer && !certificate.is_authority() {
-        return Err(Failure(
-            WRONG,
-            format!("{} is no authority: trust it without --issuer", name(&certificate)),
-        ));
+        return Err(Failure::wrong(format!(
+            "{} is no authority: trust it without --issuer",
+            name(&certificate)
+        )));
     }
     move_to(&folder, &certificate, to)?;
     say(&format!("{} is in {} now", name(&certificate), to.name()));
@@ -233,7 +197,7 @@ fn trust(config: &Path, which: &str, issuer: bool) -> Result<(), Failure> {
 }
 
 fn reject(config: &Path, which: &str) -> Result<(), Failure> {
-    let Server { folder, .. } = server(config)?;
+    let folder = pki_of(&Server::of(config)?.folder);
     let (from, kept) = find(&folder, &[Part::Trusted, Part::Issuers], which)?;
     move_to(&folder, &kept.certificate, Part::Rejected)?;
     say(&format!("{} went from {} to rejected", name(&kept.certificate), from.name()));
@@ -242,7 +206,7 @@ fn reject(config: &Path, which: &str) -> Result<(), Failure> {
 
 /// Puts it into one part, and takes it out of the others.
 fn move_to(folder: &Folder, certificate: &Certificate, to: Part) -> Result<(), Failure> {
-    let failed = |why| Failure(FAILED, format!("cannot write to {}: {why}", folder.root().display()));
+    let failed = |why| Failure::failed(format!("cannot write to {}: {why}", folder.root().display()));
     folder.prepare().map_err(failed)?;
     folder.put(to, certificate).map_err(failed)?;
     for part in [Part::Trusted, Part::Issuers, Part::Rejected] {
@@ -258,8 +222,9 @@ fn name(certificate: &Certificate) -> String {
 }
 
 fn renew(config: &Path, keep_key: bool) -> Result<(), Failure> {
-    let Server { folder, spec, directory } = server(config)?;
-    let failed = |why| Failure(FAILED, format!("cannot write to {}: {why}", folder.root().display()));
+    let Server { folder, spec, directory } = Server::of(config)?;
+    let folder = pki_of(&folder);
+    let failed = |why| Failure::failed(format!("cannot write to {}: {why}", folder.root().display()));
     let unseen = folder.prepare().map_err(failed)?;
     if unseen > 0 {
         eprintln!(
@@ -273,17 +238,14 @@ fn renew(config: &Path, keep_key: bool) -> Result<(), Failure> {
 }
 
 fn export(config: &Path, file: Option<&Path>) -> Result<(), Failure> {
-    let Server { folder, .. } = server(config)?;
+    let folder = pki_of(&Server::of(config)?.folder);
     let (own, _) = pki::load(&folder).ok_or_else(|| {
-        Failure(
-            FAILED,
-            format!(
-                "there is no certificate in {} yet: the gateway makes it at its first start",
-                folder.root().display()
-            ),
-        )
+        Failure::failed(format!(
+            "there is no certificate in {} yet: the gateway makes it at its first start",
+            folder.root().display()
+        ))
     })?;
-    let pem = own.pem().ok_or_else(|| Failure(FAILED, "the certificate cannot be written as PEM".into()))?;
+    let pem = own.pem().ok_or_else(|| Failure::failed("the certificate cannot be written as PEM"))?;
     let Some(file) = file else {
         say(pem.trim_end());
         return Ok(());
@@ -291,7 +253,7 @@ fn export(config: &Path, file: Option<&Path>) -> Result<(), Failure> {
     let is_pem = file.extension().is_some_and(|end| end.eq_ignore_ascii_case("pem"));
     let bytes = if is_pem { pem.as_bytes() } else { own.der() };
     fs::write(file, bytes)
-        .map_err(|why| Failure(FAILED, format!("cannot write {}: {why}", file.display())))?;
+        .map_err(|why| Failure::failed(format!("cannot write {}: {why}", file.display())))?;
     say(&format!("{} is in {}", name(&own), file.display()));
     Ok(())
 }

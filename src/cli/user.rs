@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use clap::{Subcommand, ValueEnum};
 use serde::Serialize;
 
-use super::file::{compile, count};
+use super::GOOD;
+use super::failure::{Failure, exit_code};
+use super::file::count;
+use super::opcua::Server;
 use super::show::say;
-use super::{FAILED, GOOD, WRONG};
-use crate::plan::GatewayPlan;
-use crate::publishers::PublisherSpec;
 use crate::publishers::opcua::config::{Login, Role, User};
 use crate::publishers::opcua::pki;
 use crate::publishers::opcua::users::{Account, Proof, file};
@@ -95,25 +95,8 @@ impl From<Given> for Role {
     }
 }
 
-/// What went wrong, with the exit code; what was said already is empty.
-struct Failure(u8, String);
-
-impl From<String> for Failure {
-    fn from(why: String) -> Failure {
-        Failure(FAILED, why)
-    }
-}
-
 pub(super) fn main(arguments: &Arguments) -> u8 {
-    done(&arguments.what).map_or_else(
-        |Failure(code, why)| {
-            if !why.is_empty() {
-                eprintln!("{why}");
-            }
-            code
-        },
-        |()| GOOD,
-    )
+    exit_code(done(&arguments.what).map(|()| GOOD))
 }
 
 fn done(what: &What) -> Result<(), Failure> {
@@ -123,10 +106,9 @@ fn done(what: &What) -> Result<(), Failure> {
             there.is_not_declared(name)?;
             // Before the password is asked for.
             if file::read(&there.file)?.iter().any(|user| user.name == *name) {
-                return Err(Failure(
-                    FAILED,
-                    format!("there is a user {name:?}: `passwd` and `certificate` change how it logs in"),
-                ));
+                return Err(Failure::failed(format!(
+                    "there is a user {name:?}: `passwd` and `certificate` change how it logs in"
+                )));
             }
             let proof = match certificate {
                 Some(file) => good(file)?,
@@ -162,13 +144,14 @@ fn done(what: &What) -> Result<(), Failure> {
 
 /// A certificate that is good for log-ins today.
 fn good(file: &Path) -> Result<Proof, Failure> {
-    let proof = Proof::certificate(file).map_err(|why| Failure(WRONG, why))?;
+    let proof = Proof::certificate(file).map_err(|why| Failure::wrong(why))?;
     if let Proof::Certificate(certificate) = &proof {
         pki::check_user(certificate, pki::now()).map_err(|fault| {
-            Failure(
-                WRONG,
-                format!("{} is good for no log-in: {fault}; {}", file.display(), fault.user_help()),
-            )
+            Failure::wrong(format!(
+                "{} is good for no log-in: {fault}; {}",
+                file.display(),
+                fault.user_help()
+            ))
         })?;
     }
     Ok(proof)
@@ -234,21 +217,8 @@ struct There {
 
 impl There {
     fn open(config: &Path) -> Result<There, Failure> {
-        let plan = compile(config).map_err(|why| Failure(WRONG, why))?.into_plan();
-        let plan: GatewayPlan = plan.ok_or(Failure(WRONG, String::new()))?;
-        let server = plan.publishers.into_iter().find_map(|publisher| match publisher.spec {
-            PublisherSpec::OpcUa(spec) => Some((publisher.name, spec)),
-            _ => None,
-        });
-        let Some((name, spec)) = server else {
-            return Err(Failure(
-                WRONG,
-                "there is no [publish.opcua] in the configuration: nobody logs in".into(),
-            ));
-        };
-        // As the supervisor does.
-        let store = plan.store.path.unwrap_or_else(|| PathBuf::from("."));
-        Ok(There { file: file::path(&store.join("publishers").join(name)), declared: spec.users })
+        let server = Server::of(config)?;
+        Ok(There { file: file::path(&server.folder), declared: server.spec.users })
     }
 
     /// Whether a user can be changed here.
@@ -257,19 +227,16 @@ impl There {
         match file::read(&self.file)?.iter().any(|user| user.name == name) {
             true => Ok(()),
             false => {
-                Err(Failure(FAILED, format!("there is no user {name:?}: `fieldgate user list` shows them")))
+                Err(Failure::failed(format!("there is no user {name:?}: `fieldgate user list` shows them")))
             }
         }
     }
 
     fn is_not_declared(&self, name: &str) -> Result<(), Failure> {
         match self.declared.iter().any(|user| user.name == name) {
-            true => Err(Failure(
-                FAILED,
-                format!(
-                    "{name:?} is a [[publish.opcua.user]] of the configuration: change it there, or remove it there first"
-                ),
-            )),
+            true => Err(Failure::failed(format!(
+                "{name:?} is a [[publish.opcua.user]] of the configuration: change it there, or remove it there first"
+            ))),
             false => Ok(()),
         }
     }
@@ -286,7 +253,7 @@ fn password() -> Result<String, Failure> {
     }
     let first = ask("Password: ")?;
     if ask("Again: ")? != first {
-        return Err(Failure(FAILED, "the two are not the same: nothing was changed".into()));
+        return Err(Failure::failed("the two are not the same: nothing was changed"));
     }
     Ok(first)
 }

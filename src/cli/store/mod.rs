@@ -7,10 +7,11 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
+use super::failure::{Failure, exit_code};
 use super::file::{compile, count};
 use super::progress::Progress;
 use super::show::{say, utc};
-use super::{FAILED, GOOD, WRONG};
+use super::{FAILED, GOOD};
 use crate::drivers::modbus::holder::{self, Holder};
 use crate::store::inspect::{Damage, Folder, Held, Purged, Which};
 
@@ -57,15 +58,6 @@ enum What {
     },
 }
 
-/// What went wrong, with the exit code.
-struct Failure(u8, String);
-
-impl From<String> for Failure {
-    fn from(why: String) -> Failure {
-        Failure(FAILED, why)
-    }
-}
-
 pub(super) fn main(arguments: &Arguments) -> u8 {
     let done = match &arguments.what {
         What::Status { config, json } => status::main(config, *json),
@@ -75,21 +67,16 @@ pub(super) fn main(arguments: &Arguments) -> u8 {
             purge(config, publisher.clone().map_or(Which::All, Which::Of), *yes)
         }
     };
-    done.unwrap_or_else(|Failure(code, why)| {
-        if !why.is_empty() {
-            eprintln!("{why}");
-        }
-        code
-    })
+    exit_code(done)
 }
 
 /// The store of a configuration file, and where it is.
 fn folder(config: &std::path::Path) -> Result<(Folder, String), Failure> {
-    let compiled = compile(config).map_err(|why| Failure(WRONG, why))?;
+    let compiled = compile(config).map_err(|why| Failure::wrong(why))?;
     let name = compiled.name.clone();
-    let plan = compiled.into_plan().ok_or(Failure(WRONG, String::new()))?;
+    let plan = compiled.into_plan().ok_or(Failure::wrong(String::new()))?;
     let path = plan.store.path.ok_or_else(|| {
-        Failure(WRONG, format!("{name} has no `path` in [store]: its samples are kept in memory only"))
+        Failure::wrong(format!("{name} has no `path` in [store]: its samples are kept in memory only"))
     })?;
     Ok((Folder::at(&path)?, path.display().to_string()))
 }
@@ -102,7 +89,7 @@ fn holder(folder: &Folder) -> Option<Holder> {
 fn hold(folder: &Folder) -> Result<Held, Failure> {
     folder.hold()?.ok_or_else(|| {
         let who = holder(folder).map_or("another process".into(), |holder| holder.to_string());
-        Failure(FAILED, format!("the store is in use by {who}; stop the gateway first"))
+        Failure::failed(format!("the store is in use by {who}; stop the gateway first"))
     })
 }
 
@@ -136,7 +123,7 @@ fn purge(config: &std::path::Path, which: Which, yes: bool) -> Result<u8, Failur
     complain(&purged.damage);
     let text = said(&which, &purged);
     if !yes {
-        return Err(Failure(WRONG, format!("{path}: nothing done; with --yes it would drop {text}")));
+        return Err(Failure::wrong(format!("{path}: nothing done; with --yes it would drop {text}")));
     }
     folder.purge(&held, &which)?;
     say(&format!("{path}: dropped {text}"));
