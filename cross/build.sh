@@ -44,6 +44,10 @@ cross)
     done
     ;;
 debian)
+    # Where pip has put it: from here on Debian's own python comes first.
+    if zig=$(python3 -c 'import os, ziglang; print(os.path.join(os.path.dirname(ziglang.__file__), "zig"))' 2>/dev/null); then
+        export CARGO_ZIGBUILD_ZIG_PATH=$zig
+    fi
     export PATH=/usr/bin:$PATH
     triples=() by_gcc=() by_zig=()
     for board in "${boards[@]}"; do . cross/targets.sh "$board"; triples+=("$triple"); done
