@@ -42,7 +42,22 @@ impl Bench {
         Bench { folder, options, directory: directory(&["a", "b", "c"]) }
     }
 
+    /// Once nobody holds the folder. A child that another test starts holds our files from its fork to its exec, which
+    /// is long where the machine is busy.
     fn open(&self) -> (Arc<Store>, Arc<StoreStats>) {
+        let lock = std::fs::File::open(self.folder.path().join("store/lock"));
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let is_held =
+            |lock| rustix::fs::flock(lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err();
+        while lock.as_ref().is_ok_and(is_held) {
+            assert!(Instant::now() < deadline, "the folder is held");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        drop(lock);
+        self.open_at_once()
+    }
+
+    fn open_at_once(&self) -> (Arc<Store>, Arc<StoreStats>) {
         let stats = Arc::new(StoreStats::default());
         let clock = Clock::starting_at(Timestamp(START));
         (Store::open(self.options.clone(), self.directory.clone(), clock, stats.clone()), stats)
@@ -561,7 +576,7 @@ async fn a_store_held_by_another_is_waited_for_and_its_backlog_comes_then() {
     let reader = durable(&first);
     (0..10).for_each(|n| first.accept(batch(n)));
     until("the spill", || stats.spooled.get() > 0).await;
-    let (second, stats) = bench.open();
+    let (second, stats) = bench.open_at_once();
     assert!(stats.disk_errors.get() > 0);
     let mut late = durable(&second);
     second.accept(batch(10));
@@ -799,7 +814,8 @@ async fn drop_newest_keeps_what_waits_until_delivery_makes_room() {
             balanced(&store);
         }
         assert_eq!(got[..50], (0..50).collect::<Vec<_>>());
-        assert!(*got.last().unwrap() < n - 1);
+        // Not the last one: what goes to the disk is packed there, which makes room, too.
+        assert!(got.len() < n as usize && got.is_sorted());
         store.accept(batch(n));
         assert_eq!(next(&mut north).await.0, n, "there is room again");
         balanced(&store);
