@@ -144,7 +144,7 @@ fn done(what: &What) -> Result<(), Failure> {
 
 /// A certificate that is good for log-ins today.
 fn good(file: &Path) -> Result<Proof, Failure> {
-    let proof = Proof::certificate(file).map_err(|why| Failure::wrong(why))?;
+    let proof = Proof::certificate(file).map_err(Failure::wrong)?;
     if let Proof::Certificate(certificate) = &proof {
         pki::check_user(certificate, pki::now()).map_err(|fault| {
             Failure::wrong(format!(

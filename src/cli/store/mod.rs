@@ -72,7 +72,7 @@ pub(super) fn main(arguments: &Arguments) -> u8 {
 
 /// The store of a configuration file, and where it is.
 fn folder(config: &std::path::Path) -> Result<(Folder, String), Failure> {
-    let compiled = compile(config).map_err(|why| Failure::wrong(why))?;
+    let compiled = compile(config).map_err(Failure::wrong)?;
     let name = compiled.name.clone();
     let plan = compiled.into_plan().ok_or(Failure::wrong(String::new()))?;
     let path = plan.store.path.ok_or_else(|| {
