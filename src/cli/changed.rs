@@ -48,12 +48,13 @@ impl Changed {
     /// Another configuration may name other files. One that cannot be read whole names those that it did before, too.
     fn begin_anew(&mut self) {
         let mut files = vec![self.config.clone()];
-        if let Ok(compiled) = compile(&self.config) {
-            files.extend(compiled.files().skip(1));
-            if compiled.plan.is_err() {
-                let before = std::mem::take(&mut self.files);
-                files.extend(before.into_iter().skip(1));
-                files.dedup();
+        let compiled = compile(&self.config);
+        let named = compiled.iter().flat_map(|compiled| compiled.files().skip(1));
+        let is_whole = compiled.as_ref().is_ok_and(|compiled| compiled.plan.is_ok());
+        let before = self.files.drain(..).filter(|_| !is_whole);
+        for file in named.chain(before) {
+            if !files.contains(&file) {
+                files.push(file);
             }
         }
         self.known = stamps(&files);
@@ -83,6 +84,7 @@ mod tests {
             let site = Site(tempfile::tempdir().unwrap());
             fs::create_dir(site.path("p")).unwrap();
             site.write("p/one.toml", "");
+            site.write("p/two.toml", "");
             site.write("gw.toml", GOOD);
             site
         }
@@ -122,6 +124,11 @@ mod tests {
         assert_eq!(told(&mut changed, 3), 1);
         site.write("gw.toml", "no toml");
         assert_eq!(told(&mut changed, 3), 1, "a wrong file is told, too");
+        for n in 1..5 {
+            site.write("gw.toml", &format!("{GOOD}wrong = 1\n{}", "#".repeat(n)));
+            assert_eq!(told(&mut changed, 3), 1);
+        }
+        assert_eq!(changed.files.len(), 3, "each once, however often it is wrong");
         site.write("p/one.toml", "# another one\n");
         assert_eq!(told(&mut changed, 3), 1);
     }
