@@ -22,6 +22,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const DEVICES: u8 = 8;
 const REGISTERS: usize = 20;
+const WAYS: usize = 4000;
 const TURNAROUND: Duration = Duration::from_millis(5);
 
 /// What the thread on the far end of the line is told and tells.
@@ -38,7 +39,7 @@ struct Line {
 }
 
 /// Waits for a request. A line hears its first bit at once, where a thread that sleeps is late: around the moment
-/// from which one may come, this one does not sleep. Before that it leaves the processor to those who hand on bytes.
+/// from which one may come, this one does not sleep, and leaves the processor to the kernel's thread that hands on bytes.
 fn first_byte(port: &mut File, byte: &mut [u8], from: Instant) -> bool {
     std::thread::sleep(from.saturating_duration_since(Instant::now() + Duration::from_micros(300)));
     let blocking = rustix::fs::fcntl_getfl(&*port).unwrap();
@@ -46,6 +47,7 @@ fn first_byte(port: &mut File, byte: &mut [u8], from: Instant) -> bool {
     let until = from + Duration::from_millis(1);
     let mut heard = false;
     while !heard && Instant::now() < until {
+        std::thread::yield_now();
         heard = port.read(byte).is_ok_and(|bytes| bytes == 1);
     }
     rustix::fs::fcntl_setfl(&*port, blocking).unwrap();
@@ -104,14 +106,9 @@ fn slaves(baud: u32, way: Duration, line: Arc<Line>) -> String {
     path
 }
 
-/// How long bytes take from one end of a pseudo-terminal to a thread at the other that asks without a pause,
-/// and to one that sleeps until they are there: what this machine adds on each way. Medians of the quietest of five
-/// rounds: what is taken off must not be what something else on the machine took.
-fn own_way() -> [Duration; 2] {
-    [true, false].map(|asks| (0..5).map(|_| one_way(asks)).min().unwrap())
-}
-
-fn one_way(asks: bool) -> Duration {
+/// How long bytes take at least from one end of a pseudo-terminal to a thread at the other that asks without a pause:
+/// what is taken off must not be what something else took, nor hide a request that came too early.
+fn own_way() -> Duration {
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&master).unwrap();
     unlockpt(&master).unwrap();
@@ -120,37 +117,39 @@ fn one_way(asks: bool) -> Duration {
     let mut raw = tcgetattr(&near).unwrap();
     raw.make_raw();
     tcsetattr(&near, OptionalActions::Now, &raw).unwrap();
-    if asks {
-        let flags = rustix::fs::fcntl_getfl(&near).unwrap();
-        rustix::fs::fcntl_setfl(&near, flags | rustix::fs::OFlags::NONBLOCK).unwrap();
-    }
+    let flags = rustix::fs::fcntl_getfl(&near).unwrap();
+    rustix::fs::fcntl_setfl(&near, flags | rustix::fs::OFlags::NONBLOCK).unwrap();
+    let seen = Arc::new(AtomicU64::new(0));
+    let count = seen.clone();
     let reader = std::thread::spawn(move || {
-        let mut seen = Vec::new();
-        while seen.len() < 100 {
+        let mut at = Vec::new();
+        while at.len() < WAYS {
+            std::thread::yield_now();
             if near.read(&mut [0; 64]).is_ok_and(|bytes| bytes > 0) {
-                seen.push(Instant::now());
+                at.push(Instant::now());
+                count.store(at.len() as u64, Relaxed);
             }
         }
-        seen
+        at
     });
     let mut far = File::from(master);
     let mut sent = Vec::new();
-    for _ in 0..100 {
-        std::thread::sleep(Duration::from_millis(10));
+    for at in 0..WAYS as u64 {
+        while seen.load(Relaxed) < at {
+            std::thread::yield_now();
+        }
         sent.push(Instant::now());
-        far.write_all(&[b'x'; 45]).unwrap();
+        far.write_all(b"x").unwrap();
     }
-    let mut took: Vec<_> = reader.join().unwrap().iter().zip(&sent).map(|(s, w)| *s - *w).collect();
-    took.sort();
-    took[took.len() / 2]
+    reader.join().unwrap().iter().zip(&sent).map(|(seen, sent)| *seen - *sent).min().unwrap()
 }
 
 async fn gateway(port: &str, baud: u32, period: &str) -> Gateway {
     // What the line has before the answer begins: the silence that ends the request, and the device.
-    let turnaround = (Pace::new(baud, Parity::None, 1).silence() + TURNAROUND).as_micros().div_ceil(1000);
+    let turnaround = (Pace::new(baud, Parity::None, 1).silence() + TURNAROUND).as_micros();
     let mut text = format!(
         "node = {{ group = \"bench\", name = \"bus\" }}\nscan = {{ all = \"{period}\" }}\n\
-         [[link.modbus-rtu]]\nname = \"bus\"\nport = \"{port}\"\nbaud = {baud}\nparity = \"none\"\nstop-bits = 1\ntimeout = \"200ms\"\nturnaround = \"{turnaround}ms\"\n"
+         [[link.modbus-rtu]]\nname = \"bus\"\nport = \"{port}\"\nbaud = {baud}\nparity = \"none\"\nstop-bits = 1\ntimeout = \"200ms\"\nturnaround = \"{turnaround}us\"\n"
     );
     for unit in 1..=DEVICES {
         text += &format!(
@@ -167,10 +166,8 @@ async fn gateway(port: &str, baud: u32, period: &str) -> Gateway {
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
     let seconds: u64 = std::env::args().filter_map(|a| a.parse().ok()).next().unwrap_or(20);
-    let [way, sleeps] = own_way();
-    println!(
-        "a pseudo-terminal's own way: {way:.0?} to a thread that asks all the time, {sleeps:.0?} to one that sleeps"
-    );
+    let way = own_way();
+    println!("a pseudo-terminal's own way: at least {way:.0?}");
     for baud in [19_200, 9600, 115_200] {
         let line = Arc::new(Line::default());
         let gateway = gateway(&slaves(baud, way, line.clone()), baud, "5ms").await;
@@ -180,7 +177,7 @@ async fn main() {
         let pace = Pace::new(baud, Parity::None, 1);
         // Silence, request, silence, the device's own time, answer (serial line guide section 2.5.1.1).
         let transaction = pace.bytes(8 + 5 + REGISTERS * 2) + TURNAROUND + 2 * pace.silence();
-        let (rate, span) = rate(&gateway, &line, seconds).await;
+        let (rate, span) = rate(&line, seconds).await;
         let efficiency = rate * transaction.as_secs_f64() * 100.0;
         println!(
             "{baud} baud, 8 devices: {:.2} polls/s of {:.2} that the line allows, {efficiency:.1} %, {} requests in {span:.0} s too early",
@@ -295,7 +292,7 @@ async fn one_dead(gateway: &Gateway, line: &Line, transaction: Duration, seconds
     }
     tokio::time::sleep(Duration::from_secs(5)).await;
     let tries = polls(gateway, 3);
-    let (rate, _) = rate(gateway, line, seconds).await;
+    let (rate, _) = rate(line, seconds).await;
     let tries = polls(gateway, 3) - tries;
     let each = rate / f64::from(DEVICES - 1);
     let most = 1.0 / transaction.as_secs_f64() / f64::from(DEVICES - 1);
@@ -306,7 +303,7 @@ async fn one_dead(gateway: &Gateway, line: &Line, transaction: Duration, seconds
     }
     let back = returned.elapsed().as_secs_f64();
     println!(
-        "  one of them dead: {each:.2} polls/s for each living one of {most:.2}, {tries} tries of the dead one in {seconds} s; back {back:.1} s after its return"
+        "  one of them dead: {each:.3} polls/s for each living one of {most:.3}, {tries} tries of the dead one in {seconds} s; back {back:.1} s after its return"
     );
 }
 
@@ -314,7 +311,7 @@ fn polls(gateway: &Gateway, unit: u8) -> u64 {
     gateway.telemetry().device(&format!("device-{unit}"), "bus").requests.get()
 }
 
-async fn rate(_gateway: &Gateway, line: &Line, seconds: u64) -> (f64, f64) {
+async fn rate(line: &Line, seconds: u64) -> (f64, f64) {
     let (began, before) = (Instant::now(), line.answers.load(Relaxed));
     line.early.store(0, Relaxed);
     line.late.lock().unwrap().clear();
@@ -323,8 +320,9 @@ async fn rate(_gateway: &Gateway, line: &Line, seconds: u64) -> (f64, f64) {
     let mut late = std::mem::take(&mut *line.late.lock().unwrap());
     late.sort();
     let part = |share: usize| late.get(late.len() * share / 100).copied().unwrap_or_default();
+    let mean = late.iter().sum::<Duration>() / u32::try_from(late.len()).unwrap();
     println!(
-        "  requests after their silence: 10 % within {:.0?}, half {:.0?}, 90 % {:.0?}, 99 % {:.0?}",
+        "  requests after their silence: {mean:.0?} in the mean, 10 % within {:.0?}, half {:.0?}, 90 % {:.0?}, 99 % {:.0?}",
         part(10),
         part(50),
         part(90),

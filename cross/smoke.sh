@@ -13,6 +13,10 @@ if [[ $what == *.deb ]]; then
     dpkg-deb --extract "$what" "$room"
     what=$room/usr/bin/fieldgate
 fi
+if ! command -v "$qemu" >/dev/null || [ ! -d "$sysroot/lib" ]; then
+    echo "FAIL no emulator or no C library for $1: apt-get install qemu-user-static libc6-$deb-cross libgcc-s1-$deb-cross" >&2
+    exit 1
+fi
 printf '#!/bin/sh\nexec "%s/cross/emulate.sh" %s "%s" "$@"\n' "$PWD" "$1" "$what" >"$room/fieldgate"
 chmod +x "$room/fieldgate"
 # Serial ports are set by TCGETS2, which the emulator has from version 11 on.

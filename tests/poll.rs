@@ -106,6 +106,23 @@ async fn a_device_is_born_complete_and_its_changes_follow() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_silence_after_a_transaction_is_time_of_the_line_and_counts_once_where_the_next_one_waits_for_it()
+{
+    // Two devices: the second one is asked at once after the first one's answer.
+    for (period, share) in [(Duration::from_secs(1), 0.076), (Duration::from_millis(5), 1.0)] {
+        let mut rig = rig_with(|plan| plan.blocks.iter_mut().for_each(|block| block.period = period));
+        rig.bench.set_answer_time(Duration::from_millis(36));
+        rig.bench.set_silence(Duration::from_millis(4));
+        rig.until(1, DeviceState::Alive).await;
+        let stats = rig.telemetry.link("bench");
+        let before = stats.busy_us.get();
+        tokio::time::sleep(Duration::from_secs(100)).await;
+        let busy = (stats.busy_us.get() - before) as f64 / 1e8;
+        assert!((busy - share).abs() < 0.001, "{busy} of {share}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_device_that_is_only_written_is_there_while_its_link_is() {
     let mut rig = rig_with(|plan| {
         let (id, name) = (DeviceId(2), "device-2".to_owned());

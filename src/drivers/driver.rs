@@ -69,6 +69,11 @@ pub trait Driver: Send {
         Duration::from_secs(30)
     }
 
+    /// How long the wire is nobody's after each transaction.
+    fn silence(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// What else was on the wire since this was last asked.
     fn tally(&mut self) -> Tally {
         Tally::default()

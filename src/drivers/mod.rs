@@ -95,6 +95,11 @@ macro_rules! registry {
                 match self { $( Link::$name(link) => link.longest_call(), )* }
             }
 
+            /// See [`Driver::silence`].
+            pub fn silence(&self) -> Duration {
+                match self { $( Link::$name(link) => link.silence(), )* }
+            }
+
             /// See [`Driver::tally`].
             pub fn tally(&mut self) -> Tally {
                 match self { $( Link::$name(link) => link.tally(), )* }

@@ -17,6 +17,8 @@ pub(super) struct Lane<'a> {
     pub(super) at: usize,
     pub(super) link: Link,
     pub(super) raw: Raw,
+    /// Until when the wire is nobody's after the last transaction.
+    pub(super) silent: Option<Instant>,
     pub(super) shared: &'a Shared,
 }
 
@@ -167,7 +169,7 @@ impl Lane<'_> {
             Ask::Probe { hasty } => self.link.probe(handle, hasty).await,
         };
         let took = started.elapsed();
-        self.count(device, answer, took);
+        self.count(device, answer, started);
         // What the read taught of its device.
         while let Some((device, text)) = self.link.learned() {
             self.shared.hub().remember(device, text);
@@ -175,9 +177,18 @@ impl Lane<'_> {
         (device, answer, took)
     }
 
-    fn count(&mut self, device: usize, answer: Result<(), Fault>, took: Duration) {
+    /// How long the wire was had since then, with the silence that follows: on a full line the next one waits for
+    /// that, on another one nobody does.
+    fn had(&mut self, started: Instant) -> Duration {
+        let silent = Instant::now() + self.link.silence();
+        let from = self.silent.replace(silent).map_or(started, |before| before.max(started));
+        silent.saturating_duration_since(from)
+    }
+
+    fn count(&mut self, device: usize, answer: Result<(), Fault>, started: Instant) {
+        let had = self.had(started);
         let mut hub = self.shared.hub();
-        hub.count(self.at, device, answer, took);
+        hub.count(self.at, device, answer, had);
         hub.tally(self.link.tally());
     }
 
@@ -186,7 +197,8 @@ impl Lane<'_> {
         let started = Instant::now();
         let said = self.link.identify(device).await;
         let gone = matches!(said, Err(Fault::NotConnected));
-        self.shared.hub().identified(device, said, started.elapsed());
+        let had = self.had(started);
+        self.shared.hub().identified(device, said, had);
         if gone {
             self.lost(Fault::NotConnected);
         }
@@ -211,7 +223,7 @@ impl Lane<'_> {
         };
         let started = Instant::now();
         let answer = self.link.write(point, &self.raw).await;
-        self.count(device, answer, started.elapsed());
+        self.count(device, answer, started);
         if let Err(fault) = answer
             && fault != Fault::Altered
         {

@@ -54,9 +54,9 @@ impl Hub {
     }
 
     /// A device said who it is, or did not. Whatever came of it, its health is that of its reads.
-    pub(super) fn identified(&mut self, device: usize, said: Result<Identity, Fault>, took: Duration) {
-        self.load.busy(took);
-        self.stats.busy_us.add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    pub(super) fn identified(&mut self, device: usize, said: Result<Identity, Fault>, had: Duration) {
+        self.load.busy(had);
+        self.stats.busy_us.add(u64::try_from(had.as_micros()).unwrap_or(u64::MAX));
         match said {
             Ok(identity) if identity.is_unknown() => {}
             Ok(identity) => {
@@ -92,11 +92,11 @@ impl Hub {
         self.stats.late.add(late);
     }
 
-    /// One transaction of a lane is over.
-    pub(super) fn count(&mut self, at: usize, device: usize, answer: Result<(), Fault>, took: Duration) {
+    /// One transaction of a lane is over, which had the wire for so long.
+    pub(super) fn count(&mut self, at: usize, device: usize, answer: Result<(), Fault>, had: Duration) {
         self.came_on(at);
-        self.load.busy(took);
-        self.stats.busy_us.add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        self.load.busy(had);
+        self.stats.busy_us.add(u64::try_from(had.as_micros()).unwrap_or(u64::MAX));
         self.stats.requests.bump();
         match answer {
             Ok(()) => self.stats.answers.bump(),

@@ -59,7 +59,7 @@ pub async fn run(mut plans: watch::Receiver<Arc<LinkPlan>>, cx: Context) {
             still: AtomicBool::new(false),
             hub: StdMutex::new(hub),
         };
-        let lane = |(at, link)| Lane { at, link, raw: Raw::default(), shared: &shared }.run();
+        let lane = |(at, link)| Lane { at, link, raw: Raw::default(), silent: None, shared: &shared }.run();
         let lanes: FuturesUnordered<_> = links.into_iter().enumerate().map(lane).collect();
         let (next, mut done) =
             tokio::join!(desk(&shared, &mut inbox, &stats, &mut plans), lanes.collect::<Vec<_>>());

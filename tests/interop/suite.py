@@ -17,6 +17,7 @@ import budgets
 import certified
 import check
 import drain
+import editor
 import framings
 import history
 import hostile
@@ -146,6 +147,7 @@ async def main():
     # Short names: a pseudo-terminal's link and a Unix path have their limits.
     parts = {
         "schema": schema.run,
+        "editor": editor.run,
         "main": main_part,
         "outage": outage.run,
         "kills": kills.run,

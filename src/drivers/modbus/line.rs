@@ -37,6 +37,10 @@ pub struct ModbusLine {
     pub(super) quiet_until: Option<Instant>,
     /// When the last byte came since the last request.
     came: Option<Instant>,
+    /// The request had to wait for the silence before it: the line is full.
+    pub(super) full: bool,
+    /// How late the latest answer of each device began.
+    latest: Vec<Duration>,
     pub(super) clock: Pause,
     /// A request is written in part.
     pub(super) mid_write: bool,
@@ -88,6 +92,8 @@ impl ModbusLine {
         let last = sent + patience + pace.bytes(framing.most()) + LONGEST_SILENCE;
         let mut deadline = sent + patience;
         self.came = None;
+        let latest = asked.device.and_then(|device| self.latest.get(device)).copied().unwrap_or_default();
+        let end = (self.full && !latest.is_zero()).then(|| sent + latest + spec.takes(&asked.request));
         loop {
             match self.heard.look(framing, asked)? {
                 ControlFlow::Break(length) => return Ok(length),
@@ -98,19 +104,10 @@ impl ModbusLine {
                 }
             }
             let before = self.heard.input.len();
-            let Some(stream) = &mut self.stream else { return Err(self.closed()) };
-            // The runtime's timer is late by a millisecond in the mean, and a dead device costs its neighbours that.
-            let read = tokio::select! {
-                biased;
-                read = stream.read_buf(&mut self.heard.input) => Ok(read),
-                () = self.clock.until(deadline) => Err(()),
-            };
-            match read {
-                Err(()) if self.heard.input.is_empty() => return Err(Fault::Timeout),
-                Err(()) => return Err(Fault::Garbled),
-                Ok(Ok(0)) => return Err(self.ended()),
-                Ok(Err(error)) => return Err(self.lost(&error)),
-                Ok(Ok(bytes)) => {
+            match self.hear(deadline, end).await? {
+                None if self.heard.input.is_empty() => return Err(Fault::Timeout),
+                None => return Err(Fault::Garbled),
+                Some(bytes) => {
                     let now = Instant::now();
                     // The bytes took their own time, too.
                     let spoilt = |last: Instant| now - last > pace.bytes(bytes) + pace.within();
@@ -120,6 +117,37 @@ impl ModbusLine {
                     self.came = Some(now);
                 }
             }
+        }
+    }
+
+    /// The next bytes, behind the input; nothing where none came until then. A thread that sleeps wakes late, and
+    /// the silence before the next request begins when it has seen the last byte: around the moment that the
+    /// answer should end at, it is awake.
+    async fn hear(&mut self, deadline: Instant, end: Option<Instant>) -> Result<Option<usize>, Fault> {
+        let Some(stream) = &mut self.stream else { return Err(self.closed()) };
+        let (input, clock) = (&mut self.heard.input, &mut self.clock);
+        // The runtime's timer is late by a millisecond in the mean, and a dead device costs its neighbours that.
+        let heard = async {
+            if let Some(end) = end.filter(|end| *end + Pause::LATE < deadline) {
+                tokio::select! {
+                    biased;
+                    read = stream.read_buf(input) => return read.map(Some),
+                    () = clock.until(end.checked_sub(Pause::LATE).unwrap_or(end)) => {}
+                }
+                if let Some(bytes) = stream.read_awake(input, end + Pause::LATE).await? {
+                    return Ok(Some(bytes));
+                }
+            }
+            tokio::select! {
+                biased;
+                read = stream.read_buf(input) => read.map(Some),
+                () = clock.until(deadline) => Ok(None),
+            }
+        };
+        match heard.await {
+            Ok(Some(0)) => Err(self.ended()),
+            Ok(heard) => Ok(heard),
+            Err(error) => Err(self.lost(&error)),
         }
     }
 
@@ -216,6 +244,9 @@ impl Wire for ModbusLine {
                 self.timeouts_in_a_row = 0;
                 let end = now.saturating_duration_since(sent);
                 let took = Slowest { start: end.saturating_sub(pace.bytes(length)), end };
+                if let Some(latest) = self.latest.get_mut(device) {
+                    *latest = took.start;
+                }
                 self.heard.suspects.seen(device, took);
             }
             _ => {
@@ -243,6 +274,7 @@ impl Driver for ModbusLine {
         }
         self.lessons.load(&spec.devices);
         self.heard.suspects.renumber();
+        self.latest = vec![Duration::ZERO; spec.devices.len()];
         self.spec = Some(spec.clone());
         stays
     }
@@ -296,6 +328,10 @@ impl Driver for ModbusLine {
 
     fn longest_call(&self) -> Duration {
         self.spec.as_ref().map_or(LONGEST_ELSE, |spec| spec.longest_call)
+    }
+
+    fn silence(&self) -> Duration {
+        self.spec.as_ref().map_or(Duration::ZERO, LineSpec::silence)
     }
 
     fn address(&self) -> &str {

@@ -28,7 +28,7 @@ impl Pause {
     }
 
     /// A thread that sleeps wakes late by about so much at most.
-    const LATE: Duration = Duration::from_micros(250);
+    pub(super) const LATE: Duration = Duration::from_micros(250);
 
     /// Returns at that moment or a little later, never before.
     pub(super) async fn until(&mut self, at: Instant) {

@@ -84,6 +84,7 @@ impl ModbusLine {
                     self.close();
                     self.connect().await?;
                 }
+                self.full = self.quiet_until.is_some_and(|at| now < at);
                 if let Some(at) = self.quiet_until {
                     self.clock.sharply(at).await;
                 }

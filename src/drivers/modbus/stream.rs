@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_serial::SerialStream;
 
 use super::listen::Dialled;
@@ -71,6 +71,28 @@ impl Stream {
             }
         };
         sent.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "it takes no more bytes")))
+    }
+
+    /// Takes what comes until then behind `into`, awake all the time: it asks the system and not the runtime, and
+    /// gives other tasks of its thread their turns. Nothing where none came, or where it is no serial port.
+    pub(super) async fn read_awake(
+        &mut self,
+        into: &mut Vec<u8>,
+        until: Instant,
+    ) -> io::Result<Option<usize>> {
+        let Stream::Serial(line) = self else { return Ok(None) };
+        let mut scratch = [0; 512];
+        while Instant::now() < until {
+            match line.port.try_read(&mut scratch) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => tokio::task::yield_now().await,
+                Err(error) => return Err(error),
+                Ok(bytes) => {
+                    into.extend_from_slice(scratch.get(..bytes).unwrap_or_default());
+                    return Ok(Some(bytes));
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// Whether what was sent is on the line when `send` returns; else the system has it and still sends.
@@ -149,5 +171,60 @@ impl AsyncWrite for Stream {
     }
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         each!(self, stream => stream.poll_shutdown(cx))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::super::config::Parity;
+    use super::*;
+
+    /// Both ends of a line.
+    fn pair() -> (SerialStream, Stream) {
+        let (far, near) = SerialStream::pair().unwrap();
+        (far, Stream::Serial(Line::new(near, None, Pace::new(19_200, Parity::None, 1))))
+    }
+
+    #[tokio::test]
+    async fn who_is_awake_gets_what_comes_and_at_the_end_nothing() {
+        let (mut far, mut near) = pair();
+        let mut input = vec![7];
+        let until = Instant::now() + Duration::from_millis(5);
+        assert_eq!(near.read_awake(&mut input, until).await.unwrap(), None);
+        assert!(Instant::now() >= until);
+        far.write_all(&[1, 2, 3]).await.unwrap();
+        let heard = near.read_awake(&mut input, Instant::now() + Duration::from_secs(60)).await.unwrap();
+        assert_eq!((heard, input), (Some(3), vec![7, 1, 2, 3]));
+    }
+
+    #[tokio::test]
+    async fn who_is_awake_leaves_the_thread_to_others_too() {
+        let (mut far, mut near) = pair();
+        let turns = Cell::new(0);
+        let other = async {
+            while turns.get() < 100 {
+                turns.set(turns.get() + 1);
+                tokio::task::yield_now().await;
+            }
+            far.write_all(&[1]).await.unwrap();
+            std::future::pending().await
+        };
+        let mut input = Vec::new();
+        tokio::select! {
+            () = other => {}
+            heard = near.read_awake(&mut input, Instant::now() + Duration::from_secs(60)) => {
+                assert_eq!((heard.unwrap(), turns.get()), (Some(1), 100));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_end_that_is_gone_is_told_to_who_is_awake() {
+        let (far, mut near) = pair();
+        drop(far);
+        let heard = near.read_awake(&mut Vec::new(), Instant::now() + Duration::from_secs(60)).await;
+        assert!(matches!(heard, Ok(Some(0)) | Err(_)), "{heard:?}");
     }
 }

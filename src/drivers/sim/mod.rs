@@ -25,6 +25,7 @@ struct Memory {
     hang_at_next_read: bool,
     hold_thread_at_next_read: Option<std::sync::mpsc::Receiver<()>>,
     answer_time: Duration,
+    silence: Duration,
     connects: u64,
     reads: Vec<usize>,
 }
@@ -96,6 +97,11 @@ impl Bench {
     /// How long each transaction takes.
     pub fn set_answer_time(&self, time: Duration) {
         self.memory().answer_time = time;
+    }
+
+    /// How long the wire is nobody's after each of them.
+    pub fn set_silence(&self, silence: Duration) {
+        self.memory().silence = silence;
     }
 
     /// How often the link was opened.
@@ -265,6 +271,10 @@ impl Driver for Sim {
             self.connected = true;
         }
         Ok(())
+    }
+
+    fn silence(&self) -> Duration {
+        self.spec.as_ref().map_or(Duration::ZERO, |spec| spec.bench.memory().silence)
     }
 
     async fn read(&mut self, block: Block, into: &mut Raw) -> Result<(), Fault> {
