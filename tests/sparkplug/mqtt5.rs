@@ -5,8 +5,6 @@ use super::plant::*;
 use std::io::{Read, Write as _};
 use std::net::TcpListener;
 
-use fieldgate::publishers::sparkplug::config;
-
 /// Type and flags, and what follows the length.
 pub(super) type Packet = (u8, Vec<u8>);
 
@@ -199,7 +197,8 @@ mod tls {
         );
         let node = Node::start("127.0.0.1:1".parse().unwrap(), folder.path(), "");
         let cx = Context { stop: CancellationToken::new(), ..node.cx.clone() };
-        let spec = config::compile(&toml::from_str(&toml).unwrap()).unwrap();
+        let spec =
+            fieldgate::publishers::sparkplug::config::compile(&toml::from_str(&toml).unwrap()).unwrap();
         let task = tokio::spawn(Sparkplug::new(spec).run(cx.clone()));
         let first = connects.recv().await.unwrap();
         assert_eq!(first.0, None, "the certificate of another authority was taken");
