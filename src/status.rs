@@ -80,7 +80,7 @@ pub struct Link {
     pub address: String,
     pub state: String,
     pub trouble: Option<String>,
-    /// Share of the time with a transaction under way, 0 to 1.
+    /// Share of the time with a transaction under way, and the silence that each needs, 0 to 1.
     pub load: f64,
     pub requests: u64,
     pub answers: u64,

@@ -55,8 +55,7 @@ impl Hub {
 
     /// A device said who it is, or did not. Whatever came of it, its health is that of its reads.
     pub(super) fn identified(&mut self, device: usize, said: Result<Identity, Fault>, had: Duration) {
-        self.load.busy(had);
-        self.stats.busy_us.add(u64::try_from(had.as_micros()).unwrap_or(u64::MAX));
+        self.had(had);
         match said {
             Ok(identity) if identity.is_unknown() => {}
             Ok(identity) => {
@@ -92,11 +91,16 @@ impl Hub {
         self.stats.late.add(late);
     }
 
+    /// A lane had the wire for so long.
+    fn had(&mut self, time: Duration) {
+        self.load.busy(time);
+        self.stats.busy_us.add(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+    }
+
     /// One transaction of a lane is over, which had the wire for so long.
     pub(super) fn count(&mut self, at: usize, device: usize, answer: Result<(), Fault>, had: Duration) {
         self.came_on(at);
-        self.load.busy(had);
-        self.stats.busy_us.add(u64::try_from(had.as_micros()).unwrap_or(u64::MAX));
+        self.had(had);
         self.stats.requests.bump();
         match answer {
             Ok(()) => self.stats.answers.bump(),

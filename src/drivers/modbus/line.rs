@@ -5,7 +5,6 @@
 use std::ops::{ControlFlow, DerefMut};
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 
 use super::blocks::Reads;
@@ -126,23 +125,17 @@ impl ModbusLine {
     async fn hear(&mut self, deadline: Instant, end: Option<Instant>) -> Result<Option<usize>, Fault> {
         let Some(stream) = &mut self.stream else { return Err(self.closed()) };
         let (input, clock) = (&mut self.heard.input, &mut self.clock);
-        // The runtime's timer is late by a millisecond in the mean, and a dead device costs its neighbours that.
         let heard = async {
             if let Some(end) = end.filter(|end| *end + Pause::LATE < deadline) {
-                tokio::select! {
-                    biased;
-                    read = stream.read_buf(input) => return read.map(Some),
-                    () = clock.until(end.checked_sub(Pause::LATE).unwrap_or(end)) => {}
+                let wakes = end.checked_sub(Pause::LATE).unwrap_or(end);
+                if let Some(bytes) = stream.read_until(input, clock, wakes).await? {
+                    return Ok(Some(bytes));
                 }
                 if let Some(bytes) = stream.read_awake(input, end + Pause::LATE).await? {
                     return Ok(Some(bytes));
                 }
             }
-            tokio::select! {
-                biased;
-                read = stream.read_buf(input) => read.map(Some),
-                () = clock.until(deadline) => Ok(None),
-            }
+            stream.read_until(input, clock, deadline).await
         };
         match heard.await {
             Ok(Some(0)) => Err(self.ended()),

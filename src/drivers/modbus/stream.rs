@@ -5,12 +5,13 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_serial::SerialStream;
 
 use super::listen::Dialled;
+use super::pause::Pause;
 use super::rs485::Switch;
 use super::rtu::Pace;
 #[cfg(feature = "tls")]
@@ -71,6 +72,21 @@ impl Stream {
             }
         };
         sent.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "it takes no more bytes")))
+    }
+
+    /// Takes what comes until then behind `into`, asleep; nothing where none came.
+    pub(super) async fn read_until(
+        &mut self,
+        into: &mut Vec<u8>,
+        clock: &mut Pause,
+        until: Instant,
+    ) -> io::Result<Option<usize>> {
+        // The runtime's timer is late by a millisecond in the mean, and a dead device costs its neighbours that.
+        tokio::select! {
+            biased;
+            read = self.read_buf(into) => read.map(Some),
+            () = clock.until(until) => Ok(None),
+        }
     }
 
     /// Takes what comes until then behind `into`, awake all the time: it asks the system and not the runtime, and

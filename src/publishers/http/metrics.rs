@@ -51,7 +51,7 @@ macro_rules! metrics {
 
 metrics! { LINK: LinkStats,
     Now "fieldgate_link_state" "0 stopped, 1 connecting, 2 up, 3 down." |l| f64::from(l.state.get() as u8);
-    Now "fieldgate_link_load_ratio" "Share of the time with a transaction under way, 0 to 1; of all connections of the link together." |l| l.load_permille.get() as f64 / 1000.0;
+    Now "fieldgate_link_load_ratio" "Share of the time with a transaction under way, and the silence that each needs, 0 to 1; of all connections of the link together." |l| l.load_permille.get() as f64 / 1000.0;
     Now "fieldgate_link_planned_load_ratio" "Share of the time that the plan expects; above 1 not every scan class can be held." |l| l.planned_permille.get() as f64 / 1000.0;
     Sum "fieldgate_link_busy_seconds" "Time with a transaction under way, and the silence that each needs." |l| l.busy_us.get() as f64 / 1e6;
     Count "fieldgate_link_connects" "Times that the port or socket was opened." |l| l.connects.get();
